@@ -1,0 +1,10 @@
+"""Trainable weights inside the frozen base. A file a variant."""
+
+from typing import TYPE_CHECKING
+
+from components.interface import AdapterConfig, union_of
+
+if TYPE_CHECKING:
+    AnyAdapter = AdapterConfig
+else:
+    AnyAdapter = union_of(__name__, AdapterConfig)

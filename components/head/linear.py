@@ -1,0 +1,37 @@
+"""Linear head."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from components.interface import Head, HeadConfig, StockModule, stock_dense
+
+
+class Linear(HeadConfig):
+    """One linear layer."""
+
+    kind: Literal["linear"] = "linear"
+    bias: bool = True
+
+    def build(self, width: int) -> Head:
+        return LinearHead(width, self.width, self.bias)
+
+
+class LinearHead(Head):
+    """One linear layer from the base's width D to the embedding's E.
+
+    ``emb = W pooled + b``: D x E + E parameters (3,146,496 for 4096 -> 768).
+
+    Source: Reimers and Gurevych, 2019, Sentence-BERT (the Dense module of its library).
+    """
+
+    def __init__(self, width: int, out: int, bias: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, out, bias=bias)
+
+    def forward(self, pooled_BD: Tensor, family_B: Tensor) -> Tensor:
+        projected: Tensor = self.linear(pooled_BD)
+        return projected
+
+    def stock(self) -> list[StockModule]:
+        return [stock_dense(self.linear, "Identity")]

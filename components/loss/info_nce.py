@@ -1,0 +1,68 @@
+"""InfoNCE loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.interface import Loss, LossConfig
+
+
+class InfoNce(LossConfig):
+    """Tell each sentence's translation from the others of the batch."""
+
+    kind: Literal["info_nce"] = "info_nce"
+    temperature: float = Field(default=0.05, gt=0, le=10)
+    learned: bool = Field(default=False, description="learn the temperature from that start")
+    symmetric: bool = Field(default=True, description="also from translation to sentence")
+
+    def build(self) -> Loss:
+        return InfoNceLoss(self.temperature, self.learned, self.symmetric)
+
+
+class InfoNceLoss(Loss):
+    """Tell each sentence's translation from the others of the batch.
+
+    With ``s_ij = a_i . p_j / tau``, the loss is ``mean_i(-log softmax_j(s_ij)[i])``, and, where
+    symmetric, the mean of that and of the same over columns. A learned temperature is a parameter
+    ``log tau``; its value is kept at or above 0.01 as in CLIP.
+
+    Sources: van den Oord et al., 2018, CPC, equation 4; Radford et al., 2021, CLIP, section 2.3
+    (both directions, learned temperature).
+
+    Departure: in-batch repetitions of the positive's sentence are left out of the denominator.
+    """
+
+    LOWEST = 0.01
+
+    def __init__(self, temperature: float, learned: bool, symmetric: bool) -> None:
+        super().__init__()
+        self.symmetric = symmetric
+        self.learned = learned
+        log_temperature = torch.tensor(math.log(temperature))
+        if learned:
+            self.log_temperature = nn.Parameter(log_temperature)
+        else:
+            self.register_buffer("log_temperature", log_temperature, persistent=False)
+
+    @property
+    def temperature(self) -> Tensor:
+        """The temperature in force, a scalar."""
+        value = self.log_temperature.exp()
+        return value.clamp(min=self.LOWEST) if self.learned else value
+
+    def forward(self, anchor_BE: Tensor, positive_BE: Tensor, meaning_B: Tensor) -> Tensor:
+        logits_BB = anchor_BE @ positive_BE.T / self.temperature
+        same_BB = meaning_B.unsqueeze(0) == meaning_B.unsqueeze(1)
+        same_BB.fill_diagonal_(False)
+        logits_BB = logits_BB.masked_fill(same_BB, -math.inf)
+        target_B = torch.arange(len(logits_BB), device=logits_BB.device)
+        forward = F.cross_entropy(logits_BB, target_B)
+        if not self.symmetric:
+            return forward
+        return (forward + F.cross_entropy(logits_BB.T, target_B)) / 2

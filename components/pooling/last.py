@@ -1,0 +1,38 @@
+"""Last-token pooling."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from components.interface import Pooling, PoolingConfig, StockModule
+from components.ragged import States
+
+
+class Last(PoolingConfig):
+    """The state of the last token."""
+
+    kind: Literal["last"] = "last"
+
+    def build(self, width: int) -> Pooling:
+        return LastPooling(width)
+
+
+class LastPooling(Pooling):
+    """The state of the last token, the only one that has seen the whole sentence in a decoder.
+
+    ``pooled = x_n``.
+
+    Source: Muennighoff, 2022, SGPT, section 4 (as the baseline of position-weighted means).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, states: States) -> Tensor:
+        return states.last
+
+    def stock(self) -> list[StockModule]:
+        return [
+            StockModule("Pooling", {"embedding_dimension": self.width, "pooling_mode": "lasttoken"})
+        ]

@@ -1,0 +1,1 @@
+"""The search: sampling, scheduling, training, scoring and reporting of trials."""

@@ -1,0 +1,1 @@
+"""Parallel sentences: read, tokenised, and drawn into batches."""

@@ -1,0 +1,101 @@
+"""Pairs to train on, drawn language by language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.data.tokens import Ints, Sentences, TokenisedCorpus
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B pairs of a sentence and its translation.
+
+    Attributes:
+        anchor: the pivot's sentence where the row has one, otherwise another language's.
+        positive: its translation.
+        meaning: (B,); equal numbers are the same sentence.
+    """
+
+    anchor: Sentences
+    positive: Sentences
+    meaning: Ints
+
+    def __len__(self) -> int:
+        return len(self.meaning)
+
+    def __getitem__(self, part: slice) -> Batch:
+        return Batch(self.anchor[part], self.positive[part], self.meaning[part])
+
+
+class Pairs:
+    """The pairs of a corpus, and the order in which epochs meet them.
+
+    Each language other than the pivot draws its rows in shuffled passes. An epoch takes a fixed
+    number of pairs from each language and goes on where the last one ended, so that what epoch e
+    holds follows from the seed and e alone: an interrupted trial meets the same pairs again.
+
+    Args:
+        corpus: R rows in L languages.
+        size: pairs an epoch; None for as many as there are.
+        temperature: language l of n_l pairs gets a share proportional to
+            ``n_l ** (1 / temperature)``.
+        seed: decides every order.
+    """
+
+    def __init__(
+        self, corpus: TokenisedCorpus, size: int | None, temperature: float, seed: int
+    ) -> None:
+        self._corpus = corpus
+        self._seed = seed
+        present = corpus.lengths > 0
+        order = [corpus.pivot, *(i for i in range(len(present)) if i != corpus.pivot)]
+        self._rows: dict[int, Ints] = {}
+        self._partner: dict[int, Ints] = {}
+        for language in order[1:]:
+            others = [i for i in order if i != language]
+            first = present[others].argmax(axis=0)
+            rows = np.flatnonzero(present[language] & present[others].any(axis=0))
+            if len(rows):
+                self._rows[language] = rows
+                self._partner[language] = np.asarray(others)[first[rows]]
+        counts = np.asarray([len(rows) for rows in self._rows.values()], dtype=np.float64)
+        self.size = int(counts.sum()) if size is None else size
+        share = counts ** (1 / temperature)
+        quota = self.size * share / share.sum()
+        floor = np.floor(quota).astype(int)
+        # The largest remainders get what rounding down left over.
+        floor[np.argsort(floor - quota, kind="stable")[: self.size - floor.sum()]] += 1
+        self.quota = dict(zip(self._rows, floor.tolist(), strict=True))
+
+    def steps(self, batch_size: int) -> int:
+        """Steps an epoch."""
+        return max(1, self.size // batch_size)
+
+    def epoch(self, epoch: int, batch_size: int) -> Iterator[Batch]:
+        """The batches of an epoch, counted from 0; pairs that fill no batch are left out."""
+        anchors, positives = [], []
+        for language, quota in self.quota.items():
+            drawn = self._draw(language, epoch * quota, quota)
+            rows = self._rows[language][drawn]
+            anchors.append(Sentences(self._partner[language][drawn], rows))
+            positives.append(Sentences(np.full(quota, language), rows))
+        anchor, positive = Sentences.join(anchors), Sentences.join(positives)
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(anchor))
+        for step in range(self.steps(batch_size)):
+            chosen = order[step * batch_size : (step + 1) * batch_size]
+            yield Batch(anchor[chosen], positive[chosen], self._corpus.meaning[anchor.row[chosen]])
+
+    def _draw(self, language: int, start: int, count: int) -> Ints:
+        """Places start to start + count in a language's endless sequence of shuffled passes."""
+        size = len(self._rows[language])
+        passes = range(start // size, (start + count - 1) // size + 1) if count else range(0)
+        drawn = [np.zeros(0, np.int64)]
+        for number in passes:
+            shuffled = np.random.default_rng([self._seed, language, number, 1]).permutation(size)
+            low, high = start - number * size, start + count - number * size
+            drawn.append(shuffled[max(low, 0) : min(high, size)])
+        return np.concatenate(drawn)

@@ -1,0 +1,92 @@
+"""Retrieval accuracy, language by language."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.encoder import Encoder
+from components.languages import FAMILIES, family_of
+from search.data.tokens import Ints, Sentences, TokenisedCorpus
+from search.ranks import Ranks
+from search.trial import Scores
+
+TOKENS_A_CALL = 8192
+QUERIES_A_CALL = 1024
+
+
+def families(languages: tuple[str, ...]) -> Tensor:
+    """Index of the family of each language, (L,) int64."""
+    return torch.tensor([FAMILIES.index(family_of(language)) for language in languages])
+
+
+@torch.no_grad()
+def encode(encoder: Encoder, corpus: TokenisedCorpus, sentences: Sentences, ranks: Ranks) -> Tensor:
+    """Encode sentences, shared out among the workers.
+
+    Returns:
+        emb_BE: float32 on the CPU, on every worker.
+    """
+    lengths = corpus.lengths[sentences.language, sentences.row]
+    order = np.argsort(-lengths, kind="stable")
+    mine = order[ranks.rank :: ranks.size]
+    family_of_language = families(corpus.languages)
+    calls = np.cumsum(lengths[mine]) // TOKENS_A_CALL
+    parts = []
+    for call in np.unique(calls):
+        chosen = sentences[mine[calls == call]]
+        tokens = corpus.tokens(chosen, encoder.base.device)
+        family_B = family_of_language[torch.from_numpy(chosen.language)].to(encoder.base.device)
+        parts.append(encoder(tokens, family_B).cpu())
+    own = torch.cat(parts) if parts else torch.zeros(0, 0)
+    gathered = [part for part in ranks.collect(own) if len(part)]
+    emb_BE = torch.empty(len(sentences), gathered[0].shape[1])
+    emb_BE[torch.from_numpy(np.concatenate([order[r :: ranks.size] for r in range(ranks.size)]))] \
+        = torch.cat(gathered)  # fmt: skip
+    return emb_BE
+
+
+def evaluate(encoder: Encoder, corpus: TokenisedCorpus, ranks: Ranks) -> Scores:
+    """Score an encoder on validation sentences; it is left in evaluation mode."""
+    encoder.eval()
+    return score(encode(encoder, corpus, corpus.present(), ranks), corpus)
+
+
+def score(emb_BE: Tensor, corpus: TokenisedCorpus) -> Scores:
+    """Score the embeddings of a corpus' sentences.
+
+    For each language other than the pivot, over the rows that have both: the share of sentences
+    whose nearest neighbour (by cosine) in the other language is their translation, the mean of
+    both directions. A neighbour that is the same sentence as the translation counts as right.
+
+    Args:
+        emb_BE: unit vectors of ``corpus.present()``, in that order.
+    """
+    sentences = corpus.present()
+    place = np.full(corpus.lengths.shape, -1)
+    place[sentences.language, sentences.row] = np.arange(len(sentences))
+    by_language = {}
+    for index, name in enumerate(corpus.languages):
+        if index == corpus.pivot:
+            continue
+        both = np.flatnonzero((place[index] >= 0) & (place[corpus.pivot] >= 0))
+        here, there = emb_BE[place[index, both]], emb_BE[place[corpus.pivot, both]]
+        meaning = corpus.meaning[both]
+        by_language[name] = (top1(here, there, meaning) + top1(there, here, meaning)) / 2
+    return Scores(float(np.mean(list(by_language.values()))), by_language)
+
+
+def top1(query_NE: Tensor, candidate_NE: Tensor, meaning_N: Ints) -> float:
+    """Share of the queries whose nearest candidate has their meaning; NaN if any number is."""
+    if not (query_NE.isfinite().all() and candidate_NE.isfinite().all()):
+        return math.nan
+    meaning = torch.from_numpy(meaning_N)
+    right = 0
+    for start in range(0, len(query_NE), QUERIES_A_CALL):
+        part = slice(start, start + QUERIES_A_CALL)
+        nearest = (query_NE[part] @ candidate_NE.T).argmax(dim=1)
+        right += int((meaning[nearest] == meaning[part]).sum())
+    return right / len(query_NE)

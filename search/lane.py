@@ -1,0 +1,115 @@
+"""The Tune trainable that owns a Ray Train run; trials pass through it one after another."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search import worker
+from search.desk import Desk
+
+# Lanes only pass messages, so they take no CPU. This resource, which every head node has, keeps
+# them on the node that is not a spot instance.
+LANE_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.0001}
+CLOSE_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class LaneSetup:
+    """What a lane needs, the same for every lane of a search.
+
+    Attributes:
+        name: of the search; lanes are listed under it in the dashboard's Train tab.
+        run_folder: where checkpoints go.
+        run_node: Ray's id of the node that holds the run folder.
+        scratch: where Ray Train may keep files of its own.
+        workers, cpus, gpus: processes, and CPUs and GPUs of each.
+        start_attempts: how often the workers may fail to be placed, a minute each.
+        work: plain settings for the workers.
+        corpora: object references of the tokenised corpora.
+    """
+
+    name: str
+    run_folder: str
+    run_node: str
+    scratch: str
+    workers: int
+    cpus: int
+    gpus: int
+    start_attempts: int
+    work: dict[str, Any]
+    corpora: list[Any]
+
+
+class Lane(tune.Trainable):
+    """Passes trials on to a Ray Train run that outlives them.
+
+    A TorchTrainer in every trial, as Ray's guide has it, would cost 11 to 21 seconds and eight
+    processes a trial. Here the run is started once and ends with the lane.
+    """
+
+    def setup(self, config: dict[str, Any], lane: LaneSetup | None = None) -> None:
+        """Start the run and put the first trial on the desk."""
+        assert lane is not None
+        here = NodeAffinitySchedulingStrategy(lane.run_node, soft=False)
+        folder = str(Path(lane.run_folder) / "trials")
+        self._desk = Desk.options(scheduling_strategy=here).remote(folder)
+        self._assign(config)
+        self._lane = lane
+        self._run = threading.Thread(target=self._fit, daemon=True)
+        self._run.start()
+
+    def _assign(self, config: dict[str, Any]) -> None:
+        ray.get(self._desk.assign.remote({"trial": config["trial"], "values": config["values"]}))
+
+    def _fit(self) -> None:
+        lane = self._lane
+        resources = {"CPU": lane.cpus} | ({"GPU": lane.gpus} if lane.gpus else {})
+        message = "the lane's Ray Train run ended early"
+        try:
+            TorchTrainer(
+                worker.work,
+                train_loop_config={"desk": self._desk, "corpora": lane.corpora} | lane.work,
+                scaling_config=ScalingConfig(
+                    num_workers=lane.workers,
+                    use_gpu=lane.gpus > 0,
+                    resources_per_worker=resources,
+                ),
+                run_config=RunConfig(
+                    name=f"{lane.name}-lane-{os.getpid()}",
+                    storage_path=lane.scratch,
+                    failure_config=FailureConfig(
+                        max_failures=-1,  # the desk counts what one trial may cost
+                        controller_failure_limit=lane.start_attempts,
+                    ),
+                ),
+            ).fit()
+        except Exception as error:  # whatever it is, it must reach the driver as data
+            message = " ".join(str(error).split())[-500:]
+        self._desk.give_up.remote(message, fatal=False)
+
+    def step(self) -> dict[str, Any]:
+        """The next result of the trial on the desk."""
+        result: dict[str, Any] = ray.get(self._desk.next_result.remote())
+        if "lost" in result:
+            raise RuntimeError(result["lost"])  # Tune starts another lane for this trial
+        return {"accuracy": float("nan"), "epoch": 0} | result | {"lane": os.getpid()}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Put the next trial on the desk."""
+        self._assign(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """Close the desk, which ends the run."""
+        ray.get(self._desk.close.remote())
+        self._run.join(CLOSE_TIMEOUT_S)

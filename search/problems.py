@@ -1,0 +1,38 @@
+"""What is wrong with the user's input, said once and in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One fault: where it stands, which key, and one sentence of what was given and what must be.
+
+    Attributes:
+        file: the file, or the command-line option, that holds it; empty where there is none.
+        line: line in that file, counted from 1; 0 where there is none.
+        key: dotted key, for example ``optimizer.lr``; may be empty.
+        message: the sentence.
+    """
+
+    file: str
+    line: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        key = "" if self.message.startswith(self.key) else self.key
+        return ": ".join(part for part in (place, key, self.message) if part)
+
+
+class InputError(ValueError):
+    """The user's space, data, model or resources are at fault; nothing has been started."""
+
+    def __init__(self, problems: Iterable[Problem] | str) -> None:
+        if isinstance(problems, str):
+            problems = [Problem("", 0, "", problems)]
+        self.problems = sorted(set(problems))
+        super().__init__("\n".join(map(str, self.problems)))

@@ -1,0 +1,59 @@
+"""The workers of one lane, as one trial sees them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as dist_autograd
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class Ranks:
+    """The process group of a lane, or a single process.
+
+    Attributes:
+        rank: this worker, from 0.
+        size: how many there are.
+    """
+
+    def __init__(self) -> None:
+        joined = dist.is_available() and dist.is_initialized()
+        self.rank: int = dist.get_rank() if joined else 0
+        self.size: int = dist.get_world_size() if joined else 1
+
+    def part(self, total: int) -> slice:
+        """This worker's share of a batch of ``total``, which the size divides."""
+        share = total // self.size
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def gather(self, rows_BE: Tensor) -> Tensor:
+        """Every worker's rows, in order of rank; gradients flow back to the worker they came from.
+
+        The gradient that arrives at a worker is the sum over the workers' losses. Where each
+        computes the same loss on all rows, and DDP then averages over the workers, every parameter
+        gets the gradient that a single process with the whole batch would give it.
+        """
+        if self.size == 1:
+            return rows_BE
+        return torch.cat(dist_autograd.all_gather(rows_BE))  # type: ignore[no-untyped-call]
+
+    def collect(self, value: T) -> list[T]:
+        """Every worker's value, in order of rank, without gradients."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def agree(self, value: T) -> T:
+        """The value of rank 0, on every worker."""
+        if self.size == 1:
+            return value
+        box: list[Any] = [value]
+        dist.broadcast_object_list(box, src=0)
+        agreed: T = box[0]
+        return agreed

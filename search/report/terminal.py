@@ -1,0 +1,204 @@
+"""The live view of a search: a Rich panel on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from search.journal import Outcome, Outcomes
+
+BAR = 24
+
+
+class View:
+    """Shows how a search stands.
+
+    Args:
+        console: where; what it can do decides between the live view and plain lines.
+        name: of the run.
+        trials: of the search.
+    """
+
+    def __init__(self, console: Console, name: str, trials: int) -> None:
+        self._console = console
+        self._name = name
+        self._trials = trials
+        self._outcomes = Outcomes()
+        self._dashboard: str | None = None
+        self._status = "starting Ray"
+        self._started = time.monotonic()
+        self._ended: set[int] = set()
+        self._live = Live(
+            get_renderable=self._render,
+            console=console,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,  # what libraries print goes to a file, not above the view
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> View:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def running(self, dashboard: str | None, lanes: str) -> None:
+        """The cluster is there: where its dashboard is, and what the lanes are."""
+        self._dashboard = dashboard
+        self._status = lanes
+        self._started = time.monotonic()
+        if not self._console.is_terminal:
+            where = f", Ray dashboard {dashboard}" if dashboard else ""
+            self._line(f"{self._name}: {self._trials} trials on {lanes}{where}")
+
+    def update(self, outcomes: Outcomes) -> None:
+        """Show how the trials stand."""
+        self._outcomes = outcomes
+        if self._console.is_terminal:
+            return
+        for outcome in outcomes.by_trial.values():
+            if outcome.state is not None and outcome.trial not in self._ended:
+                self._ended.add(outcome.trial)
+                best = outcomes.best()
+                so_far = f", best {best.accuracy:.3f} (trial {best.trial})" if best else ""
+                self._line(f"[{len(self._ended)}/{self._trials}] {describe(outcome)}{so_far}")
+
+    def status(self, message: str) -> None:
+        """Say what is going on beside the trials."""
+        self._status = message
+        if not self._console.is_terminal:
+            self._line(message)
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _left(self) -> str:
+        """Time left, from the time that the trials so far have taken."""
+        ended = sum(o.state is not None for o in self._outcomes.by_trial.values())
+        if ended < 3:
+            return "time left: not known yet"
+        seconds = (time.monotonic() - self._started) / ended * (self._trials - ended)
+        return f"about {duration(seconds)} left"
+
+    def _render(self) -> RenderableType:
+        outcomes = self._outcomes
+        ended = sum(o.state is not None for o in outcomes.by_trial.values())
+        counts = Text.assemble(
+            (f"{outcomes.count(None)} running", "cyan"),
+            "  ",
+            (f"{outcomes.count('stopped')} stopped early", "yellow"),
+            "  ",
+            (f"{outcomes.count('finished')} finished", "green"),
+            "  ",
+            (f"{outcomes.count('failed')} failed", "red" if outcomes.count("failed") else "dim"),
+        )
+        progress = Table.grid(padding=(0, 1))
+        progress.add_row(
+            f"{ended}/{self._trials}",
+            ProgressBar(total=self._trials, completed=ended, width=BAR),
+            duration(time.monotonic() - self._started),
+            Text(self._left(), "dim"),
+        )
+        parts: list[RenderableType] = [counts, progress]
+        running = [o for o in outcomes.by_trial.values() if o.state is None]
+        if running:
+            table = Table.grid(padding=(0, 2))
+            for outcome in running:
+                accuracy = f"{outcome.accuracy:.3f}" if outcome.epochs else ""
+                table.add_row(
+                    f"trial {outcome.trial}", f"epoch {outcome.epochs}", accuracy, label(outcome)
+                )
+            parts += ["", table]
+        best = outcomes.best()
+        if best is not None:
+            parts += ["", *self._best(best)]
+        parts += ["", Text(self._status, "dim")]
+        if self._dashboard:
+            parts.append(Text(f"Ray dashboard: {self._dashboard}", "dim"))
+        return Panel(Group(*parts), title=escape(f"Isogloss · {self._name}"), title_align="left")
+
+    def _best(self, best: Outcome) -> list[RenderableType]:
+        reference = self._outcomes.by_trial.get(0)
+        table = Table.grid(padding=(0, 1))
+        table.add_row("", "accuracy", "", Text("reference", "dim"))
+        for language, accuracy in [("all", best.accuracy), *best.by_language.items()]:
+            before = _score(reference, language)
+            table.add_row(
+                language,
+                f"{accuracy:.3f}",
+                ProgressBar(total=1.0, completed=accuracy, width=BAR),
+                Text("" if before is None else f"{before:.3f}", "dim"),
+            )
+        return [Text(f"best so far: trial {best.trial}, {label(best)}", "bold"), table]
+
+
+def ranking(outcomes: Outcomes, most: int = 10) -> Table:
+    """The best trials and the reference, a column a language."""
+    ranked = outcomes.ranked()
+    languages = list(dict.fromkeys(name for o in ranked for name in o.by_language))
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for column in ("rank", "trial", "state", "accuracy", *languages):
+        table.add_column(column, justify="left" if column == "state" else "right", no_wrap=True)
+    table.add_column("what", overflow="fold")
+    for rank, outcome in enumerate(ranked, start=1):
+        if rank > most and not outcome.reference:
+            continue
+        scored = outcome.epochs > 0 and outcome.state != "failed"
+        scores = [outcome.accuracy, *(outcome.by_language.get(name) for name in languages)]
+        table.add_row(
+            str(rank),
+            str(outcome.trial),
+            outcome.state or "stopped",
+            *(f"{score:.3f}" if scored and score is not None else "" for score in scores),
+            escape(outcome.error or label(outcome)),
+            style="dim" if outcome.reference else None,
+        )
+    return table
+
+
+def _score(outcome: Outcome | None, language: str) -> float | None:
+    if outcome is None or not outcome.epochs:
+        return None
+    return outcome.accuracy if language == "all" else outcome.by_language.get(language)
+
+
+def describe(outcome: Outcome) -> str:
+    """One trial in a line."""
+    what = f"trial {outcome.trial} {outcome.state}"
+    if outcome.state == "failed":
+        return f"{what} after epoch {outcome.epochs}: {outcome.error} ({label(outcome)})"
+    return f"{what} at epoch {outcome.epochs}, accuracy {outcome.accuracy:.3f} ({label(outcome)})"
+
+
+def label(outcome: Outcome) -> str:
+    """What a trial is made of, in a few words."""
+    values: dict[str, Any] = outcome.values
+    kinds = " + ".join(str(values[part]["kind"]) for part in ("pooling", "head", "adapter"))
+    return f"{kinds}, {values['loss']['kind']}" + (", the reference" if outcome.reference else "")
+
+
+def duration(seconds: float) -> str:
+    """Seconds -> "2 min 05 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

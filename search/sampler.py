@@ -1,0 +1,159 @@
+"""The Optuna study, as a Ray Tune searcher. The only file that knows Optuna."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import Trial, TrialState
+from ray.tune.search import Searcher
+
+from search.settings import SamplerSettings
+from search.space import Choice, Domain, Space, reference
+from search.trial import TrialConfig
+
+
+class StudySearcher(Searcher):
+    """Draws trials from a space with Optuna and tells the study how they ended.
+
+    Ray's own OptunaSearch records a trial that ASHA stopped as complete, with the value of its
+    small budget, and leaves one that ended in NaN running for ever. Here a stopped trial is PRUNED
+    with its intermediate values, which TPE ranks by the step they reached, and a failed one FAIL.
+
+    The study is a journal file, which optuna-dashboard reads while the search runs.
+
+    Args:
+        space: what to draw from; its first trial is the reference.
+        settings: kind of sampler, seed, start-up trials.
+        max_epochs: epochs of a trial that finished.
+        metric: key of the result to maximise.
+        log: the journal file.
+        name: of the study.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        settings: SamplerSettings,
+        *,
+        max_epochs: int,
+        metric: str,
+        log: Path,
+        name: str,
+    ) -> None:
+        super().__init__(metric=metric, mode="max")
+        self._space = space
+        self._max_epochs = max_epochs
+        self._trials: dict[str, Trial] = {}
+        self._noted: set[tuple[int, int]] = set()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(log))),
+            study_name=name,
+            direction="maximize",
+            sampler=_sampler(settings),
+        )
+        self._reference, self._picks = reference(space)
+        domains = space.domains()
+        self._study.enqueue_trial(
+            {name: _encode(domains[name], value) for name, value in self._picks.items()},
+            user_attrs={"reference": True},
+        )
+
+    @property
+    def study(self) -> optuna.Study:
+        """The study."""
+        return self._study
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """Draw a trial: its number, counted from 0, and its config as plain values."""
+        trial = self._study.ask()
+        self._trials[trial_id] = trial
+        if trial.user_attrs.get("reference"):
+            domains = self._space.domains()
+            for name in self._picks:
+                suggest(trial, name, domains[name])
+            values = self._reference
+        else:
+            values = self._space.resolve(lambda name, domain: suggest(trial, name, domain))
+        return {"trial": trial.number, "values": TrialConfig.of(values).model_dump()}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Note an intermediate value."""
+        value, trial = result.get(self.metric), self._trials[trial_id]
+        step = (trial.number, result["epoch"])
+        if value is not None and math.isfinite(value) and step not in self._noted:
+            self._noted.add(step)  # Tune hands the last result over twice
+            trial.report(value, step=result["epoch"])
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study how a trial ended."""
+        if trial_id not in self._trials:
+            return
+        value = (result or {}).get(self.metric)
+        if error or result is None or value is None or not math.isfinite(value):
+            self._study.tell(self._trials.pop(trial_id), state=TrialState.FAIL)
+            return
+        self.on_trial_result(trial_id, result)
+        if result["epoch"] >= self._max_epochs:
+            self._study.tell(self._trials.pop(trial_id), value)
+        else:
+            self._study.tell(self._trials.pop(trial_id), state=TrialState.PRUNED)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles what it runs with; nothing of this project is ever restored from that."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the journal file holds all of it."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the journal file holds all of it."""
+
+
+def _sampler(settings: SamplerSettings) -> optuna.samplers.BaseSampler:
+    if settings.kind == "random":
+        return optuna.samplers.RandomSampler(seed=settings.seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            seed=settings.seed,
+            n_startup_trials=settings.startup_trials,
+            multivariate=True,
+            group=True,  # a parameter inside a choice exists only in some trials
+            constant_liar=True,  # lanes ask while others still train
+        )
+
+
+def suggest(trial: Trial, name: str, domain: Domain) -> Any:
+    """Draw a domain's value: the index of a choice's option, or a range's number."""
+    if isinstance(domain, Choice):
+        # Optuna warns at options that are no scalars, so it is shown the labels.
+        return domain.labels.index(trial.suggest_categorical(name, domain.labels))
+    if domain.integer:
+        step = int(domain.step or 1)
+        return trial.suggest_int(name, int(domain.low), int(domain.high), step=step, log=domain.log)
+    return trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+
+
+def _encode(domain: Domain, value: Any) -> Any:
+    return domain.labels[value] if isinstance(domain, Choice) else value
+
+
+def draw(space: Space, settings: SamplerSettings, count: int) -> list[dict[str, Any]]:
+    """Configs that a search would try before it has seen a result: the reference, then others."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=_sampler(settings))
+    drawn = [reference(space)[0]]
+    while len(drawn) < count:
+        trial = study.ask()
+        drawn.append(space.resolve(lambda name, domain, t=trial: suggest(t, name, domain)))  # type: ignore[misc]
+    return drawn

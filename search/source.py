@@ -1,0 +1,150 @@
+"""Read a space file and the ``--set`` options: plain values, and where each of them stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from search.problems import InputError, Problem
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass
+class Source:
+    """What was written, and where.
+
+    Attributes:
+        tree: plain dicts, lists and scalars.
+        places: path inside the tree -> file (or option) and line.
+    """
+
+    tree: dict[str, Any]
+    places: dict[KeyPath, tuple[str, int]] = field(default_factory=dict)
+
+    def problem(self, path: KeyPath, message: str, key: str | None = None) -> Problem:
+        """A problem at a path; a path that was not written stands where its parent does."""
+        shown = ".".join(map(str, path)) if key is None else key
+        while path and path not in self.places:
+            path = path[:-1]
+        file, line = self.places.get(path, ("", 0))
+        return Problem(file, line, shown, message)
+
+
+def read(file: Path, assignments: Sequence[str] = ()) -> Source:
+    """Read a space file and apply ``key=value`` assignments to it.
+
+    YAML 1.2: ``no`` is a word, ``1e-5`` a number, and a repeated key an error.
+
+    Raises:
+        InputError: the file cannot be read or is not YAML, or an assignment is malformed.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise InputError(f"space file {str(file)!r} cannot be read: {reason}") from error
+    loaded = _parse(text, str(file))
+    if not isinstance(loaded, CommentedMap):
+        got = "nothing" if loaded is None else f"a {type(loaded).__name__}"
+        raise InputError(
+            [Problem(str(file), 1, "", f"holds {got}; a space file must hold sections, such as "
+                     f"'base:' and 'data:'")]
+        )  # fmt: skip
+    source = Source({}, {(): (str(file), 1)})
+    source.tree = _plain(loaded, (), source.places, str(file), None)
+    problems = []
+    for assignment in assignments:
+        try:
+            _assign(source, assignment)
+        except ValueError as error:
+            problems.append(Problem(f"--set {assignment}", 0, "", str(error)))
+    if problems:
+        raise InputError(problems)
+    return source
+
+
+def _parse(text: str, name: str) -> Any:
+    try:
+        return YAML(typ="rt", pure=True).load(text)
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        key = str(error.problem).split('"')[1] if '"' in str(error.problem) else ""
+        raise InputError(
+            [Problem(name, line, key, "is given twice; it must be given once")]
+        ) from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = " ".join(part for part in (error.context, error.problem) if part)
+        line = mark.line + 1 if mark else 0
+        raise InputError([Problem(name, line, "", f"is not YAML: {what}")]) from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise InputError([Problem(name, 0, "", f"is not YAML: {error}")]) from error
+
+
+def _plain(
+    value: Any, path: KeyPath, places: dict[KeyPath, tuple[str, int]], file: str, line: int | None
+) -> Any:
+    """Strip ruamel's types, noting the line of every node (or ``line``, for options)."""
+    if isinstance(value, CommentedMap):
+        plain = {}
+        for key, item in value.items():
+            here = (*path, str(key))
+            places[here] = (file, value.lc.key(key)[0] + 1 if line is None else line)
+            plain[str(key)] = _plain(item, here, places, file, line)
+        return plain
+    if isinstance(value, CommentedSeq):
+        items = []
+        for index, item in enumerate(value):
+            here = (*path, index)
+            places[here] = (file, value.lc.item(index)[0] + 1 if line is None else line)
+            items.append(_plain(item, here, places, file, line))
+        return items
+    if isinstance(value, bool) or value is None:
+        return value
+    for kind in (int, float, str):  # ruamel keeps the spelling of numbers in subclasses
+        if isinstance(value, kind):
+            return kind(value)
+    return str(value)  # dates and the like: the field they meet says what must stand there
+
+
+def _assign(source: Source, assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not key or not all(key.split(".")):
+        raise ValueError("must be key=value, for example optimizer.lr=1e-3")
+    try:
+        value = _parse(text, f"--set {assignment}")
+    except InputError as error:
+        raise ValueError(f"{text!r} {error.problems[0].message}") from error
+    path: KeyPath = ()
+    node: Any = source.tree
+    parent: Any = node
+    step: str | int = 0
+    for part in key.split("."):
+        parent, step = node, part
+        if isinstance(node, list):
+            if not part.isdecimal() or int(part) >= len(node):
+                raise ValueError(f"{part!r} must be an index from 0 to {len(node) - 1}")
+            step = int(part)
+        elif not isinstance(node, dict):
+            raise ValueError(f"{'.'.join(map(str, path))!r} is a value and has no {part!r}")
+        elif "choice" in node and part != "choice":
+            where = ".".join(map(str, path))
+            raise ValueError(
+                f"{where!r} is a choice; give all of it (--set '{where}={{kind: ...}}') or one of "
+                f"its options ({where}.choice.0.{part})"
+            )
+        path = (*path, step)
+        node = node.setdefault(step, {}) if isinstance(node, dict) else node[int(step)]
+    for known in [place for place in source.places if place[: len(path)] == path]:
+        del source.places[known]
+    name = f"--set {assignment}"
+    source.places[path] = (name, 0)
+    parent[step] = _plain(value, path, source.places, name, 0)

@@ -1,0 +1,239 @@
+"""Space file -> space, with every fault found at once and before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from components.interface import Config
+from search.problems import InputError, Problem
+from search.settings import FIXED_SECTIONS, RunConfig
+from search.source import KeyPath, Source, read
+from search.space import Choice, Probe, Range, Space, is_domain, probes
+
+
+class ChoiceSpec(Config):
+    """How a choice is written."""
+
+    choice: Annotated[list[Any], Field(min_length=1)]
+
+
+class RangeSpec(Config):
+    """How a range is written."""
+
+    log: bool = False
+    ends: Any
+    step: Any = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        low, high = self.ends
+        if low > high:
+            raise ValueError(f"runs from {low} to {high}; the first must not exceed the second")
+        if self.log and low <= 0:
+            raise ValueError(f"is log and starts at {low}; a log range must start above 0")
+        if self.log and self.step is not None:
+            raise ValueError("has both log and step; it must have one of them at most")
+        return self
+
+
+class IntSpec(RangeSpec):
+    """``{int: [low, high]}``."""
+
+    ends: Annotated[list[int], Field(min_length=2, max_length=2, alias="int")]
+    step: Annotated[int, Field(ge=1)] | None = None
+
+
+class FloatSpec(RangeSpec):
+    """``{float: [low, high]}``."""
+
+    ends: Annotated[list[float], Field(min_length=2, max_length=2, alias="float")]
+    step: Annotated[float, Field(gt=0)] | None = None
+
+
+SPECS: dict[str, type[Config]] = {"choice": ChoiceSpec, "int": IntSpec, "float": FloatSpec}
+KEYS = {"choice": (), "int": ("log", "step"), "float": ("log", "step")}  # beside the first
+
+
+def load_space(file: Path, assignments: Sequence[str] = ()) -> tuple[Space, RunConfig]:
+    """Read a space file.
+
+    Args:
+        file: the space file.
+        assignments: ``key=value``, in force over what the file says.
+
+    Returns:
+        The space, and the run config of its first probe: its sections ``search``, ``lane``,
+        ``data`` and ``base`` hold for every trial.
+
+    Raises:
+        InputError: with every fault of the file.
+    """
+    source = read(file, assignments)
+    problems: list[Problem] = []
+    tree = _tree(source, source.tree, (), problems)
+    if problems:  # a broken domain would only be reported again by the probes
+        raise InputError(problems)
+    space = Space(tree, source)
+    configs: list[RunConfig] = []
+    for probe in probes(space):
+        try:
+            configs.append(RunConfig.model_validate(probe.values))
+        except ValidationError as error:
+            problems += [_problem(source, probe, fault) for fault in error.errors()]
+    if problems:
+        raise InputError(_joined(problems))
+    return space, configs[0]
+
+
+def _joined(problems: Sequence[Problem]) -> list[Problem]:
+    """Where a key may be of several types, each refuses the value; say it once."""
+    joined: dict[tuple[str, int, str, str], Problem] = {}
+    for problem in dict.fromkeys(problems):
+        given, _, must = problem.message.partition("; it must be ")
+        place = (problem.file, problem.line, problem.key, given)
+        if must and place in joined:
+            problem = replace(joined[place], message=f"{joined[place].message}, or {must}")
+        joined[place] = problem
+    return list(joined.values())
+
+
+def _tree(source: Source, node: Any, path: KeyPath, problems: list[Problem]) -> Any:
+    """Replace what is written as a domain by the domain."""
+    if is_domain(node):
+        if path and path[0] in FIXED_SECTIONS:
+            problems.append(
+                source.problem(
+                    path,
+                    f"is a domain; {path[0]!r} holds for the whole search, so it must be one value",
+                )
+            )
+            return None
+        return _domain(source, node, path, problems)
+    if isinstance(node, dict):
+        return {key: _tree(source, child, (*path, key), problems) for key, child in node.items()}
+    return node
+
+
+def _domain(source: Source, node: dict[str, Any], path: KeyPath, problems: list[Problem]) -> Any:
+    form = next(key for key in SPECS if key in node)
+    try:
+        spec = SPECS[form].model_validate(node)
+    except ValidationError as error:
+        for fault in error.errors():
+            at: KeyPath = (*path, *fault["loc"])
+            problems.append(source.problem(at, _sentence(fault, [form, *KEYS[form]])))
+        return None
+    if isinstance(spec, IntSpec | FloatSpec):
+        integer = isinstance(spec, IntSpec)
+        low, high = spec.ends
+        return Range(low, high, integer, spec.log, spec.step)
+    assert isinstance(spec, ChoiceSpec)
+    origins = tuple((*path, "choice", index) for index in range(len(spec.choice)))
+    options = tuple(
+        _tree(source, option, origin, problems)
+        for option, origin in zip(spec.choice, origins, strict=True)
+    )
+    for index, option in enumerate(spec.choice):
+        if any(type(option) is type(o) and option == o for o in spec.choice[:index]):
+            problems.append(source.problem(origins[index], "is given twice in this choice"))
+    return Choice(options, tuple(_labels(spec.choice)), origins)
+
+
+def _labels(options: Sequence[Any]) -> Iterator[str]:
+    """A distinct, telling name for each option."""
+    names = [
+        str(option.get("kind", "options")) if isinstance(option, dict) else str(option)
+        for option in options
+    ]
+    for index, name in enumerate(names):
+        yield name if names.count(name) == 1 else f"{name}#{names[:index].count(name) + 1}"
+
+
+def _problem(source: Source, probe: Probe, fault: Any) -> Problem:
+    """A pydantic fault of a probe, at the line the value was written in."""
+    path = _untagged(probe.values, fault["loc"])
+    origin = path
+    while origin and origin not in probe.origins:
+        origin = origin[:-1]
+    where = (*probe.origins[origin], *path[len(origin) :])
+    known = _known_keys(probe.values, path[:-1])
+    return source.problem(where, _sentence(fault, known), ".".join(map(str, path)))
+
+
+def _untagged(values: Any, loc: Sequence[Any]) -> KeyPath:
+    """Drop from a pydantic location what is no key: the tag of a union, the branch of a type."""
+    path: list[str | int] = []
+    node = values
+    for index, step in enumerate(loc):
+        last = index == len(loc) - 1
+        if isinstance(node, dict) and (step in node or (last and isinstance(step, str))):
+            if step not in node and step == node.get("kind"):
+                continue
+            path.append(step)
+            node = node.get(step)
+        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
+            path.append(step)
+            node = node[step]
+    return tuple(path)
+
+
+def _known_keys(values: Any, path: KeyPath) -> list[str]:
+    """Keys that are legal beside the one at fault."""
+    model: type[BaseModel] = RunConfig
+    node = values
+    for step in path:
+        node = node[step]
+        field = model.model_fields.get(str(step))
+        if field is None:
+            return []
+        kind = node.get("kind") if isinstance(node, dict) else None
+        models = list(_models(field.annotation))
+        named = [m for m in models if "kind" in m.model_fields
+                 and m.model_fields["kind"].default == kind]  # fmt: skip
+        if not models:
+            return []
+        model = (named or models)[0]
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, Annotated):
+        for part in get_args(annotation):
+            yield from _models(part)
+
+
+def nearest(word: object, legal: Sequence[str]) -> str:
+    """ "; did you mean 'x'?" for the closest legal word, or nothing."""
+    close = difflib.get_close_matches(str(word), legal, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _sentence(fault: Mapping[str, Any], known: Sequence[str]) -> str:
+    """One sentence: what was given, and what must be."""
+    kind, given, context = fault["type"], fault.get("input"), fault.get("ctx", {})
+    if kind == "extra_forbidden":
+        key = str(fault["loc"][-1])
+        return f"is no known key; it must be among {', '.join(known)}{nearest(key, known)}"
+    if kind == "missing":
+        return "is missing; it must be given"
+    if kind == "union_tag_not_found":
+        return f"is {given!r}; it must be a mapping with a 'kind'"
+    if kind in ("union_tag_invalid", "literal_error"):
+        got = context.get("tag", given)
+        legal = [word.strip("'") for word in str(context.get("expected_tags") or
+                 context["expected"]).replace(" or ", ", ").split(", ")]  # fmt: skip
+        return f"is {got!r}; it must be one of {', '.join(legal)}{nearest(got, legal)}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if kind == "value_error":
+        return message
+    must = message.replace("Input should be", "it must be").replace("should have", "must have")
+    return f"is {given!r}; {must}"
