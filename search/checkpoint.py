@@ -54,16 +54,16 @@ class Checkpoint:
         """
         try:
             tensors = load(data)
-            meta = json.loads(bytes(tensors[_META].tolist()))
-        except Exception as error:  # safetensors has an exception class of its own
-            raise ValueError(f"the checkpoint is damaged: {error}") from error
-        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "random": {}}
-        for name, value in tensors.items():
-            if name != _META:
+            meta = json.loads(bytes(tensors.pop(_META).tolist()))
+            parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "random": {}}
+            for name, value in tensors.items():
                 part, _, rest = name.partition("/")
                 parts[part][rest] = value
-        random = [parts["random"][str(i)] for i in range(len(parts["random"]))]
-        return cls(meta["epoch"], meta["seconds"], parts["weights"], parts["optimizer"], random)
+            random = [parts["random"][str(i)] for i in range(len(parts["random"]))]
+            epoch, seconds = int(meta["epoch"]), float(meta["seconds"])
+        except Exception as error:  # safetensors has an exception class of its own
+            raise ValueError(f"the checkpoint is damaged: {error!r}") from error
+        return cls(epoch, seconds, parts["weights"], parts["optimizer"], random)
 
 
 def capture(
@@ -72,7 +72,7 @@ def capture(
     """Take a trial's state."""
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     moments = {
-        f"{name}/{quantity}": torch.as_tensor(value)
+        f"{name}/{quantity}": torch.as_tensor(value).clone()
         for name, parameter in named.items()
         for quantity, value in optimizer.state.get(parameter, {}).items()
     }

@@ -80,7 +80,7 @@ class DataSettings(Config):
             must then be left out by giving this list).
         pivot: every language is scored against this one.
         train_rows, validation_rows: the most rows to use; None for all (of the built-in corpus,
-            4,000 and 300).
+            4,000 and 200).
         seed: of the built-in corpus, of the rows held out and of those used.
     """
 

@@ -97,14 +97,14 @@ def _plain(
         plain = {}
         for key, item in value.items():
             here = (*path, str(key))
-            places[here] = (file, value.lc.key(key)[0] + 1 if line is None else line)
+            places[here] = (file, _line(value, key) if line is None else line)
             plain[str(key)] = _plain(item, here, places, file, line)
         return plain
     if isinstance(value, CommentedSeq):
         items = []
         for index, item in enumerate(value):
             here = (*path, index)
-            places[here] = (file, value.lc.item(index)[0] + 1 if line is None else line)
+            places[here] = (file, _line(value, index) if line is None else line)
             items.append(_plain(item, here, places, file, line))
         return items
     if isinstance(value, bool) or value is None:
@@ -113,6 +113,12 @@ def _plain(
         if isinstance(value, kind):
             return kind(value)
     return str(value)  # dates and the like: the field they meet says what must stand there
+
+
+def _line(node: CommentedMap | CommentedSeq, key: Any) -> int:
+    """Line of an item; one that a merge (``<<: *name``) brought in stands where its mapping does."""
+    place = (node.lc.data or {}).get(key)
+    return int(node.lc.line if place is None else place[0]) + 1
 
 
 def _assign(source: Source, assignment: str) -> None:

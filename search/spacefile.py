@@ -107,7 +107,10 @@ def _joined(problems: Sequence[Problem]) -> list[Problem]:
 def _tree(source: Source, node: Any, path: KeyPath, problems: list[Problem]) -> Any:
     """Replace what is written as a domain by the domain."""
     if is_domain(node):
-        if path and path[0] in FIXED_SECTIONS:
+        if not path:
+            problems.append(source.problem(path, "is a domain; a space file must hold sections"))
+            return None
+        if path[0] in FIXED_SECTIONS:
             problems.append(
                 source.problem(
                     path,
@@ -235,5 +238,6 @@ def _sentence(fault: Mapping[str, Any], known: Sequence[str]) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
         return message
-    must = message.replace("Input should be", "it must be").replace("should have", "must have")
+    must = message.replace("Input should be", "it must be").replace("List should", "it must")
+    must = must.replace(" after validation, not", ", not")
     return f"is {given!r}; {must}"

@@ -59,7 +59,7 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[str | None]:
         cpus, gpus: what one started here may use.
 
     Yields:
-        Where its dashboard is.
+        Where its dashboard is, and how to get in.
 
     Raises:
         InputError: there is no cluster at the address, or it does not let us in.
@@ -88,7 +88,9 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[str | None]:
         raise InputError(f"{where}: {reason.strip()}{hint}") from error
     try:
         url = context.dashboard_url
-        yield f"http://{url}" if url else None
+        mode = os.environ.get("RAY_AUTH_MODE", "token" if address is None else "disabled")
+        hint = " (`ray get-auth-token` prints its token)" if mode == "token" else ""
+        yield f"http://{url}{hint}" if url else None
     finally:
         ray.shutdown()
 

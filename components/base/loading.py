@@ -96,7 +96,9 @@ def load(config: BaseConfig, device: torch.device | str = "cpu") -> Base:
     with _one_sentence(config.model):
         tokenizer = _tokenizer(config, source)
         model = AutoModel.from_pretrained(source, config=settings, dtype=dtype, **_options(config))
-        return Base(model.to(device), tokenizer, _max_length(config, settings))
+        base = Base(model.to(device), tokenizer, _max_length(config, settings))
+    base.pack()
+    return base
 
 
 def load_skeleton(config: BaseConfig) -> Base:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from components.base.packing import NAME, Packing, packed
 from components.ragged import States, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-# Sentences are sorted by length and cut into chunks of which at most this share is padding ...
-PADDING = 0.15
-# ... unless a chunk would fall under this many sentences, where the calls cost more than the pads.
-LEAST = 8
 
 
 class Base:
@@ -37,6 +33,7 @@ class Base:
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.first_position: int | None = None  # that packed sentences count from; None: padded
         self.width: int = model.config.hidden_size
 
     @property
@@ -62,43 +59,53 @@ class Base:
         Returns:
             The last hidden states after the model's final norm, T x D in the base's dtype.
         """
-        lengths_B = tokens.lengths_B.cpu()
-        order_B = torch.argsort(lengths_B, descending=True, stable=True)
-        packed: list[Tensor] = []
-        places: list[Tensor] = []
-        for chunk in cut(lengths_B[order_B].tolist()):
-            rows = order_B[chunk]
-            lengths = lengths_B[rows].to(self.device)
-            longest = int(lengths_B[rows[0]])
-            column_L = torch.arange(longest, device=self.device)
-            real_BL = column_L < lengths.unsqueeze(1)
-            place_BL = tokens.offsets[:-1][rows.to(self.device)].unsqueeze(1) + column_L
-            place_T = place_BL[real_BL]
+        packing = Packing.of(tokens)
+        if self.first_position is None:
+            return States(self._padded(tokens, packing), tokens.offsets)
+        with packed(packing):
+            out = self.model(
+                input_ids=tokens.ids_T.unsqueeze(0),
+                position_ids=(packing.position_T + self.first_position).unsqueeze(0),
+                use_cache=False,
+            )
+        return States(out.last_hidden_state.squeeze(0), tokens.offsets)
+
+    def _padded(self, tokens: Tokens, packing: Packing) -> Tensor:
+        """The same by padded calls, a chunk a call, for models that cannot run packed."""
+        states = []
+        for chunk in packing.chunks:
+            ids_BL = torch.zeros_like(chunk.real_BL, dtype=torch.int64)
             # Right-padded with token 0: whatever stands there is masked out and never read back.
-            ids_BL = torch.zeros_like(place_BL)
-            ids_BL[real_BL] = tokens.ids_T[place_T]
-            out = self.model(input_ids=ids_BL, attention_mask=real_BL.long())
-            packed.append(out.last_hidden_state[real_BL])
-            places.append(place_T)
-        back_T = torch.argsort(torch.cat(places))
-        return States(torch.cat(packed)[back_T], tokens.offsets)
+            ids_BL[chunk.real_BL] = tokens.ids_T[chunk.place_N]
+            out = self.model(input_ids=ids_BL, attention_mask=chunk.real_BL.long())
+            states.append(out.last_hidden_state[chunk.real_BL])
+        return torch.cat(states)[torch.argsort(packing.place_T)]
 
+    @torch.no_grad()
+    def pack(self) -> bool:
+        """Run packed from now on, if that gives the same states as padded on a mixed batch.
 
-def cut(lengths: list[int]) -> Iterator[slice]:
-    """Cut sentences, longest first, into chunks with little padding.
+        Positions count from 0 in most models, after the padding token's index in RoBERTa's kin.
+        What fits neither (attention with sinks, soft caps or biases) stays padded.
 
-    Args:
-        lengths: tokens of each sentence, in descending order.
-
-    Yields:
-        Slices that cover all of them.
-    """
-    start, real = 0, 0
-    for end, length in enumerate(lengths):
-        area = lengths[start] * (end - start + 1)
-        if end - start >= LEAST and real + length < (1 - PADDING) * area:
-            yield slice(start, end)
-            start, real = end, 0
-        real += length
-    if lengths:
-        yield slice(start, len(lengths))
+        Returns:
+            Whether the model runs packed.
+        """
+        size = self.model.config.vocab_size
+        lengths = [5, 1, 9, 3, self.max_length, 2]
+        ids = torch.arange(sum(lengths)) * 7919 % (size - 10) + 5  # spread over the vocabulary
+        offsets = torch.tensor([0, *lengths]).cumsum(0)
+        tokens = Tokens(ids.to(self.device), offsets.to(self.device))
+        before = self.model.config._attn_implementation
+        expected = self(tokens).values_TD.float()
+        # The order of sums differs; in half precision that alone is a percent of a state's size.
+        tolerance = (1e-4 if self.model.dtype == torch.float32 else 0.05) * expected.abs().max()
+        self.model.set_attn_implementation(NAME)
+        for first in (0, (self.model.config.pad_token_id or 0) + 1):
+            self.first_position = first
+            with contextlib.suppress(Exception):
+                if ((self(tokens).values_TD.float() - expected).abs() <= tolerance).all():
+                    return True
+        self.first_position = None
+        self.model.set_attn_implementation(before)
+        return False

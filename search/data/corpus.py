@@ -23,7 +23,7 @@ FORMATS = {
     ".jsonl": ("json", {}),
 }
 BUILTIN = "builtin:cldr"
-BUILTIN_ROWS = {"train": 4000, "validation": 300}
+BUILTIN_ROWS = {"train": 4000, "validation": 200}
 
 
 @dataclass(frozen=True)

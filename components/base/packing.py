@@ -1,0 +1,230 @@
+"""Run a transformer on packed tokens: padding exists inside attention only.
+
+Everything else in a transformer works token by token, so it runs on the T real tokens laid end to
+end as one sequence. Only attention must know where sentences end; there, and there alone, they are
+padded, in chunks of similar length.
+
+Letters: T tokens, B sentences of a chunk, L tokens of its longest, H heads, K width of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from components.ragged import Tokens
+
+NAME = "packed"
+# Sentences are sorted by length and cut into chunks of which at most this share is padding ...
+PADDING = 0.15
+# ... unless a chunk would fall under this many sentences, where the calls cost more than the pads.
+LEAST = 8
+
+
+def cut(lengths: list[int]) -> Iterator[slice]:
+    """Cut sentences, longest first, into chunks with little padding.
+
+    Args:
+        lengths: tokens of each sentence, in descending order.
+
+    Yields:
+        Slices that cover all of them.
+    """
+    start, real = 0, 0
+    for end, length in enumerate(lengths):
+        area = lengths[start] * (end - start + 1)
+        if end - start >= LEAST and real + length < (1 - PADDING) * area:
+            yield slice(start, end)
+            start, real = end, 0
+        real += length
+    if lengths:
+        yield slice(start, len(lengths))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some sentences of similar length.
+
+    Attributes:
+        place_N: where their N tokens stand among the T packed ones.
+        slot_N: where they stand in the padded chunk, counted row by row.
+        rows, longest: B and L.
+    """
+
+    place_N: Tensor
+    slot_N: Tensor
+    rows: int
+    longest: int
+
+    @cached_property
+    def real_BL(self) -> Tensor:
+        """Which slots of the padded chunk hold a token, bool."""
+        real = torch.zeros(self.rows * self.longest, dtype=torch.bool, device=self.slot_N.device)
+        real[self.slot_N] = True
+        return real.view(self.rows, self.longest)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How the sentences of a batch are cut into chunks, the same for every layer.
+
+    Attributes:
+        position_T: place of each token in its sentence, from 0.
+    """
+
+    chunks: list[Chunk]
+    position_T: Tensor
+
+    @cached_property
+    def place_T(self) -> Tensor:
+        """Where the tokens of all chunks, one chunk after another, stand among the packed ones."""
+        return torch.cat([chunk.place_N for chunk in self.chunks])
+
+    @cached_property
+    def slot_T(self) -> Tensor:
+        """Where they stand in the padded chunks, laid end to end."""
+        sizes = [chunk.rows * chunk.longest for chunk in self.chunks]
+        starts = [sum(sizes[:index]) for index in range(len(sizes))]
+        shifted = [c.slot_N + start for c, start in zip(self.chunks, starts, strict=True)]
+        return torch.cat(shifted)
+
+    @classmethod
+    def of(cls, tokens: Tokens) -> Packing:
+        """Cut a batch."""
+        device = tokens.offsets.device
+        lengths_B = tokens.lengths_B.cpu()
+        starts_B = tokens.offsets[:-1].cpu()
+        order_B = torch.argsort(lengths_B, descending=True, stable=True)
+        chunks = []
+        for part in cut(lengths_B[order_B].tolist()):
+            rows_B = order_B[part]
+            longest = int(lengths_B[rows_B[0]])
+            column_L = torch.arange(longest)
+            real_BL = column_L < lengths_B[rows_B].unsqueeze(1)
+            place_N = (starts_B[rows_B].unsqueeze(1) + column_L)[real_BL]
+            slot_N = real_BL.flatten().nonzero().squeeze(1)
+            chunks.append(Chunk(place_N.to(device), slot_N.to(device), len(rows_B), longest))
+        position_T = torch.arange(int(lengths_B.sum())) - starts_B.repeat_interleave(lengths_B)
+        return cls(chunks, position_T.to(device))
+
+
+class _Move(torch.autograd.Function):
+    """Rows of a tensor to given rows of a new one, zero elsewhere.
+
+    Source and target rows are each named once at most, so the gradient is the same move backwards;
+    torch's own indexing does not know that and adds up row by row.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, source: Tensor, target: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(source, target)
+        ctx.size = len(values)
+        moved = values.new_zeros(size, *values.shape[1:])
+        moved[target] = values[source]
+        return moved
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        source, target = ctx.saved_tensors
+        back = grads[0].new_zeros(ctx.size, *grads[0].shape[1:])
+        back[source] = grads[0][target]
+        return back, None, None, None
+
+
+def _move(values: Tensor, source: Tensor, target: Tensor, size: int) -> Tensor:
+    moved: Tensor = _Move.apply(values, source, target, size)  # type: ignore[no-untyped-call]
+    return moved
+
+
+_current: ContextVar[Packing] = ContextVar("packing")
+
+
+@contextmanager
+def packed(packing: Packing) -> Iterator[None]:
+    """Let attention know, for the calls inside, how the batch is packed."""
+    token = _current.set(packing)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    is_causal: bool | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention over packed sentences, as transformers calls it.
+
+    Args:
+        query, key, value: (1, H, T, K); key and value may have fewer heads (grouped queries).
+        attention_mask: ignored: packed sentences have none.
+
+    Returns:
+        (1, T, H, K), and no weights.
+    """
+    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    packed_THK = [tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value)]
+    packing = _current.get()
+    parts = []
+    for chunk in packing.chunks:
+        size = chunk.rows * chunk.longest
+        query_BHLK, key_BHLK, value_BHLK = (
+            _move(tensor, chunk.place_N, chunk.slot_N, size)
+            .view(chunk.rows, chunk.longest, *tensor.shape[1:])
+            .transpose(1, 2)
+            for tensor in packed_THK
+        )
+        mask = _mask(chunk, causal, sliding_window)
+        mixed_BHLK = nn.functional.scaled_dot_product_attention(
+            query_BHLK,
+            key_BHLK,
+            value_BHLK,
+            attn_mask=mask,
+            dropout_p=dropout,
+            is_causal=causal and mask is None,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        parts.append(mixed_BHLK.transpose(1, 2).flatten(0, 1))
+    # All chunks' slots end to end, and back into the order of the packed tokens at once.
+    slots = torch.cat(parts)
+    out_THK = _move(slots, packing.slot_T, packing.place_T, query.shape[2])
+    return out_THK.unsqueeze(0), None
+
+
+def _mask(chunk: Chunk, causal: bool, window: int | None) -> Tensor | None:
+    """Which token may see which, or None where causality says it all.
+
+    Behind the last token of a sentence there are only pads, so a causal mask needs no other.
+    """
+    if window is not None and window >= chunk.longest:
+        window = None
+    if causal and window is None:
+        return None
+    mask = chunk.real_BL[:, None, None, :]
+    if window is not None:
+        step_L = torch.arange(chunk.longest, device=mask.device)
+        behind_LL = step_L[:, None] - step_L[None, :]
+        near_LL = (behind_LL if causal else behind_LL.abs()) < window
+        mask = mask & (near_LL & (behind_LL >= 0) if causal else near_LL)
+    # A pad in a bidirectional window may see nothing; NaN from it would spoil the gradients.
+    return mask | ~chunk.real_BL[:, None, :, None]
+
+
+AttentionInterface.register(NAME, attention)
