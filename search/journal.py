@@ -19,11 +19,13 @@ class Journal:
     """A file of JSON lines.
 
     Args:
-        file: made where it does not exist, otherwise continued.
+        file: made where it does not exist, otherwise continued after its last whole line.
     """
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        if file.exists():
+            whole = file.read_bytes().rfind(b"\n") + 1
+            os.truncate(file, whole)  # the next event must not be glued to half a line
         self._out = file.open("a", encoding="utf-8")
 
     def append(self, event: Event) -> None:
@@ -40,9 +42,9 @@ class Journal:
 
 def read_journal(file: Path) -> Iterator[Event]:
     """Read the events; a last line cut off by a crash is left out."""
-    with file.open(encoding="utf-8") as lines:
+    with file.open("rb") as lines:  # a cut may go through the middle of a character
         for line in lines:
-            if line.endswith("\n"):
+            if line.endswith(b"\n"):
                 yield json.loads(line)
 
 

