@@ -65,15 +65,15 @@ class Lane(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any], lane: LaneSetup | None = None) -> None:
-        """Start the run and put the first trial on the desk."""
+        """Put the first trial on the desk."""
         assert lane is not None
         here = NodeAffinitySchedulingStrategy(lane.run_node, soft=False)
         folder = str(Path(lane.run_folder) / "trials")
         self._desk = Desk.options(scheduling_strategy=here).remote(folder)
         self._assign(config)
         self._lane = lane
+        # Started by the first step: Tune also makes lanes that it then finds no use for.
         self._run = threading.Thread(target=self._fit, daemon=True)
-        self._run.start()
 
     def _assign(self, config: dict[str, Any]) -> None:
         ray.get(self._desk.assign.remote({"trial": config["trial"], "values": config["values"]}))
@@ -106,6 +106,8 @@ class Lane(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """The next result of the trial on the desk."""
+        if not self._run.ident:
+            self._run.start()
         result: dict[str, Any] = ray.get(self._desk.next_result.remote())
         if "lost" in result:
             raise RuntimeError(result["lost"])  # Tune starts another lane for this trial
@@ -119,4 +121,5 @@ class Lane(tune.Trainable):
     def cleanup(self) -> None:
         """Close the desk, which ends the run."""
         ray.get(self._desk.close.remote())
-        self._run.join(CLOSE_TIMEOUT_S)
+        if self._run.ident:
+            self._run.join(CLOSE_TIMEOUT_S)

@@ -60,6 +60,8 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of a batch over all workers; each encodes its own part."""
+        # Where there are fewer pairs than a batch, the workers may not divide them.
+        batch = batch[: len(batch) // self._ranks.size * self._ranks.size]
         part = batch[self._ranks.part(len(batch))]
         both = Sentences.join([part.anchor, part.positive])
         device = self.encoder.base.device

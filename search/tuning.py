@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -66,18 +67,21 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[str | None]:
     """
     os.environ.update(QUIET)
     logging.getLogger("ray").setLevel(logging.ERROR)
-    options: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-        "runtime_env": {"env_vars": QUIET},
-    }
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None:
-            context = ray.init(
-                "local", num_cpus=cpus, num_gpus=gpus, include_dashboard=True, **options
-            )
+            # Every process must be told which instance it belongs to: where a second one runs on
+            # this host, the actor that frees a dead lane's resources would find neither.
+            port = _free_port()
+            os.environ["RAY_GCS_SERVER_PORT"] = str(port)
+            own = f"{ray.util.get_node_ip_address()}:{port}"
+            options |= {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": True}
         else:
-            context = ray.init(address, **options)
+            ray.init(address, **options)
+            own = ray.get_runtime_context().gcs_address
+            ray.shutdown()
+        environment = {"env_vars": QUIET | {"RAY_ADDRESS": own}}
+        context = ray.init(address or "local", runtime_env=environment, **options)
     except Exception as error:  # ConnectionError, but also gRPC's and the token's own
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         where = "a Ray instance cannot be started here" if address is None else \
@@ -93,6 +97,12 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[str | None]:
         yield f"http://{url}{hint}" if url else None
     finally:
         ray.shutdown()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
 
 
 def run_trials(
@@ -237,16 +247,7 @@ class Recorder(Unpickled, Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """A trial is given to a lane, for the first time or again."""
-        number = trial.config["trial"]
-        if number not in self.outcomes.by_trial:
-            self._note(
-                {
-                    "event": "trial",
-                    "trial": number,
-                    "reference": number == 0,
-                    "values": trial.config["values"],
-                }
-            )
+        self._meet(trial)
 
     def on_trial_result(
         self,
@@ -261,7 +262,7 @@ class Recorder(Unpickled, Callback):
             self.fatal = result["fatal"]
             self.switch.thrown = True
         elif "by_language" in result:
-            event = {"event": "report", "trial": trial.config["trial"]}
+            event = {"event": "report", "trial": self._meet(trial)}
             self._note(event | {name: result[name] for name in REPORTED})
 
     def on_trial_complete(
@@ -278,12 +279,23 @@ class Recorder(Unpickled, Callback):
         self._end(trial, lines[-1] if lines else "its lane was lost")
 
     def _end(self, trial: Trial, error: str) -> None:
-        number = trial.config["trial"]
+        number = self._meet(trial)
         outcome = self.outcomes.by_trial[number]
         if self.fatal or outcome.state is not None:
             return
         state = state_of(outcome.epochs, self._max_epochs, error)
         self._note({"event": "end", "trial": number, "state": state, "error": error})
+
+    def _meet(self, trial: Trial) -> int:
+        """Note a trial when it is first heard of: where its lane is lost at once, by its end."""
+        number: int = trial.config["trial"]
+        if number not in self.outcomes.by_trial:
+            values = trial.config["values"]
+            reference = number == 0
+            self._note(
+                {"event": "trial", "trial": number, "reference": reference, "values": values}
+            )
+        return number
 
     def _note(self, event: Event) -> None:
         self._journal.append(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ from search.problems import InputError, Problem
 from search.settings import DataSettings
 from search.spacefile import nearest
 
-FORMATS = {
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".parquet": ("parquet", {}),
-    ".csv": ("csv", {"dtype": str, "keep_default_na": False, "na_values": [""]}),
-    ".tsv": ("csv", {"sep": "\t", "dtype": str, "keep_default_na": False, "na_values": [""]}),
+    ".csv": ("csv", {"sep": ",", "keep_default_na": False, "na_values": [""]}),
+    ".tsv": ("csv", {"sep": "\t", "keep_default_na": False, "na_values": [""]}),
     ".jsonl": ("json", {}),
 }
 BUILTIN = "builtin:cldr"
@@ -163,6 +164,8 @@ def _open(key: str, name: str, split: str) -> datasets.Dataset:
             table = datasets.load_dataset(name, split=split)
         else:
             builder, options = FORMATS[path.suffix]
+            if builder == "csv":
+                options = options | {"features": _strings(path, options["sep"])}
             # A cache of its own: one kept in the home folder may be stale or not writable.
             with tempfile.TemporaryDirectory() as cache:
                 table = datasets.load_dataset(
@@ -184,6 +187,13 @@ def _open(key: str, name: str, split: str) -> datasets.Dataset:
     return table.rename_columns(
         {c: c.removeprefix("translation.") for c in table.column_names if "translation." in c}
     )
+
+
+def _strings(file: Path, separator: str) -> datasets.Features:
+    """Every named column of a csv file as text: a sentence such as "123" must not be a number."""
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        header = next(csv.reader(lines, delimiter=separator), [])
+    return datasets.Features({name: datasets.Value("string") for name in header if name})
 
 
 def _at_most(corpus: Corpus, rows: int | None, rng: np.random.Generator) -> Corpus:

@@ -5,6 +5,7 @@ Reads the journal of a run folder; starts nothing.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 from pathlib import Path
@@ -21,9 +22,7 @@ def gaps(journal: Path) -> list[float]:
     found = []
     for lane in {lane for lane, _ in spans}:
         in_order = sorted(span for (other, _), span in spans.items() if other == lane)
-        found += [
-            later[0] - earlier[1] for earlier, later in zip(in_order, in_order[1:], strict=False)
-        ]
+        found += [later[0] - earlier[1] for earlier, later in itertools.pairwise(in_order)]
     return found
 
 

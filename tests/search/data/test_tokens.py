@@ -1,0 +1,115 @@
+"""Tokenised sentences: cut where they should be, and numbered by what they mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from search.data.corpus import Corpus
+from search.data.tokens import Sentences, TokenisedCorpus, tokenise
+
+COLUMNS: dict[str, list[str | None]] = {
+    "en": ["a", None, "abc", "ab"],
+    "de": [None, "xy", "x", "wxyz"],
+}
+
+
+def letters(sentences: list[str]) -> list[list[int]]:
+    return [[ord(letter) for letter in sentence] for sentence in sentences]
+
+
+@pytest.fixture
+def corpus() -> TokenisedCorpus:
+    return tokenise(Corpus(COLUMNS), "de", letters)
+
+
+def spelt(corpus: TokenisedCorpus, sentences: Sentences) -> list[str]:
+    tokens = corpus.tokens(sentences)
+    ids, offsets = tokens.ids_T.tolist(), tokens.offsets.tolist()
+    pieces = zip(offsets[:-1], offsets[1:], strict=True)
+    return ["".join(map(chr, ids[start:end])) for start, end in pieces]
+
+
+def test_every_sentence_gets_its_own_tokens(corpus: TokenisedCorpus) -> None:
+    assert (corpus.languages, corpus.pivot) == (("en", "de"), 1)
+    assert corpus.lengths.tolist() == [[1, 0, 3, 2], [0, 2, 1, 4]]
+    assert corpus.counts == [3, 3]
+    present = corpus.present()
+    assert spelt(corpus, present) == ["a", "abc", "ab", "xy", "x", "wxyz"]
+    assert present.language.tolist() == [0, 0, 0, 1, 1, 1]
+    assert present.row.tolist() == [0, 2, 3, 1, 2, 3]
+
+
+def test_any_order_and_repetition_of_sentences_can_be_packed(corpus: TokenisedCorpus) -> None:
+    chosen = Sentences(np.array([1, 0, 1, 0]), np.array([3, 2, 3, 0]))
+    assert spelt(corpus, chosen) == ["wxyz", "abc", "wxyz", "a"]
+    tokens = corpus.tokens(chosen)
+    assert tokens.ids_T.dtype == tokens.offsets.dtype == torch.int64
+    assert spelt(corpus, Sentences.join([chosen[1:2], chosen[3:]])) == ["abc", "a"]
+
+
+def test_a_corpus_of_nothing_has_no_tokens() -> None:
+    corpus = tokenise(Corpus({"en": [], "de": []}), "en", letters)
+    assert corpus.counts == [0, 0]
+    assert len(corpus.present()) == 0
+
+
+def test_the_tokenizer_sees_a_column_at_once() -> None:
+    calls: list[list[str]] = []
+
+    def note(sentences: list[str]) -> list[list[int]]:
+        calls.append(sentences)
+        return letters(sentences)
+
+    tokenise(Corpus(COLUMNS), "en", note)
+    assert calls == [["a", "abc", "ab"], ["xy", "x", "wxyz"]]
+
+
+def test_the_digest_tells_texts_and_cuts_apart() -> None:
+    def digest(*sentences: str) -> str:
+        return tokenise(Corpus({"en": list(sentences), "de": ["x", "y"]}), "en", letters).digest
+
+    assert digest("ab", "c") == digest("ab", "c")
+    assert len({digest("ab", "c"), digest("a", "bc"), digest("ab", "d")}) == 3
+
+
+def meanings(**columns: list[str | None]) -> list[int]:
+    first = next(iter(columns))
+    numbers = tokenise(Corpus(columns), first, letters).meaning.tolist()
+    return [numbers.index(number) for number in numbers]  # the first row of the same meaning
+
+
+def test_rows_that_share_a_sentence_mean_the_same() -> None:
+    assert meanings(en=["a", "b", "a", "c"], de=["w", "x", "y", "z"]) == [0, 1, 0, 3]
+
+
+def test_sharing_is_passed_on_from_row_to_row() -> None:
+    # 0 and 1 share English, 1 and 2 German, 2 and 3 Korean; 4 stands alone.
+    assert meanings(
+        en=["a", "a", "b", "c", "d"], de=["v", "w", "w", "x", "y"], ko=["p", "q", "r", "r", "s"]
+    ) == [0, 0, 0, 0, 4]
+
+
+def test_what_is_missing_and_what_other_languages_spell_alike_is_not_shared() -> None:
+    assert meanings(en=[None, None, "x"], de=["x", "y", "z"]) == [0, 1, 2]
+
+
+def test_meanings_equal_those_of_a_slow_closure() -> None:
+    rng = np.random.default_rng(0)
+    columns: dict[str, list[str | None]] = {
+        name: [None if n == 0 else f"{n}" for n in rng.integers(0, 150, 60).tolist()]
+        for name in ("en", "de", "ko")
+    }
+    label = list(range(60))
+    changed = True
+    while changed:
+        changed = False
+        for column in columns.values():
+            for i in range(60):
+                for j in range(60):
+                    if column[i] is not None and column[i] == column[j] and label[i] > label[j]:
+                        label[i] = label[j]
+                        changed = True
+    assert meanings(**columns) == label
+    assert len(set(label)) > 1

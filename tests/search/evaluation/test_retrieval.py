@@ -1,0 +1,169 @@
+"""Retrieval accuracy against a slow loop, and the encoding of many sentences at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from components.base import Base
+from components.encoder import Encoder, assemble
+from components.languages import FAMILIES
+from search.data.corpus import Corpus
+from search.data.tokens import Sentences, TokenisedCorpus, tokenise
+from search.evaluation import retrieval
+from search.evaluation.retrieval import encode, evaluate, families, score, top1
+from search.ranks import Ranks
+from search.trial import TrialConfig
+
+
+def corpus_of(columns: dict[str, list[str | None]], pivot: str = "en") -> TokenisedCorpus:
+    return tokenise(Corpus(columns), pivot, lambda texts: [[1] * len(text) for text in texts])
+
+
+def slow_top1(query: Tensor, candidate: Tensor, meaning: list[int]) -> float:
+    right = 0
+    for i in range(len(query)):
+        best = max(range(len(candidate)), key=lambda j: float(query[i] @ candidate[j]))
+        right += meaning[best] == meaning[i]
+    return right / len(query)
+
+
+def unit(*shape: int, seed: int = 0) -> Tensor:
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 37, 1500])
+def test_top1_equals_a_slow_loop(rows: int) -> None:
+    clean = unit(rows, 8)
+    noisy = F.normalize(clean + 0.6 * unit(rows, 8, seed=1), dim=-1)
+    meaning = np.arange(rows) // 2  # every sentence stands twice
+    some = min(rows, 60)  # the loop is slow; the queries past 1,024 are a second call
+    found = top1(noisy, clean, meaning)
+    if rows == some:
+        assert found == slow_top1(noisy, clean, meaning.tolist())
+    else:
+        best = (noisy.double() @ clean.double().T).argmax(1).numpy()
+        assert found == (meaning[best] == meaning).mean()
+    assert 0 < found <= 1
+
+
+def test_the_translation_s_double_counts_as_right() -> None:
+    query = torch.eye(3)
+    swapped = torch.eye(3)[[1, 0, 2]]
+    assert top1(query, swapped, np.array([0, 1, 2])) == pytest.approx(1 / 3)
+    assert top1(query, swapped, np.array([5, 5, 2])) == 1.0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("side", [0, 1])
+def test_no_number_is_no_score(bad: float, side: int) -> None:
+    sides = [unit(4, 3), unit(4, 3)]
+    sides[side][2, 1] = bad
+    assert math.isnan(top1(sides[0], sides[1], np.arange(4)))
+
+
+def test_score_equals_slow_loops_over_the_rows_that_have_both() -> None:
+    columns: dict[str, list[str | None]] = {
+        "de": [f"d{r}" if r % 3 else None for r in range(20)],
+        "en": [f"e{r}" if r % 4 else None for r in range(20)],
+        "ko": [f"k{r % 9}" if r % 5 else None for r in range(20)],  # some sentences stand twice
+    }
+    corpus = corpus_of(columns)
+    present = corpus.present()
+    emb = unit(len(present), 4)
+    place = {
+        key: i
+        for i, key in enumerate(zip(present.language.tolist(), present.row.tolist(), strict=True))
+    }
+    scores = score(emb, corpus)
+    expected = {}
+    for index, name in ((0, "de"), (2, "ko")):
+        rows = [r for r in range(20) if (index, r) in place and (1, r) in place]
+        here = emb[[place[index, r] for r in rows]]
+        there = emb[[place[1, r] for r in rows]]
+        meaning = corpus.meaning[rows].tolist()
+        both = (slow_top1(here, there, meaning), slow_top1(there, here, meaning))
+        expected[name] = sum(both) / 2
+    assert scores.by_language == pytest.approx(expected)
+    assert scores.accuracy == pytest.approx(sum(expected.values()) / 2)
+
+
+def test_the_two_directions_are_averaged() -> None:
+    # Every German sentence finds its English one; two English ones find another's German.
+    corpus = corpus_of({"en": ["a", "b", "c"], "de": ["x", "y", "z"]})
+    english = torch.eye(3)
+    german = F.normalize(torch.tensor([[1.0, 0.9, 0.9], [0.0, 0.1, 0.0], [0.0, 0.0, 1.0]]), dim=-1)
+    here = slow_top1(english, german, [0, 1, 2])
+    there = slow_top1(german, english, [0, 1, 2])
+    scores = score(torch.cat([english, german]), corpus)
+    assert scores.by_language == {"de": (here + there) / 2}
+
+
+def test_nan_in_one_language_spoils_the_mean_only() -> None:
+    corpus = corpus_of({"en": ["a", "b"], "de": ["x", "y"], "ko": ["p", "q"]})
+    emb = torch.cat([torch.eye(2), torch.eye(2), torch.full((2, 2), math.nan)])
+    scores = score(emb, corpus)
+    assert scores.by_language["de"] == 1.0
+    assert math.isnan(scores.by_language["ko"])
+    assert math.isnan(scores.accuracy)
+
+
+def test_families_follow_the_languages() -> None:
+    named = [FAMILIES[i] for i in families(("en", "zh", "gu", "ar", "xx"))]
+    assert named == ["latin", "cjk", "indic", "arabic", "other"]
+
+
+@pytest.fixture
+def encoder(base: Base, config: Callable[..., TrialConfig]) -> Encoder:
+    trial = config(pooling={"kind": "attention"})
+    torch.manual_seed(0)
+    return assemble(base, trial.adapter, trial.pooling, trial.head).eval()
+
+
+def test_every_sentence_gets_its_own_vector(
+    encoder: Encoder, corpora: tuple[TokenisedCorpus, TokenisedCorpus]
+) -> None:
+    corpus = corpora[1]
+    present = corpus.present()
+    emb = encode(encoder, corpus, present, Ranks())
+    family = families(corpus.languages)
+    for i in range(0, len(present), 5):
+        one = present[i : i + 1]
+        with torch.no_grad():
+            alone = encoder(corpus.tokens(one), family[torch.from_numpy(one.language)])
+        torch.testing.assert_close(emb[i : i + 1], alone, rtol=1e-5, atol=1e-6)
+    assert emb.dtype == torch.float32
+
+
+def test_vectors_do_not_depend_on_the_order_or_on_how_many_go_at_once(
+    encoder: Encoder,
+    corpora: tuple[TokenisedCorpus, TokenisedCorpus],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    corpus = corpora[1]
+    present = corpus.present()
+    emb = encode(encoder, corpus, present, Ranks())
+    order = np.random.default_rng(0).permutation(len(present))
+    shuffled = encode(encoder, corpus, Sentences(present.language[order], present.row[order]),
+                      Ranks())  # fmt: skip
+    torch.testing.assert_close(shuffled, emb[torch.from_numpy(order)], rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(retrieval, "TOKENS_A_CALL", 40)
+    in_parts = encode(encoder, corpus, present, Ranks())
+    torch.testing.assert_close(in_parts, emb, rtol=1e-5, atol=1e-6)
+
+
+def test_evaluating_leaves_no_gradient_and_evaluation_mode(
+    encoder: Encoder, corpora: tuple[TokenisedCorpus, TokenisedCorpus]
+) -> None:
+    encoder.train()
+    scores = evaluate(encoder, corpora[1], Ranks())
+    assert not encoder.training
+    assert set(scores.by_language) == {"de", "ko"}
+    assert scores == evaluate(encoder, corpora[1], Ranks())
+    assert all(parameter.grad is None for parameter in encoder.parameters())

@@ -1,0 +1,266 @@
+"""The desk between a lane and its workers: who waits for whom, and what is lost when one dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.desk import LARGEST_TAKES, DeskState
+
+LONG = 30.0  # seconds after which what should have come is taken for lost; never waited in full
+TURNS = 50  # of the event loop; whatever could go on by itself has done so after them
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "trials"
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(scene, LONG))
+
+
+async def settle() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+def order(number: int) -> dict[str, Any]:
+    return {"trial": number, "values": {}}
+
+
+def epoch(number: int) -> dict[str, Any]:
+    return {"epoch": number, "done": False}
+
+
+def test_a_worker_waits_for_a_trial_and_gets_it_without_a_checkpoint(folder: Path) -> None:
+    async def scene() -> None:
+        desk = DeskState(str(folder))
+        waiting = asyncio.create_task(desk.take())
+        await settle()
+        assert not waiting.done()
+        await desk.assign(order(0))
+        assert await waiting == (1, order(0), None)
+
+    run(scene())
+
+
+def test_results_reach_the_lane_in_order_and_the_worker_goes_on_when_asked(folder: Path) -> None:
+    async def scene() -> None:
+        desk = DeskState(str(folder))
+        await desk.assign(order(0))
+        taken = await desk.take()
+        assert taken is not None
+
+        async def work() -> list[bool]:
+            return [
+                await desk.report(taken[0], epoch(1)),
+                await desk.report(taken[0], epoch(2)),
+                await desk.report(taken[0], {"epoch": 3, "done": True}),
+            ]
+
+        working = asyncio.create_task(work())
+        results = [await desk.next_result() for _ in range(3)]
+        assert [result["epoch"] for result in results] == [1, 2, 3]
+        assert [result["done"] for result in results] == [False, False, True]
+        assert await working == [True, True, False]
+
+    run(scene())
+
+
+def test_a_trial_that_is_stopped_does_no_further_epoch(folder: Path) -> None:
+    async def scene() -> None:
+        desk = DeskState(str(folder))
+        await desk.assign(order(0))
+        taken = await desk.take()
+        assert taken is not None
+        epochs = []
+
+        async def work() -> None:
+            for number in range(1, 10):
+                epochs.append(number)
+                if not await desk.report(taken[0], epoch(number)):
+                    return
+
+        working = asyncio.create_task(work())
+        await desk.next_result()
+        await desk.next_result()
+        await settle()
+        assert epochs == [1, 2]  # reported, and waiting until the lane wants more
+        await desk.assign(order(1))
+        await working
+        assert epochs == [1, 2]
+        assert (await desk.take()) == (2, order(1), None)
+
+    run(scene())
+
+
+def test_a_closed_desk_releases_everyone(folder: Path) -> None:
+    async def scene() -> None:
+        desk = DeskState(str(folder))
+        await desk.assign(order(0))
+        taken = await desk.take()
+        assert taken is not None
+        report = asyncio.create_task(desk.report(taken[0], epoch(1)))
+        replaced = asyncio.create_task(desk.replaced(taken[0]))
+        await settle()
+        assert not report.done()
+        assert not replaced.done()
+        await desk.close()
+        assert await report is False
+        await replaced
+        assert await desk.take() is None
+        assert await desk.report(taken[0], epoch(2)) is False
+
+    run(scene())
+
+
+def test_a_worker_that_waits_for_a_trial_is_sent_home(folder: Path) -> None:
+    async def scene() -> None:
+        desk = DeskState(str(folder))
+        waiting = asyncio.create_task(desk.take())
+        await settle()
+        await desk.close()
+        assert await waiting is None
+
+    run(scene())
+
+
+def test_a_lane_that_waits_for_a_result_hears_that_it_was_closed(folder: Path) -> None:
+    async def scene() -> None:
+        desk = DeskState(str(folder))
+        await desk.assign(order(0))
+        waiting = asyncio.create_task(desk.next_result())
+        await settle()
+        await desk.close()
+        result = await waiting
+        assert result["done"]
+        assert "closed" in result["failed"]
+
+    run(scene())
+
+
+def test_what_the_last_trial_still_says_never_reaches_the_next(folder: Path) -> None:
+    async def scene() -> None:
+        desk = DeskState(str(folder))
+        await desk.assign(order(0))
+        old = await desk.take()
+        assert old is not None
+        late = asyncio.create_task(desk.report(old[0], epoch(1)))
+        await settle()
+        await desk.assign(order(1))  # the lane never asked for it
+        assert await late is False
+        assert await desk.report(old[0], {"epoch": 2, "done": True}, b"old") is False
+        new = await desk.take()
+        assert new is not None
+        assert not (folder / "1").exists()
+        reporting = asyncio.create_task(desk.report(new[0], {"epoch": 7, "done": True}))
+        assert (await desk.next_result())["epoch"] == 7
+        await reporting
+
+    run(scene())
+
+
+def test_replaced_waits_until_the_trial_is_not_the_one_to_train(folder: Path) -> None:
+    async def scene() -> None:
+        desk = DeskState(str(folder))
+        await desk.assign(order(0))
+        taken = await desk.take()
+        assert taken is not None
+        waiting = asyncio.create_task(desk.replaced(taken[0]))
+        await settle()
+        assert not waiting.done()
+        await desk.assign(order(1))
+        await waiting
+        await desk.replaced(taken[0])  # and at once, from then on
+
+    run(scene())
+
+
+def test_a_restarted_worker_goes_on_from_the_checkpoint(folder: Path) -> None:
+    async def scene() -> None:
+        desk = DeskState(str(folder))
+        await desk.assign(order(4))
+        taken = await desk.take()
+        assert taken is not None
+        dies = asyncio.create_task(desk.report(taken[0], epoch(1), b"after one epoch"))
+        await desk.next_result()
+        dies.cancel()
+        again = await desk.take()
+        assert again == (taken[0], order(4), b"after one epoch")
+        assert (folder / "4" / "checkpoint.safetensors").read_bytes() == b"after one epoch"
+        assert [file.name for file in (folder / "4").iterdir()] == ["checkpoint.safetensors"]
+        reporting = asyncio.create_task(desk.report(taken[0], epoch(2), b"after two"))
+        assert (await desk.next_result())["epoch"] == 2
+        await desk.close()
+        await reporting
+
+    run(scene())
+
+
+def test_another_desk_over_the_same_folder_goes_on_too(folder: Path) -> None:
+    async def scene() -> None:
+        first = DeskState(str(folder))
+        await first.assign(order(2))
+        taken = await first.take()
+        assert taken is not None
+        report = asyncio.create_task(first.report(taken[0], epoch(1), b"state"))
+        await first.next_result()
+        report.cancel()
+        second = DeskState(str(folder))  # of the lane that Tune starts for a lost one
+        await second.assign(order(2))
+        assert await second.take() == (1, order(2), b"state")
+
+    run(scene())
+
+
+@pytest.mark.parametrize("complaint", ["", "RuntimeError: out of memory"])
+def test_a_trial_that_costs_three_workers_fails_with_their_complaint(
+    folder: Path, complaint: str
+) -> None:
+    async def scene() -> None:
+        desk = DeskState(str(folder))
+        await desk.assign(order(0))
+        for _ in range(LARGEST_TAKES):
+            assert await desk.take() is not None
+            if complaint:
+                await desk.complain(complaint)
+        waiting = asyncio.create_task(desk.take())
+        result = await desk.next_result()
+        assert result["done"]
+        assert "3 workers died" in result["failed"]
+        assert (complaint or "without a word") in result["failed"]
+        await settle()
+        assert not waiting.done()  # the lane is warm: the worker stands ready for the next trial
+        await desk.assign(order(1))
+        assert await waiting == (2, order(1), None)
+
+    run(scene())
+
+
+def test_the_next_trial_does_not_pay_for_the_last_one(folder: Path) -> None:
+    async def scene() -> None:
+        desk = DeskState(str(folder))
+        for number in range(3):
+            await desk.assign(order(number))
+            for _ in range(LARGEST_TAKES):
+                assert await desk.take() is not None
+
+    run(scene())
+
+
+@pytest.mark.parametrize(("fatal", "key"), [(True, "fatal"), (False, "lost")])
+def test_giving_up_reaches_the_lane(folder: Path, fatal: bool, key: str) -> None:
+    async def scene() -> None:
+        desk = DeskState(str(folder))
+        await desk.assign(order(0))
+        waiting = asyncio.create_task(desk.next_result())
+        await settle()
+        await desk.give_up("no such model", fatal)
+        assert await waiting == {key: "no such model", "done": True}
+
+    run(scene())

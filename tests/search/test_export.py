@@ -1,0 +1,287 @@
+"""Exported folders: what a user loads with sentence-transformers alone is the trained encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from components.base import Base, load
+from components.encoder import assemble
+from search.checkpoint import restore_weights
+from search.data.corpus import Corpus
+from search.data.tokens import TokenisedCorpus, tokenise
+from search.evaluation.retrieval import encode
+from search.export import CUSTOM_FILE, ExportError, card, export, load_folder, score_folder, trusted
+from search.ranks import Ranks
+from search.training import EpochReport, train
+from search.trial import Scores, TrialConfig
+
+LORA = {"kind": "lora", "rank": 4, "targets": "all-linear", "last_layers": 2}
+MLP = {"kind": "mlp", "width": 16, "hidden": 24, "activation": "gelu"}
+KINDS: dict[str, dict[str, Any]] = {
+    "mean and linear": {},
+    "mean, mlp and lora": {"head": MLP, "adapter": LORA},
+    "last": {"pooling": {"kind": "last"}},
+    "max": {"pooling": {"kind": "max"}},
+    "attention and lora": {"pooling": {"kind": "attention", "heads": 4}, "adapter": LORA},
+}
+HALF: dict[str, Any] = {
+    "base": {"model": "builtin:tiny", "max_length": 32, "dtype": "bfloat16"},
+    "adapter": LORA,
+}
+
+# What a user does, in a process that could not import this project if it tried.
+USER = """
+import sys
+sys.modules["components"] = sys.modules["search"] = None
+import json
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+for folder, trust, texts, out in json.load(open(sys.argv[1])):
+    model = SentenceTransformer(folder, device="cpu", trust_remote_code=trust)
+    np.save(out, model.encode(texts, batch_size=5, show_progress_bar=False))
+assert sys.modules["components"] is None and sys.modules["search"] is None
+assert not [name for name in sys.modules if name.startswith(("components.", "search."))]
+"""
+
+MakeConfig = Callable[..., TrialConfig]
+Texts = tuple[Corpus, Corpus]
+Corpora = tuple[TokenisedCorpus, TokenisedCorpus]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained trial and where it was exported to."""
+
+    config: TrialConfig
+    report: EpochReport
+    folder: Path
+    scores: Scores
+    vectors: np.ndarray[Any, np.dtype[np.float32]]
+
+
+def sentences(corpus: Corpus) -> list[str]:
+    return [text for column in corpus.columns.values() for text in column if text is not None]
+
+
+def trained(config: TrialConfig, base: Base, texts: Texts, folder: Path) -> Trained:
+    """Train an epoch, encode with the trial's own weights, and export."""
+    train_corpus, validation = (tokenise(corpus, "en", base.tokenize) for corpus in texts)
+    (report,) = train(config, base, train_corpus, validation, max_epochs=1)
+    encoder = assemble(base, config.adapter, config.pooling, config.head)
+    restore_weights(report.checkpoint.part("encoder."), encoder)
+    vectors = encode(encoder.eval(), validation, validation.present(), Ranks()).numpy()
+    encoder.close()
+    scores = export(
+        config,
+        report.checkpoint,
+        folder,
+        validation=texts[1],
+        tokenised=validation,
+        expected=report.scores,
+    )
+    return Trained(config, report, folder, scores, vectors)
+
+
+@pytest.fixture(scope="module")
+def exported(
+    base: Base, texts: Texts, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Trained]:
+    root = tmp_path_factory.mktemp("exported")
+    plain = {
+        "base": {"model": "builtin:tiny", "max_length": 32, "dtype": "float32"},
+        "head": {"kind": "linear", "width": 16},
+        "training": {"batch_size": 8, "pairs_per_epoch": 24},
+        "optimizer": {"lr": 1e-2},  # far enough that a lost weight cannot hide
+    }
+    found = {
+        name: trained(TrialConfig.of(plain | sections), base, texts, root / name.replace(" ", "_"))
+        for name, sections in KINDS.items()
+    }
+    half = TrialConfig.of(plain | HALF)
+    found["bfloat16"] = trained(half, load(half.base), texts, root / "bfloat16")
+    return found
+
+
+@pytest.fixture(scope="module")
+def loaded(
+    exported: dict[str, Trained], texts: Texts, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    """The vectors that a user gets, all from one fresh process."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    orders = [
+        (str(made.folder), trusted(made.folder), sentences(texts[1]), str(elsewhere / f"{i}.npy"))
+        for i, made in enumerate(exported.values())
+    ]
+    (elsewhere / "orders.json").write_text(json.dumps(orders))
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", USER, "orders.json"],
+        cwd=elsewhere,
+        env=os.environ | {"PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return {name: np.load(elsewhere / f"{i}.npy") for i, name in enumerate(exported)}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_user_gets_the_encoder_s_vectors(
+    exported: dict[str, Trained], loaded: dict[str, Any], name: str
+) -> None:
+    np.testing.assert_allclose(loaded[name], exported[name].vectors, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(loaded[name], axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_folder_scores_what_the_trial_scored(exported: dict[str, Trained], name: str) -> None:
+    made = exported[name]
+    assert made.scores.accuracy == pytest.approx(made.report.scores.accuracy, abs=1e-3)
+    assert made.scores.by_language.keys() == made.report.scores.by_language.keys()
+
+
+def test_a_bfloat16_base_makes_a_folder_that_loads_and_encodes(
+    exported: dict[str, Trained], loaded: dict[str, Any]
+) -> None:
+    vectors = loaded["bfloat16"]
+    assert vectors.dtype == np.float32
+    # The folder computes in float32, the trial in bfloat16: alike to a bfloat16's few digits.
+    cosines = (vectors * exported["bfloat16"].vectors).sum(axis=1)
+    assert cosines.min() > 0.999
+
+
+@pytest.mark.parametrize("name", [*KINDS, "bfloat16"])
+def test_only_what_has_no_stock_module_brings_a_file_of_its_own(
+    exported: dict[str, Trained], name: str
+) -> None:
+    folder = exported[name].folder
+    custom = name == "attention and lora"
+    assert trusted(folder) == (folder / f"{CUSTOM_FILE}.py").exists() == custom
+    modules = json.loads((folder / "modules.json").read_text())
+    stock = [module["type"].startswith("sentence_transformers.") for module in modules]
+    assert all(stock) != custom
+    readme = (folder / "README.md").read_text()
+    assert ("trust_remote_code=True" in readme) == custom
+    if custom:
+        source = (folder / f"{CUSTOM_FILE}.py").read_text()
+        assert "components" not in source
+        assert "import search" not in source
+
+
+@pytest.mark.parametrize("name", [*KINDS, "bfloat16"])
+def test_the_folder_holds_the_whole_model_and_nothing_of_this_machine(
+    exported: dict[str, Trained], name: str
+) -> None:
+    folder = exported[name].folder
+    assert not folder.with_name(folder.name + ".new").exists()
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert not any("adapter" in file.name for file in files)  # merged: PEFT is not needed
+    for file in files:
+        if file.suffix in (".json", ".md", ".py", ".txt"):
+            assert str(folder.parent) not in file.read_text(), file
+    model = load_folder(folder)
+    assert model.max_seq_length == 32
+    assert model.get_embedding_dimension() == 16
+
+
+def test_a_long_sentence_is_cut_where_the_encoder_cuts_it(
+    exported: dict[str, Trained], base: Base
+) -> None:
+    made = exported["mean, mlp and lora"]
+    long = " ".join(["Montag, 3. April 2017"] * 40)
+    assert len(base.tokenize([long])[0]) == 32
+    encoder = assemble(base, made.config.adapter, made.config.pooling, made.config.head)
+    restore_weights(made.report.checkpoint.part("encoder."), encoder)
+    corpus = tokenise(Corpus({"en": [long], "de": [long]}), "en", base.tokenize)
+    expected = encode(encoder.eval(), corpus, corpus.present(), Ranks()).numpy()
+    encoder.close()
+    vector = load_folder(made.folder).encode([long])
+    np.testing.assert_allclose(vector[0], expected[0], atol=1e-5)
+
+
+def test_exporting_leaves_no_mark_on_a_base_in_use(
+    exported: dict[str, Trained], base: Base, texts: Texts
+) -> None:
+    # The merge is for good, so it must have been into a base of the export's own.
+    fresh = load(TrialConfig.of({"base": {"model": "builtin:tiny", "dtype": "float32"}}).base)
+    for name, value in fresh.model.state_dict().items():
+        assert torch.equal(base.model.state_dict()[name], value), name
+
+
+def test_a_folder_that_scores_otherwise_is_refused_and_is_not_best(
+    exported: dict[str, Trained], texts: Texts, corpora: Corpora, tmp_path: Path
+) -> None:
+    made = exported["mean and linear"]
+    wrong = Scores(made.report.scores.accuracy + 0.01, made.report.scores.by_language)
+    with pytest.raises(ExportError) as caught:
+        export(
+            made.config,
+            made.report.checkpoint,
+            tmp_path / "best",
+            validation=texts[1],
+            tokenised=corpora[1],
+            expected=wrong,
+        )
+    assert not (tmp_path / "best").exists()
+    assert f"{wrong.accuracy:.4f}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    # A second try is not in the way of the first one's remains.
+    export(
+        made.config,
+        made.report.checkpoint,
+        tmp_path / "best",
+        validation=texts[1],
+        tokenised=corpora[1],
+        expected=made.report.scores,
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+
+
+def test_a_checkpoint_of_another_trial_is_refused(
+    exported: dict[str, Trained], texts: Texts, corpora: Corpora, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="of another model"):
+        export(
+            exported["mean, mlp and lora"].config,
+            exported["mean and linear"].report.checkpoint,
+            tmp_path / "best",
+            validation=texts[1],
+            tokenised=corpora[1],
+            expected=Scores(0.5, {}),
+        )
+    assert not (tmp_path / "best").exists()
+
+
+def test_a_folder_is_scored_as_the_encoder_is(
+    exported: dict[str, Trained], texts: Texts, corpora: Corpora
+) -> None:
+    made = exported["attention and lora"]
+    found = score_folder(made.folder, texts[1], corpora[1])
+    assert found.accuracy == pytest.approx(made.report.scores.accuracy, abs=1e-3)
+
+
+def test_the_card_shows_scores_and_settings(config: MakeConfig) -> None:
+    text = card(config(), Scores(0.5, {"de": 0.25, "ko": 0.75}), custom=False)
+    assert "| de | 0.250 |" in text
+    assert "| ko | 0.750 |" in text
+    assert '"kind": "linear"' in text
+
+
+def test_a_stock_folder_is_made_of_stock_modules(exported: dict[str, Trained]) -> None:
+    model = SentenceTransformer(str(exported["mean, mlp and lora"].folder), device="cpu")
+    names = [type(module).__name__ for module in model]
+    assert names == ["Transformer", "Pooling", "Dense", "Dense", "Normalize"]

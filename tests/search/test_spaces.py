@@ -1,0 +1,60 @@
+"""The space files that come with the project: each loads, and both ends of every domain build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.base import Base
+from components.encoder import assemble
+from components.ragged import Tokens
+from search.prepare import prepare
+from search.sampler import draw
+from search.space import Choice, Range, probes, reference
+from search.trial import TrialConfig
+
+FOLDER = Path(__file__).parents[2] / "spaces"
+FILES = sorted(FOLDER.glob("*.yaml"))
+
+
+def test_there_are_some() -> None:
+    assert FILES
+    assert {file.suffix for file in FOLDER.iterdir()} == {".yaml"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_both_ends_of_every_domain_build_and_run(file: Path, base: Base) -> None:
+    prepared = prepare(file)
+    taken: dict[str, set[str]] = {name: set() for name in prepared.space.domains()}
+    assert taken, "a space without domains is a single trial"
+    built = {}
+    for probe in probes(prepared.space):
+        trial = TrialConfig.of(probe.values)
+        parts = (trial.adapter, trial.pooling, trial.head)
+        if str(parts) not in built:
+            encoder = assemble(base, *parts)
+            family = torch.tensor([0, 1])
+            emb = encoder(Tokens.of([[5, 6, 7], [8]]), family)
+            built[str(parts)] = emb.shape
+            encoder.close()
+            assert emb.isfinite().all()
+        loss = trial.loss.build()
+        vectors = torch.eye(3)
+        assert loss(vectors, vectors, torch.arange(3)).isfinite()
+    values, picks = reference(prepared.space)
+    TrialConfig.of(values)
+    assert set(picks) <= set(taken)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_is_drawn_from_it_is_a_trial(file: Path) -> None:
+    prepared = prepare(file)
+    for values in draw(prepared.space, prepared.config.search.sampler, 12):
+        assert prepared.trainable_parameters(values) > 0
+    for domain in prepared.space.domains().values():
+        if isinstance(domain, Choice):
+            assert len(domain.options) > 1, "a choice of one is a value"
+        if isinstance(domain, Range):
+            assert domain.low < domain.high, "a range of one number is a value"
