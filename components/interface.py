@@ -115,7 +115,7 @@ class Adapter(nn.Module, ABC):
 
     @abstractmethod
     def merge(self) -> None:
-        """Fold the trained weights into the base's own, for good."""
+        """Fold the trained weights into the base's own, for good; these may widen to float32."""
 
 
 class Loss(nn.Module, ABC):

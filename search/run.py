@@ -72,7 +72,8 @@ def main(
         if dry_run:
             status = _dry_run(start / space, changes)
         else:
-            run_name = name or f"{space.stem}-{datetime.now():%Y%m%d-%H%M%S}"
+            stem = re.sub(r"[^A-Za-z0-9._-]+", "-", space.stem).strip("-._") or "search"
+            run_name = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}" if name is None else name
             status = _search(start / space, changes, (start / output).resolve(), run_name, address)
     except InputError as error:
         for problem in error.problems:

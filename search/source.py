@@ -116,7 +116,7 @@ def _plain(
 
 
 def _line(node: CommentedMap | CommentedSeq, key: Any) -> int:
-    """Line of an item; one that a merge (``<<: *name``) brought in stands where its mapping does."""
+    """Line of an item; one merged in (``<<: *name``) stands where its mapping does."""
     place = (node.lc.data or {}).get(key)
     return int(node.lc.line if place is None else place[0]) + 1
 

@@ -125,6 +125,16 @@ def train(
             done, seconds = resume.epoch, resume.seconds
         if ranks.rank:  # the first worker keeps the stream that a single one has; dropout differs
             torch.manual_seed(settings.seed + 2**32 * ranks.rank + done)
+
+        def report(loss: float, scores: Scores) -> EpochReport:
+            state = capture(objective, optimizer, done, seconds)
+            size = trainable_parameters(objective)
+            return EpochReport(done, loss, scores, seconds, size, state)
+
+        if done >= max_epochs:
+            # Its lane was lost between the last checkpoint and the word of it: say it again. The
+            # loss of that epoch is not known any more.
+            yield report(math.nan, evaluate(encoder, validation, ranks))
         for epoch in range(done, max_epochs):
             start = time.perf_counter()
             objective.train()
@@ -149,14 +159,8 @@ def train(
             if not math.isfinite(scores.accuracy):
                 raise TrialError(f"an embedding is not finite after epoch {epoch + 1}")
             seconds += time.perf_counter() - start
-            yield EpochReport(
-                epoch + 1,
-                mean_loss,
-                scores,
-                seconds,
-                trainable_parameters(objective),
-                capture(objective, optimizer, epoch + 1, seconds),
-            )
+            done = epoch + 1
+            yield report(mean_loss, scores)
     finally:
         encoder.close()
 

@@ -136,11 +136,9 @@ class LoraAdapter(Adapter):
         self._detach(self._peft[0].unload())
 
     def merge(self) -> None:
-        # Merged in float32: rounding W and B A apart to bfloat16 would lose most of a small update.
-        model = self._peft[0].get_base_model()
-        dtype = model.dtype
-        model.to(torch.float32)
-        self._detach(self._peft[0].merge_and_unload().to(dtype))
+        # In float32, and left so: rounded to bfloat16, W + B A would lose most of a small update.
+        self._peft[0].get_base_model().to(torch.float32)
+        self._detach(self._peft[0].merge_and_unload())
 
     def _detach(self, model: torch.nn.Module) -> None:
         # PEFT leaves its settings on the model and warns on the next adapter because of them.

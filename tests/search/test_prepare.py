@@ -1,4 +1,4 @@
-"""What is checked before a search starts: the space against the base, the data against the space."""
+"""What is checked before a search starts: the space against the base, and the data."""
 
 from __future__ import annotations
 

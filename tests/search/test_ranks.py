@@ -1,20 +1,18 @@
 """Workers that share a batch do what one worker does with the whole of it.
 
-Run as a program (``python test_ranks.py FOLDER``) this file is the two workers: real processes
-under gloo, which write what they have seen into the folder.
+Run as a program (``python test_ranks.py FOLDER RANK``) this file is one of the workers: a real
+process under gloo, which writes what it has seen into the folder.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
 
 from components.base import BaseConfig, load
 from search.data.corpus import load_corpora
@@ -96,10 +94,16 @@ def work(rank: int, folder: str) -> None:
 def workers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two workers has seen."""
     folder = tmp_path_factory.mktemp("ranks")
-    # A program of its own: spawned workers import it by its path, whatever pytest calls it.
-    command = [sys.executable, __file__, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
+    started = [
+        subprocess.Popen([sys.executable, __file__, str(folder), str(rank)], stderr=subprocess.PIPE)
+        for rank in range(WORKERS)
+    ]
+    try:
+        errors = [process.communicate(timeout=200)[1].decode() for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0] * WORKERS, "".join(errors)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(WORKERS)]
 
 
@@ -163,4 +167,4 @@ def test_both_workers_hold_the_same_weights(workers: list[dict[str, Any]], name:
 
 
 if __name__ == "__main__":
-    torch.multiprocessing.spawn(work, args=(sys.argv[1],), nprocs=WORKERS)
+    work(int(sys.argv[2]), sys.argv[1])

@@ -151,7 +151,7 @@ def test_what_holds_for_the_whole_search_is_no_domain(
 def test_the_whole_file_is_no_domain(tmp_path: Path, domain: str) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(domain)
-    with pytest.raises(InputError, match="space.yaml:1: is a domain"):
+    with pytest.raises(InputError, match=r"space\.yaml:1: is a domain"):
         load_space(file)
 
 

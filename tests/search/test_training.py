@@ -153,9 +153,9 @@ def test_an_exception_in_mid_trial_gives_the_base_back(
 def test_a_setting_that_does_not_fit_gives_the_base_back(
     base: Base, corpora: Corpora, config: MakeConfig
 ) -> None:
-    with pytest.raises(ValueError, match="adapter.targets names 'nothing'"):
+    with pytest.raises(ValueError, match=r"adapter\.targets names 'nothing'"):
         run(config(adapter=LORA | {"targets": ["nothing"]}), base, corpora)
-    with pytest.raises(ValueError, match="pooling.heads is 3"):
+    with pytest.raises(ValueError, match=r"pooling\.heads is 3"):
         run(config(adapter=LORA, pooling={"kind": "attention", "heads": 3}), base, corpora)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -27,8 +29,7 @@ def corpus() -> TokenisedCorpus:
 def spelt(corpus: TokenisedCorpus, sentences: Sentences) -> list[str]:
     tokens = corpus.tokens(sentences)
     ids, offsets = tokens.ids_T.tolist(), tokens.offsets.tolist()
-    pieces = zip(offsets[:-1], offsets[1:], strict=True)
-    return ["".join(map(chr, ids[start:end])) for start, end in pieces]
+    return ["".join(map(chr, ids[start:end])) for start, end in pairwise(offsets)]
 
 
 def test_every_sentence_gets_its_own_tokens(corpus: TokenisedCorpus) -> None:

@@ -1,0 +1,95 @@
+"""Finding and loading a base; every fault is one sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import MarianConfig
+
+from components.base import BaseConfig, load, load_skeleton
+from components.base.loading import BUILTIN
+
+TINY = BUILTIN["builtin:tiny"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(TINY, tmp_path / "model"))
+
+
+def test_builtin_and_folder_are_the_same_model(folder: Path) -> None:
+    one = load(BaseConfig(model="builtin:tiny"))
+    other = load(BaseConfig(model=str(folder)))
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[name]), name
+    assert one.width == 128
+    assert one.first_position == 0, "it runs packed"
+    assert not one.model.training
+    assert not any(p.requires_grad for p in one.model.parameters())
+
+
+def test_the_skeleton_has_no_weights_but_tokenises(folder: Path) -> None:
+    skeleton = load_skeleton(BaseConfig(model=str(folder), max_length=6))
+    assert skeleton.device.type == "meta"
+    whole = load(BaseConfig(model=str(folder), max_length=6))
+    sentences = ["Peru and Kenya", "a", "one two three four five six seven eight"]
+    ids = skeleton.tokenize(sentences)
+    assert ids == whole.tokenize(sentences)
+    assert max(map(len, ids)) == 6
+    assert skeleton.tokenize([]) == []
+
+
+def test_dtype_is_what_was_asked_for() -> None:
+    base = load(BaseConfig(model="builtin:tiny", dtype="bfloat16"))
+    assert base.model.dtype == torch.bfloat16
+    assert base.first_position == 0, "half precision runs packed too"
+    assert load(BaseConfig(model="builtin:tiny")).model.dtype == torch.float32
+
+
+def test_max_length_stays_within_the_positions() -> None:
+    assert load_skeleton(BaseConfig(model="builtin:tiny", max_length=9999)).max_length == 256
+
+
+def test_an_older_sentence_transformers_folder(folder: Path, tmp_path: Path) -> None:
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    shutil.move(folder, outer / "0_Transformer")
+    (outer / "modules.json").write_text(json.dumps([{"path": "0_Transformer"}]))
+    assert load_skeleton(BaseConfig(model=str(outer))).width == 128
+
+
+def refused(model: str | Path, what: str) -> None:
+    for function in (load, load_skeleton):
+        with pytest.raises(ValueError, match=what) as caught:
+            function(BaseConfig(model=str(model)))
+        assert "\n" not in str(caught.value)
+        assert str(caught.value).startswith("base.model")
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    refused(tmp_path / "absent", "does not exist")
+    refused("builtin:huge", "built in is only builtin:tiny")
+    (tmp_path / "file").touch()
+    refused(tmp_path / "file", "a file; it must be a model folder")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", "has no config.json")
+
+
+def test_what_is_broken(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"not a model")
+    with pytest.raises(ValueError, match=r"cannot be loaded \(SafetensorError") as caught:
+        load(BaseConfig(model=str(folder)))
+    assert "\n" not in str(caught.value)
+    (folder / "model.safetensors").unlink()
+    refused(folder, "it has no weights|no file named")
+    (folder / "config.json").write_text("{")
+    refused(folder, "cannot be loaded")
+
+
+def test_an_encoder_decoder_is_refused(folder: Path) -> None:
+    MarianConfig().save_pretrained(folder)
+    refused(folder, "a marian encoder-decoder; it must be")

@@ -1,0 +1,116 @@
+"""The packed base against the model run one sentence at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModel,
+    BertConfig,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    ModernBertConfig,
+    MPNetConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+    XLMRobertaConfig,
+)
+
+from components.adapter.lora import Lora
+from components.base.model import Base
+from components.base.packing import LEAST, PADDING, cut
+from components.ragged import Tokens
+from tests.components.conftest import SIZES
+
+KEYS = {"num_key_value_heads": 2}
+MODERN = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1,
+          "eos_token_id": 2, "local_attention": 8, "global_attn_every_n_layers": 2}  # fmt: skip
+PACKED: list[PretrainedConfig] = [
+    Qwen3Config(**SIZES, **KEYS, head_dim=8),
+    Qwen2Config(**SIZES, **KEYS),
+    LlamaConfig(**SIZES, **KEYS),
+    MistralConfig(**SIZES, **KEYS, sliding_window=6),
+    Gemma3TextConfig(**SIZES, **KEYS, head_dim=8, sliding_window=6),
+    BertConfig(**SIZES),
+    XLMRobertaConfig(**SIZES),
+    ModernBertConfig(**SIZES, **MODERN),
+]
+
+
+def alone(model: PreTrainedModel, tokens: Tokens) -> Tensor:
+    """States of each sentence run by itself, with nothing to pad and nothing to pack."""
+    ends = tokens.offsets.tolist()
+    parts = [tokens.ids_T[None, a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return torch.cat([model(input_ids=part).last_hidden_state[0] for part in parts])
+
+
+def base_of(model: PreTrainedModel) -> Base:
+    return Base(model, None, 32)  # type: ignore[arg-type]  # nothing is tokenised here
+
+
+@pytest.mark.parametrize("config", PACKED, ids=lambda config: config.model_type)
+@torch.no_grad()
+def test_packed_and_padded_equal_each_sentence_alone(
+    config: PretrainedConfig, tokens: Tokens
+) -> None:
+    model = AutoModel.from_config(config).eval()
+    expected = alone(model, tokens)
+    base = base_of(model)
+    torch.testing.assert_close(base(tokens).values_TD, expected, rtol=0, atol=1e-5)
+    assert base.pack()
+    assert model.config._attn_implementation == "packed"
+    torch.testing.assert_close(base(tokens).values_TD, expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_model_that_cannot_run_packed_stays_padded(tokens: Tokens) -> None:
+    # Its attention adds a bias that depends on the distance between tokens, in its own code.
+    model = AutoModel.from_config(MPNetConfig(**SIZES)).eval()
+    expected = alone(model, tokens)
+    base = base_of(model)
+    assert not base.pack()
+    torch.testing.assert_close(base(tokens).values_TD, expected, rtol=0, atol=1e-5)
+
+
+def test_gradients_equal_those_of_padded_calls(model: PreTrainedModel, tokens: Tokens) -> None:
+    base = base_of(model)
+    adapter = Lora(rank=2, targets="all-linear").build(model)
+    for parameter in adapter.parameters():  # B starts at zero, where A gets no gradient
+        torch.nn.init.normal_(parameter, std=0.1)
+    weight_TD = torch.randn(len(tokens.ids_T), 32)
+
+    def gradients() -> list[Tensor]:
+        loss = (base(tokens).values_TD * weight_TD).sum()
+        return list(torch.autograd.grad(loss, list(adapter.parameters())))
+
+    padded = gradients()
+    assert base.pack()
+    for got, want in zip(gradients(), padded, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_sentence_does_not_depend_on_its_batch(model: PreTrainedModel, tokens: Tokens) -> None:
+    base = base_of(model)
+    assert base.pack()
+    ends = tokens.offsets.tolist()
+    whole = base(tokens).values_TD
+    for a, b in zip(ends[:-1], ends[1:], strict=True):
+        single = base(Tokens(tokens.ids_T[a:b], torch.tensor([0, b - a]))).values_TD
+        torch.testing.assert_close(single, whole[a:b], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [[], [5], [9] * 40, list(range(60, 0, -1)), [100] + [1] * 30])
+def test_cut_covers_all_with_little_padding(lengths: list[int]) -> None:
+    parts = list(cut(lengths))
+    assert [index for part in parts for index in range(len(lengths))[part]] == list(
+        range(len(lengths))
+    )
+    for part in parts:
+        chunk = lengths[part]
+        real, area = sum(chunk), chunk[0] * len(chunk)
+        assert real >= (1 - PADDING) * area or len(chunk) <= LEAST

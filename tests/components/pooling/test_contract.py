@@ -1,0 +1,82 @@
+"""What every pooling must do, without naming one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sentence_transformers.sentence_transformer import modules as stock
+
+from components.interface import Pooling, PoolingConfig, variants
+from components.ragged import States
+
+KINDS = variants("components.pooling", PoolingConfig)
+
+
+@pytest.fixture(params=list(KINDS))
+def pooling(request: pytest.FixtureRequest) -> Pooling:
+    config = KINDS[request.param]()
+    assert isinstance(config, PoolingConfig)
+    built = config.build(16)
+    for parameter in built.parameters():  # away from special starts, such as a query of zeros
+        torch.nn.init.normal_(parameter)
+    return built
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_shape_dtype_and_finite_gradients(
+    pooling: Pooling, states: States, dtype: torch.dtype
+) -> None:
+    values = states.values_TD.detach().to(dtype).requires_grad_()
+    before = values.detach().clone()
+    pooled = pooling(States(values, states.offsets))
+    assert pooled.shape == (len(states), 16)
+    assert pooled.dtype == torch.float32
+    (pooled * torch.randn_like(pooled)).sum().backward()
+    assert torch.equal(values, before)
+    for tensor in (values, *pooling.parameters()):
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+        assert tensor.grad.abs().sum() > 0
+
+
+def test_a_sentence_is_pooled_by_itself_in_any_order(pooling: Pooling, states: States) -> None:
+    ends = states.offsets.tolist()
+    parts = [states.values_TD[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    whole = pooling(states)
+    for index, part in enumerate(parts):
+        single = pooling(States(part, torch.tensor([0, len(part)])))
+        torch.testing.assert_close(single[0], whole[index], rtol=0, atol=1e-6)
+    order = torch.randperm(len(parts)).tolist()
+    lengths = torch.tensor([0, *(len(parts[i]) for i in order)])
+    shuffled = pooling(States(torch.cat([parts[i] for i in order]), lengths.cumsum(0)))
+    torch.testing.assert_close(shuffled, whole[order], rtol=0, atol=1e-6)
+
+
+def test_equal_tokens_pool_to_themselves(pooling: Pooling) -> None:
+    token = torch.randn(16)
+    pooled = pooling(States(token.repeat(5, 1), torch.tensor([0, 1, 5])))
+    torch.testing.assert_close(pooled, token.repeat(2, 1), rtol=0, atol=1e-6)
+
+
+def test_stock_modules_give_the_same_with_the_same_gradients(
+    pooling: Pooling, states: States
+) -> None:
+    described = pooling.stock()
+    if described is None:
+        pytest.skip("sentence-transformers has no such pooling")
+    (module,) = (getattr(stock, part.type)(**part.arguments) for part in described)
+    longest = int(states.lengths_B.max())
+    real_BL = torch.arange(longest) < states.lengths_B.unsqueeze(1)
+    # Pads hold the largest numbers, so that a forgotten mask cannot hide.
+    padded_BLD = torch.full((len(states), longest, 16), 1e9)
+    padded_BLD[real_BL] = states.values_TD
+    features = {"token_embeddings": padded_BLD, "attention_mask": real_BL.long()}
+    expected = module(features)["sentence_embedding"]
+    got = pooling(states)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    weight = torch.randn_like(got)
+    mine, theirs = (
+        torch.autograd.grad((pooled * weight).sum(), states.values_TD)[0]
+        for pooled in (got, expected)
+    )
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)

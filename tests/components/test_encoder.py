@@ -1,0 +1,78 @@
+"""The assembled encoder."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from components.adapter.lora import Lora
+from components.adapter.none import NoAdapterConfig
+from components.base.model import Base
+from components.encoder import assemble, trainable_parameters
+from components.head.linear import Linear
+from components.head.mlp import Mlp
+from components.pooling.attention import Attention
+from components.pooling.mean import Mean
+from components.ragged import Tokens
+
+
+def base_of(model: PreTrainedModel) -> Base:
+    return Base(model, None, 32)  # type: ignore[arg-type]  # nothing is tokenised here
+
+
+def test_unit_vectors_of_each_sentence_alone(model: PreTrainedModel, tokens: Tokens) -> None:
+    encoder = assemble(base_of(model), NoAdapterConfig(), Mean(), Linear(width=8))
+    family_B = torch.zeros(len(tokens), dtype=torch.int64)
+    got = encoder(tokens, family_B)
+    ends = tokens.offsets.tolist()
+    with torch.no_grad():
+        want = []
+        for a, b in zip(ends[:-1], ends[1:], strict=True):
+            state = model(input_ids=tokens.ids_T[None, a:b]).last_hidden_state[0].mean(0)
+            vector = encoder.head.linear(state)
+            want.append(vector / vector.norm())
+    torch.testing.assert_close(got, torch.stack(want), rtol=0, atol=1e-5)
+
+
+def test_only_the_parts_train(model: PreTrainedModel, tokens: Tokens) -> None:
+    encoder = assemble(base_of(model), Lora(rank=2), Attention(heads=2), Mlp(width=8, hidden=12))
+    frozen = {name: p.clone() for name, p in model.named_parameters() if "lora" not in name}
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=1.0)
+    for _ in range(2):  # LoRA's A gets its first gradient once B has left zero
+        optimizer.zero_grad()
+        out = encoder(tokens, torch.zeros(len(tokens), dtype=torch.int64))
+        (out * torch.randn_like(out)).sum().backward()
+        optimizer.step()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+    for name, parameter in model.named_parameters():
+        if "lora" not in name:
+            assert parameter.grad is None, name
+            assert torch.equal(parameter, frozen[name]), name
+
+
+def test_a_setting_that_does_not_fit_leaves_the_base_as_it_was(model: PreTrainedModel) -> None:
+    kinds = [type(module) for module in model.modules()]
+    with pytest.raises(ValueError, match=r"pooling\.heads is 5; it must divide"):
+        assemble(base_of(model), Lora(rank=2), Attention(heads=5), Linear(width=8))
+    assert [type(module) for module in model.modules()] == kinds
+
+
+def test_exact_parameters_of_the_notes() -> None:
+    with torch.device("meta"):
+        counts = {
+            "linear": trainable_parameters(Linear(width=768).build(4096)),
+            "attention": trainable_parameters(Attention(heads=1).build(4096)),
+            "mlp 2048": trainable_parameters(Mlp(width=768, hidden=2048).build(4096)),
+            "mlp 4096": trainable_parameters(Mlp(width=768, hidden=4096).build(4096)),
+        }
+    assert counts == {
+        "linear": 3_146_496,
+        "attention": 4_096,
+        "mlp 2048": 9_964_288,
+        "mlp 4096": 19_927_808,
+    }
+    assert trainable_parameters(nn.Linear(2, 2).requires_grad_(False)) == 0

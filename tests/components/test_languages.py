@@ -1,0 +1,22 @@
+"""Families of scripts."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.languages import FAMILIES, family_of
+
+
+@pytest.mark.parametrize(
+    ("language", "family"),
+    [
+        ("zh", "cjk"), ("zho", "cjk"), ("zho_Hans", "cjk"), ("ja", "cjk"), ("ko", "cjk"),
+        ("en", "latin"), ("de", "latin"), ("sr-Latn", "latin"),
+        ("ru", "cyrillic"), ("sr", "cyrillic"), ("ar", "arabic"), ("fa", "arabic"),
+        ("hi", "indic"), ("gu", "indic"), ("pa", "indic"), ("pa-Arab", "arabic"),
+        ("pan_Guru", "indic"), ("am", "other"), ("xx", "other"),
+    ],
+)  # fmt: skip
+def test_family_of(language: str, family: str) -> None:
+    assert family_of(language) == family
+    assert family in FAMILIES
