@@ -66,8 +66,8 @@ def export(
 ) -> Scores:
     """Write an encoder as a sentence-transformers folder, load it again and hold it to its score.
 
-    The adapter is merged into the base, whose weights are saved in float32; the folder needs neither
-    the base nor PEFT. It appears under its name only once it has proved equal.
+    The adapter is merged into the base, whose weights are saved in float32; the folder needs
+    neither the base nor PEFT. It appears under its name only once it has proved equal.
 
     Args:
         folder: must not exist.

@@ -46,7 +46,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "search.run", str(ROOT / "spaces/lora_family.yaml"), *arguments]
 
 
-def run(folder: Path, name: str, *arguments: str, **environment: str) -> str:
+def run(folder: Path, name: str, *arguments: str, wait: float = 280, **environment: str) -> str:
     """Run the command to its end and give back what it printed."""
     done = subprocess.run(
         command("--output", str(folder), "--name", name, *arguments),
@@ -54,7 +54,7 @@ def run(folder: Path, name: str, *arguments: str, **environment: str) -> str:
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=wait,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -180,6 +180,30 @@ def test_a_real_model_on_real_sentences(tmp_path: Path) -> None:
     best = leaderboard(tmp_path / "real")[0]
     accuracy = stock_accuracy(tmp_path / "real" / "best", DataSettings(**settings, train_rows=200))
     assert accuracy == pytest.approx(float(best["accuracy"]), abs=0.001)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.skipif(not NTREX.exists(), reason="the NTREX files are not here")
+def test_twelve_trials_on_real_sentences_beat_the_reference(tmp_path: Path) -> None:
+    settings = {
+        "train": str(NTREX / "train.parquet"),
+        "validation": str(NTREX / "validation.parquet"),
+        "languages": ["en", "zh", "ar", "ko", "de", "gu", "pa"],
+    }
+    arguments = [part for key, value in settings.items()
+                 for part in ("--set", f"data.{key}={json.dumps(value)}")]  # fmt: skip
+    run(
+        tmp_path, "real", *arguments, "--trials", "12", "--set", f"base.model={MINILM}",
+        "--set", "base.max_length=64", "--set", "search.scheduler.max_epochs=3",
+        "--set", "training.batch_size=32", wait=2900,
+    )  # fmt: skip
+    rows = leaderboard(tmp_path / "real")
+    (reference,) = [row for row in rows if row["trial"] == "0"]
+    assert len(rows) == 12
+    assert float(rows[0]["accuracy"]) > float(reference["accuracy"])
+    accuracy = stock_accuracy(tmp_path / "real" / "best", DataSettings(**settings))
+    assert accuracy == pytest.approx(float(rows[0]["accuracy"]), abs=0.001)
 
 
 def start(folder: Path, name: str, *arguments: str) -> subprocess.Popen[str]:
