@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import ray
 import torch
 
 from search.problems import InputError, Problem
@@ -110,21 +109,3 @@ def local_node() -> Node:
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
     return Node(cpus, torch.cuda.device_count())
-
-
-def cluster_nodes() -> list[list[Node]]:
-    """The machines of the cluster this process is connected to: those there are and, where an
-    autoscaler runs, those it may add."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    shapes = [[Node(have.get("CPU", 0), have.get("GPU", 0)) for have in alive]]
-    config = ray._private.state.state.get_cluster_config()
-    groups = list(config.node_group_configs) if config is not None else []
-    if groups:
-        shapes.append(
-            [
-                Node(group.resources.get("CPU", 0), group.resources.get("GPU", 0))
-                for group in groups
-                for _ in range(max(group.max_count, 0))
-            ]
-        )
-    return shapes

@@ -7,6 +7,7 @@ import logging
 import platform
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
@@ -92,12 +93,13 @@ def _search(
     space_file: Path, changes: list[str], output: Path, name: str, address: str | None
 ) -> int:
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
+    from search.cluster import cluster, cluster_nodes
     from search.journal import Journal, Outcomes, read_journal
     from search.prepare import prepare
     from search.report.leaderboard import write_leaderboard
     from search.report.terminal import View, ranking
-    from search.resources import cluster_nodes, local_node, plan_lanes
-    from search.tuning import InterruptedSearchError, cluster, run_trials
+    from search.resources import local_node, plan_lanes
+    from search.tuning import InterruptedSearchError, run_trials
 
     # Bound to this stdout: while libraries run, sys.stdout is a file in the run folder.
     console = Console(highlight=False, file=sys.stdout)
@@ -146,6 +148,8 @@ def _search(
         outcomes = Outcomes(read_journal(folder / "journal.jsonl"))
         if outcomes.by_trial:
             write_leaderboard(folder / "leaderboard.csv", outcomes)
+        elif not interrupted:
+            shutil.rmtree(folder)  # no trial ever began: leave the name free
     console.print(ranking(outcomes))
     console.print(f"\nleaderboard: {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
     if interrupted:

@@ -57,6 +57,7 @@ class FloatSpec(RangeSpec):
     step: Annotated[float, Field(gt=0)] | None = None
 
 
+BROKEN = object()  # stands in the tree for a domain that is none
 SPECS: dict[str, type[Config]] = {"choice": ChoiceSpec, "int": IntSpec, "float": FloatSpec}
 KEYS = {"choice": (), "int": ("log", "step"), "float": ("log", "step")}  # beside the first
 
@@ -78,15 +79,13 @@ def load_space(file: Path, assignments: Sequence[str] = ()) -> tuple[Space, RunC
     source = read(file, assignments)
     problems: list[Problem] = []
     tree = _tree(source, source.tree, (), problems)
-    if problems:  # a broken domain would only be reported again by the probes
-        raise InputError(problems)
     space = Space(tree, source)
     configs: list[RunConfig] = []
     for probe in probes(space):
         try:
             configs.append(RunConfig.model_validate(probe.values))
         except ValidationError as error:
-            problems += [_problem(source, probe, fault) for fault in error.errors()]
+            problems += _problems(source, probe, error)
     if problems:
         raise InputError(_joined(problems))
     return space, configs[0]
@@ -109,7 +108,7 @@ def _tree(source: Source, node: Any, path: KeyPath, problems: list[Problem]) -> 
     if is_domain(node):
         if not path:
             problems.append(source.problem(path, "is a domain; a space file must hold sections"))
-            return None
+            return BROKEN
         if path[0] in FIXED_SECTIONS:
             problems.append(
                 source.problem(
@@ -117,7 +116,7 @@ def _tree(source: Source, node: Any, path: KeyPath, problems: list[Problem]) -> 
                     f"is a domain; {path[0]!r} holds for the whole search, so it must be one value",
                 )
             )
-            return None
+            return BROKEN
         return _domain(source, node, path, problems)
     if isinstance(node, dict):
         return {key: _tree(source, child, (*path, key), problems) for key, child in node.items()}
@@ -132,7 +131,7 @@ def _domain(source: Source, node: dict[str, Any], path: KeyPath, problems: list[
         for fault in error.errors():
             at: KeyPath = (*path, *fault["loc"])
             problems.append(source.problem(at, _sentence(fault, [form, *KEYS[form]])))
-        return None
+        return BROKEN
     if isinstance(spec, IntSpec | FloatSpec):
         integer = isinstance(spec, IntSpec)
         low, high = spec.ends
@@ -159,15 +158,18 @@ def _labels(options: Sequence[Any]) -> Iterator[str]:
         yield name if names.count(name) == 1 else f"{name}#{names[:index].count(name) + 1}"
 
 
-def _problem(source: Source, probe: Probe, fault: Any) -> Problem:
-    """A pydantic fault of a probe, at the line the value was written in."""
-    path = _untagged(probe.values, fault["loc"])
-    origin = path
-    while origin and origin not in probe.origins:
-        origin = origin[:-1]
-    where = (*probe.origins[origin], *path[len(origin) :])
-    known = _known_keys(probe.values, path[:-1])
-    return source.problem(where, _sentence(fault, known), ".".join(map(str, path)))
+def _problems(source: Source, probe: Probe, error: ValidationError) -> Iterator[Problem]:
+    """Pydantic's faults of a probe, at the lines the values were written in."""
+    for fault in error.errors():
+        if fault["input"] is BROKEN:
+            continue  # a malformed domain, which has been reported as such
+        path = _untagged(probe.values, fault["loc"])
+        origin = path
+        while origin and origin not in probe.origins:
+            origin = origin[:-1]
+        where = (*probe.origins[origin], *path[len(origin) :])
+        known = _known_keys(probe.values, path[:-1])
+        yield source.problem(where, _sentence(fault, known), ".".join(map(str, path)))
 
 
 def _untagged(values: Any, loc: Sequence[Any]) -> KeyPath:

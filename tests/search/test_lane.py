@@ -16,10 +16,10 @@ import torch
 from ray import tune
 
 from search.checkpoint import Checkpoint
+from search.cluster import QUIET
 from search.lane import Lane, LaneSetup
 from search.prepare import prepare
 from search.trial import TrialConfig
-from search.tuning import QUIET
 
 EPOCHS = 3
 SPACE = """
