@@ -35,7 +35,10 @@ def family_of(language: str) -> str:
             return FAMILY_OF_SCRIPT.get(part.title(), "other")
     # CLDR's likely subtags: the script that a language is most often written in.
     code = parts[0].lower()
-    code = get_global("language_aliases").get(code, code)
+    alias = get_global("language_aliases").get(code, code)
+    if "_" in alias:  # a script or a region of its own: ``sh`` is ``sr_Latn``
+        return family_of(alias)
+    code = alias
     likely = get_global("likely_subtags").get(code, "")
     script = next((part for part in likely.split("_") if len(part) == 4), "")
     return FAMILY_OF_SCRIPT.get(script, "other")

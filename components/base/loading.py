@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from transformers import (
     AutoModel,
     AutoTokenizer,
     PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
@@ -95,7 +96,11 @@ def load(config: BaseConfig, device: torch.device | str = "cpu") -> Base:
     settings = _settings(config, source)
     with _one_sentence(config.model):
         tokenizer = _tokenizer(config, source)
-        model = AutoModel.from_pretrained(source, config=settings, dtype=dtype, **_options(config))
+        model, report = AutoModel.from_pretrained(
+            source, config=settings, dtype=dtype, output_loading_info=True, **_options(config)
+        )
+    _refuse_missing(config, model, report["missing_keys"])
+    with _one_sentence(config.model):
         base = Base(model.to(device), tokenizer, _max_length(config, settings))
     base.pack()
     return base
@@ -120,8 +125,23 @@ def load_skeleton(config: BaseConfig) -> Base:
     return Base(model, tokenizer, _max_length(config, settings))
 
 
+def _refuse_missing(config: BaseConfig, model: PreTrainedModel, missing: Iterable[str]) -> None:
+    """Refuse files that lack weights: transformers draws them at random, anew in every process."""
+    own = {name for name, _ in model.named_parameters()}
+    # A pooler is often left out of a checkpoint, and no state comes from it.
+    lost = sorted(name for name in missing if name in own and "pooler" not in name.split("."))
+    if lost:
+        raise ValueError(
+            f"base.model {config.model!r} cannot be loaded: its files lack {len(lost)} weights of "
+            f"a {type(model).__name__}, {lost[0]!r} among them"
+        )
+
+
 def _tokenizer(config: BaseConfig, source: str) -> PreTrainedTokenizerBase:
     tokenizer = AutoTokenizer.from_pretrained(source, **_options(config))
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        # Where its files are absent, transformers makes an empty one.
+        raise ValueError("its tokenizer has no vocabulary")
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:  # decoders often have none; nothing ever reads a pad here
         tokenizer.pad_token = tokenizer.eos_token

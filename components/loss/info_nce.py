@@ -57,6 +57,10 @@ class InfoNceLoss(Loss):
         return value.clamp(min=self.LOWEST) if self.learned else value
 
     def forward(self, anchor_BE: Tensor, positive_BE: Tensor, meaning_B: Tensor) -> Tensor:
+        if self.learned:
+            # The parameter itself, as CLIP does: below the floor it would never get a gradient
+            # again.
+            self.log_temperature.data.clamp_(min=math.log(self.LOWEST))
         logits_BB = anchor_BE @ positive_BE.T / self.temperature
         same_BB = meaning_B.unsqueeze(0) == meaning_B.unsqueeze(1)
         same_BB.fill_diagonal_(False)

@@ -76,3 +76,54 @@ def test_exact_parameters_of_the_notes() -> None:
         "mlp 4096": 19_927_808,
     }
     assert trainable_parameters(nn.Linear(2, 2).requires_grad_(False)) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_float32_unit_vectors_and_finite_gradients(
+    model: PreTrainedModel, tokens: Tokens, dtype: torch.dtype
+) -> None:
+    model.to(dtype)
+    encoder = assemble(base_of(model), Lora(rank=2), Attention(), Linear(width=8))
+    out = encoder(tokens, torch.zeros(len(tokens), dtype=torch.int64))
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out.norm(dim=1), torch.ones(len(tokens)), rtol=0, atol=1e-6)
+    (out * torch.randn_like(out)).sum().backward()
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@torch.no_grad()
+def test_order_and_company_of_the_sentences_do_not_matter(
+    model: PreTrainedModel, tokens: Tokens
+) -> None:
+    encoder = assemble(base_of(model), NoAdapterConfig(), Attention(heads=2), Mlp(width=8))
+    torch.nn.init.normal_(encoder.pooling.query_HK)
+    family_B = torch.arange(len(tokens)) % 6
+    whole = encoder(tokens, family_B)
+    parts = tokens.ids_T.split(tokens.lengths_B.tolist())
+    order = torch.randperm(len(parts))
+    shuffled = encoder(Tokens.of([parts[i].tolist() for i in order]), family_B[order])
+    torch.testing.assert_close(shuffled, whole[order], rtol=0, atol=1e-5)
+    for index, part in enumerate(parts):
+        single = encoder(Tokens.of([part.tolist()]), family_B[index : index + 1])
+        torch.testing.assert_close(single, whole[index : index + 1], rtol=0, atol=1e-5)
+
+
+def test_a_seed_gives_the_same_encoder_and_close_gives_the_base_back(
+    model: PreTrainedModel, tokens: Tokens
+) -> None:
+    base = base_of(model)
+    before = base(tokens).values_TD
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        encoder = assemble(base, Lora(rank=2), Attention(), Mlp(width=8, hidden=4))
+        drawn.append({name: p.detach().clone() for name, p in encoder.named_parameters()})
+        for parameter in encoder.parameters():
+            torch.nn.init.normal_(parameter)
+        encoder.close()
+        assert torch.equal(base(tokens).values_TD, before)
+    assert drawn[0].keys() == drawn[1].keys()
+    for name, value in drawn[0].items():
+        assert torch.equal(value, drawn[1][name]), name

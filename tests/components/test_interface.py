@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from pathlib import Path
 
@@ -50,10 +51,24 @@ def test_configs_are_strict_and_go_round(family: str, kind: str) -> None:
         adapter.validate_python({"kind": kind, "no_such_key": 1})
     with pytest.raises(ValidationError):
         config.kind = "other"
+    with pytest.raises(ValidationError):
+        adapter.validate_python({"kind": f"{kind}_no_such"})
+    for name in (n for n, f in type(config).model_fields.items() if f.annotation is int):
+        for wrong in (True, "1", 1.0, 0):  # `rank: yes` is a bool in YAML; no count may be zero
+            with pytest.raises(ValidationError):
+                adapter.validate_python({"kind": kind, name: wrong})
     numbers = [n for n, f in type(config).model_fields.items() if "float" in str(f.annotation)]
     for name in numbers:
         with pytest.raises(ValidationError, match="finite"):
             adapter.validate_python({"kind": kind, name: math.nan})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_test_of_a_variant_has_its_variant(family: str) -> None:
+    tested = {
+        path.stem.removeprefix("test_") for path in (Path(__file__).parent / family).glob("*.py")
+    }
+    assert tested - {"contract"} == {kind for known, kind in ALL if known == family}
 
 
 def variant_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> str:
@@ -80,3 +95,22 @@ def test_a_misplaced_variant_is_refused(
 ) -> None:
     with pytest.raises(TypeError, match=message):
         variants(variant_folder(tmp_path, monkeypatch, "a", text), Config)
+
+
+def test_a_family_of_one_and_of_two_variants_is_told_by_its_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "class A(Config):\n    kind: Literal['{0}'] = '{0}'\n"
+    package = variant_folder(tmp_path, monkeypatch, "b", text.format("b"))
+    one = TypeAdapter(union_of(package, Config))
+    assert one.validate_python({"kind": "b"}).model_dump() == {"kind": "b"}
+    with pytest.raises(ValidationError):
+        one.validate_python({"kind": "a"})
+    head = "from typing import Literal\nfrom components.interface import Config\n"
+    (tmp_path / package / "a.py").write_text(head + text.format("a"))
+    importlib.invalidate_caches()
+    assert list(variants(package, Config)) == ["a", "b"]
+    two = TypeAdapter(union_of(package, Config))
+    assert [two.validate_python({"kind": k}).model_dump() for k in "ab"] == [
+        {"kind": k} for k in "ab"
+    ]

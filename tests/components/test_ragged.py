@@ -56,3 +56,31 @@ def test_half_precision_is_summed_in_float32() -> None:
     assert states.mean.dtype == torch.float32
     assert states.mean.item() == 1.0
     assert segment_sum(states.wide_TD, states.offsets).item() == 1000.0
+
+
+def test_hand_written_numbers() -> None:
+    states = States(torch.tensor([[1.0, -2.0], [3.0, -4.0], [5.0, 0.5]]), torch.tensor([0, 2, 3]))
+    assert states.mean.tolist() == [[2.0, -3.0], [5.0, 0.5]]
+    assert states.max.tolist() == [[3.0, -2.0], [5.0, 0.5]]
+    assert states.last.tolist() == [[3.0, -4.0], [5.0, 0.5]]
+    assert states.count.tolist() == [[2.0], [1.0]]
+
+
+def test_equal_largest_values_share_the_gradient() -> None:
+    values = torch.tensor([[1.0], [1.0], [0.0], [7.0]], requires_grad=True)
+    (grad,) = torch.autograd.grad(States(values, torch.tensor([0, 3, 4])).max.sum(), values)
+    assert grad.tolist() == [[0.5], [0.5], [0.0], [1.0]]
+
+
+def test_softmax_gradients_equal_a_loop(states: States) -> None:
+    scores = torch.randn(len(states.values_TD), 3, requires_grad=True)
+    weight = torch.randn_like(scores)
+    mine = segment_softmax(scores, states.offsets)
+    loop = torch.cat([part.softmax(0) for part in rows(States(scores, states.offsets))])
+    got, want = (torch.autograd.grad((out * weight).sum(), scores)[0] for out in (mine, loop))
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
+
+
+def test_softmax_of_equal_scores_is_even_and_of_one_token_is_one() -> None:
+    weights = segment_softmax(torch.full((5, 1), -1e4), torch.tensor([0, 4, 5]))
+    assert weights.flatten().tolist() == [0.25, 0.25, 0.25, 0.25, 1.0]

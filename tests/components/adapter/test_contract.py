@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 
 from components.base.structure import layers_of
 from components.interface import AdapterConfig, variants
@@ -31,6 +33,7 @@ def run(model: PreTrainedModel) -> torch.Tensor:
 def test_removed_it_leaves_no_trace(config: AdapterConfig, model: PreTrainedModel) -> None:
     before, weights = run(model), {k: v.clone() for k, v in model.state_dict().items()}
     kinds = [(name, type(module)) for name, module in model.named_modules()]
+    attributes, settings = set(vars(model)), model.config.to_dict()
     for _ in range(2):  # a second trial must find what the first one found
         adapter = config.build(model)
         assert torch.equal(run(model), before), "training starts at the base itself"
@@ -42,7 +45,9 @@ def test_removed_it_leaves_no_trace(config: AdapterConfig, model: PreTrainedMode
         assert model.state_dict().keys() == weights.keys()
         for name, value in model.state_dict().items():
             assert torch.equal(value, weights[name]), name
-        assert not hasattr(model, "peft_config")
+        assert set(vars(model)) == attributes
+        assert model.config.to_dict() == settings
+        assert not any(module.training for module in model.modules())
 
 
 @torch.no_grad()
@@ -56,7 +61,7 @@ def test_merged_it_computes_the_same_with_plain_layers(
     expected = run(model)
     adapter.merge()
     assert set(model.state_dict()) == names
-    torch.testing.assert_close(run(model), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(run(model), expected, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
@@ -69,8 +74,70 @@ def test_below_its_boundary_nothing_changes(config: AdapterConfig, model: PreTra
     assert torch.equal(run(model)[: adapter.boundary + 1], before[: adapter.boundary + 1])
 
 
-def test_only_the_adapter_asks_for_gradients(config: AdapterConfig, model: PreTrainedModel) -> None:
+def test_gradients_reach_the_adapter_and_nothing_else(
+    config: AdapterConfig, model: PreTrainedModel
+) -> None:
+    model.requires_grad_(False)  # as a base is
     adapter = config.build(model)
     mine = {id(parameter) for parameter in adapter.parameters()}
-    wanted = {id(p) for p in model.parameters() if p.requires_grad}
-    assert wanted == mine or not mine
+    assert {id(p) for p in model.parameters() if p.requires_grad} == mine
+    if not mine:
+        return
+    optimizer = torch.optim.SGD(adapter.parameters(), lr=1.0)
+    for _ in range(2):  # a low-rank update's one half waits until the other has left zero
+        optimizer.zero_grad()
+        out = run(model)[-1]
+        (out * torch.randn_like(out)).sum().backward()
+        optimizer.step()
+    for name, parameter in adapter.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+    assert all(p.grad is None for p in model.parameters() if id(p) not in mine)
+    adapter.remove()
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_in_bfloat16_gradients_are_finite(config: AdapterConfig, model: PreTrainedModel) -> None:
+    model.to(torch.bfloat16).requires_grad_(False)
+    adapter = config.build(model)
+    trained = list(adapter.parameters())
+    for parameter in trained:
+        torch.nn.init.normal_(parameter, std=0.1)
+    out = run(model)[-1]
+    assert out.dtype == torch.bfloat16
+    assert out.isfinite().all()
+    if trained:
+        for grad in torch.autograd.grad((out * torch.randn_like(out)).sum(), trained):
+            assert grad.isfinite().all()
+    adapter.remove()
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_a_seed_gives_the_same_weights_whatever_came_before(
+    config: AdapterConfig, model: PreTrainedModel
+) -> None:
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        adapter = config.build(model)
+        drawn.append({name: p.detach().clone() for name, p in adapter.named_parameters()})
+        for parameter in adapter.parameters():
+            torch.nn.init.normal_(parameter)
+        adapter.remove()
+    assert drawn[0].keys() == drawn[1].keys()
+    for name, value in drawn[0].items():
+        assert torch.equal(value, drawn[1][name]), name
+
+
+def test_the_meta_device_counts_as_the_real_one_does(
+    config: AdapterConfig, model: PreTrainedModel
+) -> None:
+    with torch.device("meta"):
+        shadow = config.build(AutoModel.from_config(copy.deepcopy(model.config)))
+    shapes = [
+        {name: p.shape for name, p in adapter.named_parameters()}
+        for adapter in (shadow, config.build(model))
+    ]
+    assert shapes[0] == shapes[1]
+    assert all(p.is_meta for p in shadow.parameters())

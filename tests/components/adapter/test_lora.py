@@ -117,3 +117,63 @@ def test_what_matches_nothing_is_refused_and_leaves_the_base(
     with pytest.raises(ValueError, match=message):
         Lora(**options).build(model)
     assert not linear_layers(model)
+
+
+def test_at_the_first_step_only_b_learns(model: PreTrainedModel) -> None:
+    adapter = Lora(rank=2).build(model)
+    out = model(input_ids=IDS).last_hidden_state
+    (out * torch.randn_like(out)).sum().backward()
+    halves = {"lora_A": 0, "lora_B": 0}
+    for name, parameter in adapter.named_parameters():
+        (half,) = (half for half in halves if half in name)
+        halves[half] += 1
+        assert parameter.grad is not None, name
+        # dL/dA carries the factor B, which is zero; dL/dB carries A, which is random.
+        assert bool(parameter.grad.any()) == (half == "lora_B"), name
+        assert bool(parameter.any()) == (half == "lora_A"), name
+    assert halves["lora_A"] == halves["lora_B"] > 0
+
+
+def test_all_linear_is_the_list_of_all_of_them(model: PreTrainedModel) -> None:
+    torch.manual_seed(1)
+    whole = Lora(targets="all-linear", rank=2, last_layers=2).build(model)
+    drawn = {name: p.detach().clone() for name, p in whole.named_parameters()}
+    whole.remove()
+    names = {
+        "qwen3": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        "bert": ["query", "key", "value", "dense"],
+    }[model.config.model_type]
+    torch.manual_seed(1)
+    listed = Lora(targets=names, rank=2, last_layers=2).build(model)
+    assert [name for name, _ in listed.named_parameters()] == list(drawn)
+    for name, parameter in listed.named_parameters():
+        assert torch.equal(parameter, drawn[name]), name
+    # BERT's pooler is a dense layer too, but behind the layers: no state ever comes from it.
+    assert not any("pooler" in name for name in drawn)
+
+
+@torch.no_grad()
+def test_merging_into_bfloat16_keeps_the_update_whole(model: PreTrainedModel) -> None:
+    model.to(torch.bfloat16)
+    names = [QUERY[model.config.model_type]]
+    adapter = Lora(targets=names, last_layers=1, rank=2, alpha=2.0).build(model)
+    (name,) = linear_layers(model)
+    down, up = adapter.parameters()
+    up.normal_(std=1e-4)  # far below what the bfloat16 weights can resolve
+    expected = model.get_submodule(name).base_layer.weight.float() + up @ down
+    adapter.merge()
+    merged = model.get_submodule(name).weight
+    assert merged.dtype == torch.float32
+    torch.testing.assert_close(merged, expected, rtol=0, atol=1e-7)
+
+
+def test_the_default_alpha_is_twice_the_rank(model: PreTrainedModel) -> None:
+    outs = []
+    for alpha in (None, 6.0):
+        torch.manual_seed(3)
+        adapter = Lora(rank=3, alpha=alpha).build(model)
+        for parameter in adapter.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        outs.append(model(input_ids=IDS).last_hidden_state.detach())
+        adapter.remove()
+    assert torch.equal(outs[0], outs[1])

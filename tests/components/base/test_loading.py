@@ -8,10 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import MarianConfig
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    CLIPConfig,
+    MarianConfig,
+    PreTrainedConfig,
+    T5Config,
+)
 
 from components.base import BaseConfig, load, load_skeleton
 from components.base.loading import BUILTIN
+from tests.components.conftest import SIZES
 
 TINY = BUILTIN["builtin:tiny"]
 
@@ -90,6 +99,56 @@ def test_what_is_broken(folder: Path) -> None:
     refused(folder, "cannot be loaded")
 
 
-def test_an_encoder_decoder_is_refused(folder: Path) -> None:
-    MarianConfig().save_pretrained(folder)
-    refused(folder, "a marian encoder-decoder; it must be")
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_weights_file_cut_short_is_refused(folder: Path, share: float) -> None:
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: int(share * len(weights))])
+    with pytest.raises(ValueError, match=r"cannot be loaded \(SafetensorError") as caught:
+        load(BaseConfig(model=str(folder)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lost", ["embed_tokens.weight", "layers.3.mlp.up_proj.weight", "norm"])
+def test_a_missing_weight_is_refused_not_drawn_at_random(folder: Path, lost: str) -> None:
+    weights = load_file(folder / "model.safetensors")
+    (name,) = (name for name in weights if name == lost or name == f"{lost}.weight")
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"^base\.model .* lack 1 weights .*{name}") as caught:
+        load(BaseConfig(model=str(folder)))
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_model_are_refused(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    renamed = {f"elsewhere.{name}": value for name, value in weights.items()}
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"lack {len(weights)} weights"):
+        load(BaseConfig(model=str(folder)))
+
+
+def test_a_pooler_may_be_missing_as_no_state_comes_from_it(folder: Path) -> None:
+    settings = BertConfig(**{**SIZES, "vocab_size": 4096})
+    BertForMaskedLM(settings).save_pretrained(folder)
+    base = load(BaseConfig(model=str(folder)))
+    assert base.model.pooler is not None
+    assert base.width == 32
+
+
+def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    refused(folder, "cannot be loaded")
+    # Without its settings too, transformers makes an empty one that gives no tokens at all.
+    (folder / "tokenizer_config.json").unlink()
+    refused(folder, "tokenizer has no vocabulary")
+
+
+@pytest.mark.parametrize("config", [MarianConfig(), T5Config()], ids=lambda c: c.model_type)
+def test_an_encoder_decoder_is_refused(folder: Path, config: PreTrainedConfig) -> None:
+    config.save_pretrained(folder)
+    refused(folder, f"a {config.model_type} encoder-decoder; it must be")
+
+
+def test_a_model_of_pictures_and_text_is_refused(folder: Path) -> None:
+    CLIPConfig().save_pretrained(folder)
+    refused(folder, "a clip, which has no hidden_size; it must be")

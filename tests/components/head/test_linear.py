@@ -13,7 +13,9 @@ def test_formula(bias: bool) -> None:
     head = Linear(width=3, bias=bias).build(4)
     assert isinstance(head, LinearHead)
     pooled = torch.randn(2, 4)
-    weight, shift = head.linear.weight, head.linear.bias if bias else torch.zeros(3)
+    weight, shift = head.linear.weight.detach(), torch.zeros(3)
+    if bias:
+        shift = head.linear.bias.detach()
     expected = [
         [sum(weight[e, d] * row[d] for d in range(4)) + shift[e] for e in range(3)]
         for row in pooled
@@ -23,3 +25,19 @@ def test_formula(bias: bool) -> None:
         got, torch.tensor([[float(x) for x in row] for row in expected]), rtol=0, atol=1e-6
     )
     assert sum(p.numel() for p in head.parameters()) == 12 + 3 * bias
+
+
+@pytest.mark.parametrize(("bias", "names"), [(True, ["weight", "bias"]), (False, ["weight"])])
+def test_stock_description(bias: bool, names: list[str]) -> None:
+    head = Linear(width=3, bias=bias).build(4)
+    (part,) = head.stock() or []
+    assert part.type == "Dense"
+    assert part.arguments == {
+        "in_features": 4,
+        "out_features": 3,
+        "bias": bias,
+        "activation_function": "Identity",
+    }
+    assert list(part.weights) == [f"linear.{name}" for name in names]
+    for weight, own in zip(part.weights.values(), head.parameters(), strict=True):
+        assert torch.equal(weight, own)

@@ -26,3 +26,17 @@ def test_formula(activation: Literal["relu", "gelu", "silu", "tanh"]) -> None:
     expected = hidden @ head.down.weight.T + head.down.bias
     got = head(pooled, torch.zeros(6, dtype=torch.int64))
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", list(FORMULA))
+def test_stock_modules_keep_the_activation(
+    activation: Literal["relu", "gelu", "silu", "tanh"],
+) -> None:
+    head = Mlp(width=3, hidden=5, activation=activation).build(4)
+    up, down = head.stock() or []
+    assert (up.arguments["in_features"], up.arguments["out_features"]) == (4, 5)
+    assert (down.arguments["in_features"], down.arguments["out_features"]) == (5, 3)
+    x = torch.randn(7)
+    stock = getattr(torch.nn, up.arguments["activation_function"])()
+    torch.testing.assert_close(stock(x), FORMULA[activation](x), rtol=0, atol=1e-6)
+    assert down.arguments["activation_function"] == "Identity"

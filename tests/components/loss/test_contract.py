@@ -22,12 +22,21 @@ def loss(request: pytest.FixtureRequest) -> Loss:
 def test_a_finite_scalar_with_finite_gradients(loss: Loss, size: int) -> None:
     raw = torch.randn(2, size, 8, requires_grad=True)
     anchor, positive = normalize(raw, dim=-1)
-    value = loss(anchor, positive, torch.arange(size))
+    meaning = torch.arange(size)
+    before = [tensor.detach().clone() for tensor in (anchor, positive, meaning)]
+    value = loss(anchor, positive, meaning)
     assert value.shape == ()
+    assert value.dtype == torch.float32
     value.backward()
+    for now, then in zip((anchor, positive, meaning), before, strict=True):
+        assert torch.equal(now, then)
     assert value.isfinite()
     assert raw.grad is not None
     assert raw.grad.isfinite().all()
+    for name, parameter in loss.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite(), name
+        assert size == 1 or parameter.grad.abs().sum() > 0, name
 
 
 def test_order_of_the_pairs_and_repeated_meanings(loss: Loss) -> None:

@@ -41,3 +41,29 @@ def test_starts_as_the_mean_and_learns_from_there(states: States) -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match=r"pooling.heads is 3; it must divide .* 16"):
         Attention(heads=3).build(16)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_gradients_equal_a_loop(states: States, heads: int) -> None:
+    pooling = Attention(heads=heads).build(16)
+    assert isinstance(pooling, AttentionPooling)
+    torch.nn.init.normal_(pooling.query_HK)
+    ends = states.offsets.tolist()
+    rows = []
+    for a, b in zip(ends[:-1], ends[1:], strict=True):
+        slices = states.values_TD[a:b].view(b - a, heads, 16 // heads).unbind(1)
+        weights = [
+            (part @ query / (16 / heads) ** 0.5).softmax(0)
+            for part, query in zip(slices, pooling.query_HK, strict=True)
+        ]
+        rows.append(torch.cat([w @ part for w, part in zip(weights, slices, strict=True)]))
+    weight = torch.randn(len(states), 16)
+    leaves = (states.values_TD, pooling.query_HK)
+    got = torch.autograd.grad((pooling(states) * weight).sum(), leaves)
+    want = torch.autograd.grad((torch.stack(rows) * weight).sum(), leaves)
+    for mine, theirs in zip(got, want, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
+
+
+def test_no_stock_module_computes_it() -> None:
+    assert Attention().build(16).stock() is None

@@ -27,12 +27,13 @@ def test_shape_dtype_and_finite_gradients(
     pooling: Pooling, states: States, dtype: torch.dtype
 ) -> None:
     values = states.values_TD.detach().to(dtype).requires_grad_()
-    before = values.detach().clone()
+    before, cut = values.detach().clone(), states.offsets.clone()
     pooled = pooling(States(values, states.offsets))
     assert pooled.shape == (len(states), 16)
     assert pooled.dtype == torch.float32
     (pooled * torch.randn_like(pooled)).sum().backward()
     assert torch.equal(values, before)
+    assert torch.equal(states.offsets, cut)
     for tensor in (values, *pooling.parameters()):
         assert tensor.grad is not None
         assert tensor.grad.isfinite().all()
@@ -58,8 +59,9 @@ def test_equal_tokens_pool_to_themselves(pooling: Pooling) -> None:
     torch.testing.assert_close(pooled, token.repeat(2, 1), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
 def test_stock_modules_give_the_same_with_the_same_gradients(
-    pooling: Pooling, states: States
+    pooling: Pooling, states: States, side: str
 ) -> None:
     described = pooling.stock()
     if described is None:
@@ -67,6 +69,8 @@ def test_stock_modules_give_the_same_with_the_same_gradients(
     (module,) = (getattr(stock, part.type)(**part.arguments) for part in described)
     longest = int(states.lengths_B.max())
     real_BL = torch.arange(longest) < states.lengths_B.unsqueeze(1)
+    if side == "left":
+        real_BL = real_BL.flip(1)
     # Pads hold the largest numbers, so that a forgotten mask cannot hide.
     padded_BLD = torch.full((len(states), longest, 16), 1e9)
     padded_BLD[real_BL] = states.values_TD

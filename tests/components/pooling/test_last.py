@@ -13,3 +13,19 @@ def test_equals_a_loop(states: States) -> None:
     parts = [states.values_TD[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
     got = Last().build(16)(states)
     torch.testing.assert_close(got, torch.stack([p[-1] for p in parts]), rtol=0, atol=1e-6)
+
+
+def test_hand_written_numbers() -> None:
+    values = torch.tensor([[1.0, -2.0], [3.0, -4.0], [5.0, 0.5]])
+    pooled = Last().build(2)(States(values, torch.tensor([0, 2, 3])))
+    assert pooled.tolist() == [
+        [3.0, -4.0],
+        [5.0, 0.5],
+    ]
+
+
+def test_is_a_stock_pooling() -> None:
+    (part,) = Last().build(16).stock() or []
+    assert part.type == "Pooling"
+    assert part.arguments == {"embedding_dimension": 16, "pooling_mode": "lasttoken"}
+    assert not part.weights
