@@ -21,7 +21,9 @@ def test_equals_a_loop(states: States, heads: int) -> None:
         pooled = []
         for head in range(heads):
             part = states.values_TD[a:b].view(b - a, heads, -1)[:, head]
-            scores = [float(token @ pooling.query_HK[head]) / (16 / heads) ** 0.5 for token in part]
+            scores = [
+                (token @ pooling.query_HK[head]).item() / (16 / heads) ** 0.5 for token in part
+            ]
             weights = torch.tensor(scores).softmax(0)
             pooled.append(sum(w * token for w, token in zip(weights, part, strict=True)))
         expected.append(torch.cat(pooled))
