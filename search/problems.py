@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -36,3 +37,9 @@ class InputError(ValueError):
             problems = [Problem("", 0, "", problems)]
         self.problems = sorted(set(problems))
         super().__init__("\n".join(map(str, self.problems)))
+
+
+def nearest(word: object, legal: Sequence[str]) -> str:
+    """ "; did you mean 'x'?" for the closest legal word, or nothing."""
+    close = difflib.get_close_matches(str(word), legal, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Self, Union, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.interface import Config
-from search.problems import InputError, Problem
+from search.problems import InputError, Problem, nearest
 from search.settings import FIXED_SECTIONS, RunConfig
 from search.source import KeyPath, Source, read
 from search.space import Choice, Probe, Range, Space, is_domain, probes
@@ -214,12 +213,6 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     elif get_origin(annotation) in (Union, UnionType, Annotated):
         for part in get_args(annotation):
             yield from _models(part)
-
-
-def nearest(word: object, legal: Sequence[str]) -> str:
-    """ "; did you mean 'x'?" for the closest legal word, or nothing."""
-    close = difflib.get_close_matches(str(word), legal, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _sentence(fault: Mapping[str, Any], known: Sequence[str]) -> str:

@@ -13,9 +13,8 @@ import datasets
 import numpy as np
 
 from search.data import cldr
-from search.problems import InputError, Problem
+from search.problems import InputError, Problem, nearest
 from search.settings import DataSettings
-from search.spacefile import nearest
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".parquet": ("parquet", {}),
