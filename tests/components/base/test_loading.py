@@ -10,16 +10,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoModel,
     BertConfig,
     BertForMaskedLM,
     CLIPConfig,
     MarianConfig,
     PreTrainedConfig,
     T5Config,
+    XLMRobertaConfig,
 )
 
 from components.base import BaseConfig, load, load_skeleton
 from components.base.loading import BUILTIN
+from components.ragged import Tokens
 from tests.components.conftest import SIZES
 
 TINY = BUILTIN["builtin:tiny"]
@@ -61,6 +64,20 @@ def test_dtype_is_what_was_asked_for() -> None:
 
 def test_max_length_stays_within_the_positions() -> None:
     assert load_skeleton(BaseConfig(model="builtin:tiny", max_length=9999)).max_length == 256
+
+
+def test_roberta_counts_its_positions_from_behind_the_padding(folder: Path) -> None:
+    # 64 positions, of which the padding index, 1, and what is below it are never a token's.
+    sizes = {**SIZES, "vocab_size": 4096, "pad_token_id": 1}
+    model = AutoModel.from_config(XLMRobertaConfig(**sizes)).eval()
+    model.save_pretrained(folder)
+    base = load(BaseConfig(model=str(folder), max_length=999))
+    assert base.max_length == 62
+    assert base.first_position == 2, "it runs packed"
+    longest = Tokens.of([list(range(5, 67))])
+    with torch.no_grad():
+        expected = model(input_ids=longest.ids_T[None]).last_hidden_state[0]
+    torch.testing.assert_close(base(longest).values_TD, expected, rtol=0, atol=1e-5)
 
 
 def test_an_older_sentence_transformers_folder(folder: Path, tmp_path: Path) -> None:
