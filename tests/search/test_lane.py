@@ -140,13 +140,21 @@ def measured(results: list[dict[str, Any]]) -> list[Any]:
     return [(r["epoch"], r["loss"], r["accuracy"], r["by_language"]) for r in results]
 
 
-def test_last_of_ten_equals_alone_and_a_failure_keeps_the_lane(
-    cluster: None, corpora: Any, tmp_path: Path
-) -> None:
-    alone = OpenLane(tmp_path / "alone", corpora)
-    expected = alone.train(LAST)
-    alone.close()
+@pytest.fixture(scope="module")
+def alone(
+    cluster: None, corpora: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[dict[str, Any]], Checkpoint]:
+    """What the config LAST gives in a lane of its own that nothing disturbs."""
+    lane = OpenLane(tmp_path_factory.mktemp("alone"), corpora)
+    results = lane.train(LAST)
+    lane.close()
+    return results, lane.checkpoint(0)
 
+
+def test_last_of_ten_equals_alone_and_a_failure_keeps_the_lane(
+    alone: tuple[list[dict[str, Any]], Checkpoint], corpora: Any, tmp_path: Path
+) -> None:
+    expected, weights = alone
     lane = OpenLane(tmp_path / "shared", corpora)
     before = [lane.train(values, stop_at=1 + index % EPOCHS) for index, values in enumerate(BEFORE)]
     assert "heads" in before[4][0]["failed"]
@@ -158,17 +166,14 @@ def test_last_of_ten_equals_alone_and_a_failure_keeps_the_lane(
 
     assert measured(got) == measured(expected)
     assert len(got) == EPOCHS and got[-1]["done"]
-    assert_equal(lane.checkpoint(9), alone.checkpoint(0))
+    assert_equal(lane.checkpoint(9), weights)
     assert ray.available_resources()["CPU"] == 2
 
 
 def test_a_killed_worker_comes_back_and_its_trial_goes_on_as_if_nothing_had_been(
-    cluster: None, corpora: Any, tmp_path: Path
+    alone: tuple[list[dict[str, Any]], Checkpoint], corpora: Any, tmp_path: Path
 ) -> None:
-    calm = OpenLane(tmp_path / "calm", corpora)
-    expected = calm.train(LAST)
-    calm.close()
-
+    expected, weights = alone
     lane = OpenLane(tmp_path / "killed", corpora)
     lane.start(LAST)
     got = [lane.step()]
@@ -179,7 +184,7 @@ def test_a_killed_worker_comes_back_and_its_trial_goes_on_as_if_nothing_had_been
     lane.close()
 
     assert measured(got) == measured(expected)
-    assert_equal(lane.checkpoint(0), calm.checkpoint(0))
+    assert_equal(lane.checkpoint(0), weights)
 
 
 def test_two_workers_train_what_one_trains(cluster: None, corpora: Any, tmp_path: Path) -> None:
