@@ -35,10 +35,9 @@ def family_of(language: str) -> str:
             return FAMILY_OF_SCRIPT.get(part.title(), "other")
     # CLDR's likely subtags: the script that a language is most often written in.
     code = parts[0].lower()
-    alias = get_global("language_aliases").get(code, code)
-    if "_" in alias:  # a script or a region of its own: ``sh`` is ``sr_Latn``
-        return family_of(alias)
-    code = alias
+    code = get_global("language_aliases").get(code, code)
+    if "_" in code:  # a script or a region of its own: ``sh`` is ``sr_Latn``
+        return family_of(code)
     likely = get_global("likely_subtags").get(code, "")
     script = next((part for part in likely.split("_") if len(part) == 4), "")
     return FAMILY_OF_SCRIPT.get(script, "other")

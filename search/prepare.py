@@ -127,9 +127,5 @@ def count_parameters(skeleton: Base, trial: TrialConfig) -> int:
 
 def _at(space: Space, probe: Probe, message: str) -> Problem:
     """A problem at the place its first word, a key, was written in."""
-    path: tuple[str | int, ...] = tuple(message.split(" ", 1)[0].split("."))
-    below = path
-    while path and path not in probe.origins:
-        path = path[:-1]
-    origin = (*probe.origins[path], *below[len(path) :])
-    return space.source.problem(origin, message, ".".join(map(str, below)))
+    key = message.split(" ", 1)[0]
+    return space.source.problem(probe.origin_of(tuple(key.split("."))), message, key)

@@ -38,6 +38,11 @@ class InputError(ValueError):
         self.problems = sorted(set(problems))
         super().__init__("\n".join(map(str, self.problems)))
 
+    @classmethod
+    def of(cls, key: str, message: str) -> InputError:
+        """One fault of one key, wherever that was written."""
+        return cls([Problem("", 0, key, message)])
+
 
 def nearest(word: object, legal: Sequence[str]) -> str:
     """ "; did you mean 'x'?" for the closest legal word, or nothing."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from search.problems import InputError, Problem
+from search.problems import InputError
 from search.settings import LaneSettings, SearchSettings
 
 # More lanes than this on CPUs alone would each train on too few threads.
@@ -80,12 +80,14 @@ def plan_lanes(
     there = ", ".join(map(str, nodes))
     size = LanePlan(1, workers, least, gpus)
     if gpus and not any(node.gpus for node in nodes):
-        raise _fault("lane.gpus", f"is {gpus}; it must be 0, for there is no GPU: {there}")
+        raise InputError.of("lane.gpus", f"is {gpus}; it must be 0, for there is no GPU: {there}")
     if lanes == 0:
-        raise _fault("lane", f"needs {size.workers_text}; the cluster must hold that: {there}")
+        raise InputError.of(
+            "lane", f"needs {size.workers_text}; the cluster must hold that: {there}"
+        )
     wanted = search.concurrency
     if wanted is not None and wanted > lanes:
-        raise _fault(
+        raise InputError.of(
             "search.concurrency",
             f"is {wanted}; it must be at most {lanes}, the lanes of {size.workers_text} that fit: "
             f"{there}",
@@ -98,10 +100,6 @@ def plan_lanes(
         while fit(nodes, cpus + 1) >= lanes:
             cpus += 1
     return LanePlan(lanes, workers, cpus, gpus)
-
-
-def _fault(key: str, message: str) -> InputError:
-    return InputError([Problem("", 0, key, message)])
 
 
 def local_node() -> Node:

@@ -83,9 +83,6 @@ def main(
     except KeyboardInterrupt:
         errors.print("interrupted")
         status = INTERRUPTED
-    # Threads of Ray and of torch must not hold up, or change, what has been decided.
-    sys.stdout.flush()
-    sys.stderr.flush()
     raise typer.Exit(status)
 
 

@@ -112,6 +112,13 @@ class Probe:
     values: dict[str, Any]
     origins: Mapping[KeyPath, KeyPath]
 
+    def origin_of(self, path: KeyPath) -> KeyPath:
+        """Where in the source a key stands, or would stand beside what was written."""
+        known = path
+        while known and known not in self.origins:
+            known = known[:-1]
+        return (*self.origins[known], *path[len(known) :])
+
 
 def probes(space: Space) -> Iterator[Probe]:
     """Sets of values that together take every option of every choice and both ends of every range.

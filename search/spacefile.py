@@ -163,12 +163,9 @@ def _problems(source: Source, probe: Probe, error: ValidationError) -> Iterator[
         if fault["input"] is BROKEN:
             continue  # a malformed domain, which has been reported as such
         path = _untagged(probe.values, fault["loc"])
-        origin = path
-        while origin and origin not in probe.origins:
-            origin = origin[:-1]
-        where = (*probe.origins[origin], *path[len(origin) :])
         known = _known_keys(probe.values, path[:-1])
-        yield source.problem(where, _sentence(fault, known), ".".join(map(str, path)))
+        key = ".".join(map(str, path))
+        yield source.problem(probe.origin_of(path), _sentence(fault, known), key)
 
 
 def _untagged(values: Any, loc: Sequence[Any]) -> KeyPath:

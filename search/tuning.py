@@ -12,7 +12,7 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from search.data.tokens import TokenisedCorpus
-from search.journal import Journal, Outcomes
+from search.journal import Journal
 from search.lane import LANE_RESOURCES, Lane, LaneSetup
 from search.problems import InputError
 from search.recording import Recorder, StopSwitch
@@ -44,7 +44,7 @@ def run_trials(
     journal: Journal,
     view: View,
     growing: bool,
-) -> Outcomes:
+) -> None:
     """Run all trials of a search on the cluster this process is connected to.
 
     Raises:
@@ -105,7 +105,6 @@ def run_trials(
         raise InputError(recorder.fatal)
     if stop.signalled:
         raise InterruptedSearchError
-    return recorder.outcomes
 
 
 def _scheduler(settings: SchedulerSettings, metric: str) -> TrialScheduler:

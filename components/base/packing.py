@@ -9,6 +9,7 @@ Letters: T tokens, B sentences of a chunk, L tokens of its longest, H heads, K w
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -92,9 +93,8 @@ class Packing:
     def slot_T(self) -> Tensor:
         """Where they stand in the padded chunks, laid end to end."""
         sizes = [chunk.rows * chunk.longest for chunk in self.chunks]
-        starts = [sum(sizes[:index]) for index in range(len(sizes))]
-        shifted = [c.slot_N + start for c, start in zip(self.chunks, starts, strict=True)]
-        return torch.cat(shifted)
+        starts = itertools.accumulate(sizes[:-1], initial=0)
+        return torch.cat([c.slot_N + start for c, start in zip(self.chunks, starts, strict=True)])
 
     @classmethod
     def of(cls, tokens: Tokens) -> Packing:
@@ -221,8 +221,9 @@ def _mask(chunk: Chunk, causal: bool, window: int | None) -> Tensor | None:
     if window is not None:
         step_L = torch.arange(chunk.longest, device=mask.device)
         behind_LL = step_L[:, None] - step_L[None, :]
-        near_LL = (behind_LL if causal else behind_LL.abs()) < window
-        mask = mask & (near_LL & (behind_LL >= 0) if causal else near_LL)
+        mask = mask & (behind_LL.abs() < window)
+        if causal:
+            mask = mask & (behind_LL >= 0)
     # A pad in a bidirectional window may see nothing; NaN from it would spoil the gradients.
     return mask | ~chunk.real_BL[:, None, :, None]
 

@@ -13,7 +13,7 @@ import datasets
 import numpy as np
 
 from search.data import cldr
-from search.problems import InputError, Problem, nearest
+from search.problems import InputError, nearest
 from search.settings import DataSettings
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -80,17 +80,17 @@ def load_corpora(settings: DataSettings) -> tuple[Corpus, Corpus]:
     return train, validation
 
 
-def _fault(key: str, message: str) -> InputError:
-    return InputError([Problem("", 0, key, message)])
-
-
 def _check_languages(languages: Sequence[str], pivot: str) -> None:
     if len(set(languages)) < 2:
-        raise _fault("data.languages", f"is {list(languages)}; it must name two languages or more")
+        raise InputError.of(
+            "data.languages", f"is {list(languages)}; it must name two languages or more"
+        )
     if len(set(languages)) < len(languages):
-        raise _fault("data.languages", f"is {list(languages)}; it must name each language once")
+        raise InputError.of(
+            "data.languages", f"is {list(languages)}; it must name each language once"
+        )
     if pivot not in languages:
-        raise _fault(
+        raise InputError.of(
             "data.pivot",
             f"is {pivot!r}; it must be among the languages, {', '.join(languages)}"
             f"{nearest(pivot, languages)}",
@@ -104,7 +104,7 @@ def _builtin(settings: DataSettings, split: Any) -> Corpus:
     try:
         columns = cldr.phrases(split, rows or BUILTIN_ROWS[split], settings.seed, languages)
     except ValueError as error:
-        raise _fault(f"data.{split}", str(error)) from error
+        raise InputError.of(f"data.{split}", str(error)) from error
     return Corpus({name: list(column) for name, column in columns.items()})
 
 
@@ -113,7 +113,7 @@ def _load(name: str, split: str, settings: DataSettings) -> Corpus:
     if name == BUILTIN:
         return _builtin(settings, split)
     if name.startswith("builtin:"):
-        raise _fault(key, f"is {name!r}; built in is only {BUILTIN}")
+        raise InputError.of(key, f"is {name!r}; built in is only {BUILTIN}")
     table = _open(key, name, split)
     languages = settings.languages
     if languages is None:
@@ -122,7 +122,7 @@ def _load(name: str, split: str, settings: DataSettings) -> Corpus:
         _check_languages(languages, settings.pivot)
     missing = [language for language in languages if language not in table.column_names]
     if missing:
-        raise _fault(
+        raise InputError.of(
             key,
             f"{name!r} has no column {missing[0]!r}; it must have one for each of the languages, "
             f"and has {', '.join(table.column_names)}{nearest(missing[0], table.column_names)}",
@@ -132,7 +132,7 @@ def _load(name: str, split: str, settings: DataSettings) -> Corpus:
         column = table[language][:]
         odd = next((v for v in column if v is not None and not isinstance(v, str)), None)
         if odd is not None:
-            raise _fault(
+            raise InputError.of(
                 key, f"{name!r} holds {odd!r} in the column {language!r}; it must hold sentences "
                 f"(name the columns to use in data.languages)"
             )  # fmt: skip
@@ -145,7 +145,9 @@ def _load(name: str, split: str, settings: DataSettings) -> Corpus:
         if sum(column[row] is not None for column in columns.values()) >= 2
     ]
     if not full:
-        raise _fault(key, f"{name!r} has no row with two languages or more; it must have some")
+        raise InputError.of(
+            key, f"{name!r} has no row with two languages or more; it must have some"
+        )
     return corpus.take(full)
 
 
@@ -153,9 +155,9 @@ def _open(key: str, name: str, split: str) -> datasets.Dataset:
     path = Path(name).expanduser()
     local = path.exists() or path.suffix in FORMATS or name.startswith(("/", ".", "~"))
     if local and not path.exists():
-        raise _fault(key, f"is {name!r}, which does not exist")
+        raise InputError.of(key, f"is {name!r}, which does not exist")
     if local and path.suffix not in FORMATS:
-        raise _fault(key, f"is {name!r}; a file must end in one of {', '.join(FORMATS)}")
+        raise InputError.of(key, f"is {name!r}; a file must end in one of {', '.join(FORMATS)}")
     bars = datasets.utils.logging.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
@@ -178,7 +180,7 @@ def _open(key: str, name: str, split: str) -> datasets.Dataset:
     except Exception as error:  # from OSError to pyarrow's, pandas' and the hub's own
         cause = error.__cause__ or error
         reason = next((line for line in str(cause).splitlines() if line.strip()), repr(cause))
-        raise _fault(key, f"{name!r} cannot be read: {reason.strip()}") from error
+        raise InputError.of(key, f"{name!r} cannot be read: {reason.strip()}") from error
     finally:
         if bars:
             datasets.enable_progress_bars()
@@ -215,7 +217,9 @@ def _without(train: Corpus, validation: Corpus) -> Corpus:
 def _check_enough(key: str, corpus: Corpus, pivot: str) -> None:
     """Every language has a pair to train on, and validation pairs with the pivot."""
     if not len(corpus):
-        raise _fault(key, "has no rows left; it must have some that are not in the other split")
+        raise InputError.of(
+            key, "has no rows left; it must have some that are not in the other split"
+        )
     for language, column in corpus.columns.items():
         others = [c for name, c in corpus.columns.items() if name != language]
         if key == "data.validation":
@@ -226,7 +230,7 @@ def _check_enough(key: str, corpus: Corpus, pivot: str) -> None:
         )
         if pairs == 0:
             partner = f"beside {pivot!r}" if key == "data.validation" else "with a translation"
-            raise _fault(
+            raise InputError.of(
                 key, f"has no sentence in {language!r} {partner}; it must have some, or the "
                 f"language must be left out of data.languages"
             )  # fmt: skip
