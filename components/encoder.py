@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.base import Base
 from components.interface import Adapter, AdapterConfig, Head, HeadConfig, Pooling, PoolingConfig
-from components.ragged import Tokens
+from components.ragged import States, Statistics, Tokens
 
 
 class Encoder(nn.Module):
@@ -16,10 +18,16 @@ class Encoder(nn.Module):
     The base is not a submodule: its weights belong to no one trial, so parameters, state dict and
     device moves of an encoder are those of what trains. From `assemble` to `close` the adapter is
     in the base; one base serves one encoder at a time.
+
+    Attributes:
+        out: dimensions E of the embedding.
     """
 
-    def __init__(self, base: Base, adapter: Adapter, pooling: Pooling, head: Head) -> None:
+    def __init__(
+        self, base: Base, adapter: Adapter, pooling: Pooling, head: Head, out: int
+    ) -> None:
         super().__init__()
+        self.out = out
         self._base = [base]
         self.adapter = adapter
         self.pooling = pooling
@@ -35,14 +43,23 @@ class Encoder(nn.Module):
 
         Args:
             tokens: T ids of B sentences.
-            family_B: int64 index into ``components.languages.FAMILIES`` of each sentence.
+            family_B: int64 in [0, F], index of each sentence's family; F for none of them.
 
         Returns:
             emb_BE: float32 unit vectors.
         """
-        pooled_BD = self.pooling(self.base(tokens))
+        return self.embed(self.base(tokens, family_B), family_B)[0]
+
+    def embed(self, states: States | Statistics, family_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Go on from what the base says of B sentences, or from what is stored of that.
+
+        Returns:
+            emb_BE: float32 unit vectors.
+            routing_BK: what `Head.penalty` needs.
+        """
+        pooled_BD = self.pooling(states)
         emb_BE: Tensor = F.normalize(self.head(pooled_BD, family_B), dim=-1)
-        return emb_BE
+        return emb_BE, self.head.routing(pooled_BD)
 
     def close(self) -> None:
         """Give the base back as it was."""
@@ -50,20 +67,61 @@ class Encoder(nn.Module):
 
 
 def assemble(
-    base: Base, adapter: AdapterConfig, pooling: PoolingConfig, head: HeadConfig
+    base: Base,
+    adapter: AdapterConfig,
+    pooling: PoolingConfig,
+    head: HeadConfig,
+    families: Sequence[str] = (),
 ) -> Encoder:
     """Build an encoder with fresh weights from torch's global random state.
+
+    Args:
+        families: names of the F families of the run's languages.
 
     Raises:
         ValueError: a setting does not fit this base; the base is left as it was.
     """
-    built = adapter.build(base.model)
+    built = adapter.build(base.model, families)
     try:
-        encoder = Encoder(base, built, pooling.build(base.width), head.build(base.width))
+        encoder = Encoder(
+            base,
+            built,
+            pooling.build(base.width),
+            head.build(base.width, families),
+            head.out(base.width),
+        )
     except BaseException:
         built.remove()
         raise
     return encoder.to(base.device)
+
+
+def misfit(
+    adapter: AdapterConfig,
+    pooling: PoolingConfig,
+    head: HeadConfig,
+    families: Sequence[str],
+    causal: bool,
+) -> str:
+    """Why one of the settings can have no effect beside the others; empty where each has one."""
+    if pooling.needs_bidirectional and causal:
+        return (
+            f"pooling.kind is {pooling.kind!r}, but the first token of a decoder sees no other; it "
+            f"must be another pooling, or the base an encoder"
+        )
+    if pooling.only_scales and head.ignores_scale:
+        return (
+            f"pooling.kind is {pooling.kind!r}, which only scales the mean, and the head "
+            f"{head.kind!r} as it is set passes a scale on to the unit vector, where it is lost; "
+            f"the pooling must be 'mean', or the head have a bias or an activation"
+        )
+    for name, part in (("adapter", adapter), ("head", head)):
+        if part.routes and len(families) < 2:
+            return (
+                f"{name}.kind is {part.kind!r}, but all languages are of one family, "
+                f"{''.join(families)!r}; it must be a {name} that all families share"
+            )
+    return ""
 
 
 def trainable_parameters(module: nn.Module) -> int:

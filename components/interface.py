@@ -4,7 +4,8 @@ A variant is one file. The file's name is its ``kind``; in it stand a config cla
 the module that the config's ``build`` makes. Configs hold what a person chooses; widths and other
 facts of the run are arguments of ``build``; modules take plain values and never see a config.
 
-Letters: T tokens, B sentences, D width of the base, E width of the embedding.
+Letters: T tokens, B sentences (or pairs), D width of the base, E width of the embedding, N mined
+negatives, W width of a teacher, K columns of a head's routing, F families of the run's languages.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from components.ragged import States
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transformers import PreTrainedModel
 
 
@@ -44,6 +50,16 @@ class StockModule:
     type: str
     arguments: dict[str, Any]
     weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+# The activations that a person may choose -> their classes under torch.nn.
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+ACTIVATIONS: dict[Activation, str] = {
+    "relu": "ReLU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "tanh": "Tanh",
+}
 
 
 def stock_dense(linear: nn.Linear, activation: str) -> StockModule:
@@ -88,11 +104,20 @@ class Head(nn.Module, ABC):
 
         Args:
             pooled_BD: float32.
-            family_B: int64 index into ``components.languages.FAMILIES``.
+            family_B: int64 in [0, F]: index into the run's families; F for one that is none of
+                them.
 
         Returns:
             emb_BE: float32.
         """
+
+    def routing(self, pooled_BD: Tensor) -> Tensor:
+        """What `penalty` needs of each sentence, routing_BK: nothing, for most heads."""
+        return pooled_BD.new_zeros(len(pooled_BD), 0)
+
+    def penalty(self, routing_BK: Tensor) -> Tensor:
+        """A scalar to add to the loss, from the routing of the whole batch over all workers."""
+        return routing_BK.new_zeros(())
 
     def stock(self) -> list[StockModule] | None:
         """The stock modules that compute the same, or None where there are none."""
@@ -115,21 +140,59 @@ class Adapter(nn.Module, ABC):
 
     @abstractmethod
     def merge(self) -> None:
-        """Fold the trained weights into the base's own, for good; these may widen to float32."""
+        """Fold the trained weights into the base's own, for good; these may widen to float32.
+
+        An adapter with `folders` of its own only widens the base: nothing of it can be folded in.
+        """
+
+    def folders(self, folder: Path) -> None:
+        """Write what cannot be merged: one PEFT folder a family, named by it; for most, nothing."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What a loss sees of a batch.
+
+    Attributes:
+        anchor_BE: unit vectors.
+        positive_BE: unit vectors; row i translates row i of the anchors.
+        meaning_B: int64; rows with the same number are the same sentence, so they are never each
+            other's negatives.
+        negative_NE: unit vectors of mined negatives, N a multiple of B: the first N / B are those
+            of the first pair, and so on; None where none are mined.
+        negative_meaning_N: int64, counted as ``meaning_B``.
+        teachers: name of a teacher -> its embeddings teacher_BW of the pairs' pivot sentences.
+    """
+
+    anchor_BE: Tensor
+    positive_BE: Tensor
+    meaning_B: Tensor
+    negative_NE: Tensor | None = None
+    negative_meaning_N: Tensor | None = None
+    teachers: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def candidate_CE(self) -> Tensor:
+        """What each anchor is compared with: the batch's translations, then the mined negatives."""
+        if self.negative_NE is None:
+            return self.positive_BE
+        return torch.cat([self.positive_BE, self.negative_NE])
+
+    @cached_property
+    def same_BC(self) -> Tensor:
+        """Which candidates are the sentence of which pair, bool: its own translation and others."""
+        meaning_C = self.meaning_B
+        if self.negative_meaning_N is not None:
+            meaning_C = torch.cat([meaning_C, self.negative_meaning_N])
+        return self.meaning_B.unsqueeze(1) == meaning_C.unsqueeze(0)
 
 
 class Loss(nn.Module, ABC):
     """Embeddings of sentences and their translations in, a scalar out."""
 
     @abstractmethod
-    def forward(self, anchor_BE: Tensor, positive_BE: Tensor, meaning_B: Tensor) -> Tensor:
+    def forward(self, batch: Embedded) -> Tensor:
         """Compare.
-
-        Args:
-            anchor_BE: unit vectors.
-            positive_BE: unit vectors; row i translates row i of the anchors.
-            meaning_B: int64; rows with the same number are the same sentence, so they are never
-                each other's negatives.
 
         Returns:
             A scalar: the mean over the batch, in nats where the loss is an entropy.
@@ -141,33 +204,81 @@ class PoolingConfig(Config, ABC):
 
     kind: str
 
+    @property
+    def only_scales(self) -> bool:
+        """Whether it differs from the mean only by a positive factor for each sentence."""
+        return False
+
+    @property
+    def needs_bidirectional(self) -> bool:
+        """Whether it makes sense only where the first token sees the others."""
+        return False
+
     @abstractmethod
     def build(self, width: int) -> Pooling:
         """Make the module for a base of ``width`` dimensions."""
 
 
 class HeadConfig(Config, ABC):
-    """Settings of a head."""
+    """Settings of a head.
 
+    Attributes:
+        routes: it treats families differently.
+    """
+
+    routes: ClassVar[bool] = False
     kind: str
-    width: int = Field(default=768, ge=1, description="dimensions of the embedding")
+
+    @property
+    def ignores_scale(self) -> bool:
+        """Whether the direction of its output never depends on the length of its input."""
+        return False
 
     @abstractmethod
-    def build(self, width: int) -> Head:
-        """Make the module for pooled vectors of ``width`` dimensions."""
+    def out(self, width: int) -> int:
+        """Dimensions E of the embedding, for pooled vectors of ``width`` dimensions."""
+
+    @abstractmethod
+    def build(self, width: int, families: Sequence[str] = ()) -> Head:
+        """Make the module.
+
+        Args:
+            width: dimensions D of a pooled vector.
+            families: names of the F families of the run's languages.
+
+        Raises:
+            ValueError: the settings do not fit these.
+        """
+
+
+class WideHeadConfig(HeadConfig, ABC):
+    """Settings of a head whose output may have any width."""
+
+    width: int = Field(default=768, ge=1, description="dimensions of the embedding")
+
+    def out(self, width: int) -> int:
+        return self.width
 
 
 class AdapterConfig(Config, ABC):
-    """Settings of an adapter."""
+    """Settings of an adapter.
 
+    Attributes:
+        routes: it treats families differently.
+    """
+
+    routes: ClassVar[bool] = False
     kind: str
 
     @abstractmethod
-    def build(self, model: PreTrainedModel) -> Adapter:
+    def build(self, model: PreTrainedModel, families: Sequence[str] = ()) -> Adapter:
         """Put the adapter into ``model``, in place.
 
+        Args:
+            families: names of the F families of the run's languages.
+
         Raises:
-            ValueError: the settings do not fit this model.
+            ValueError: the settings do not fit this model or these families.
         """
 
 
@@ -176,9 +287,29 @@ class LossConfig(Config, ABC):
 
     kind: str
 
+    @property
+    def takes_negatives(self) -> bool:
+        """Whether mined negatives change it."""
+        return True
+
+    @property
+    def needs_negatives(self) -> bool:
+        """Whether it has nothing to compare with unless negatives are mined."""
+        return False
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Models whose embeddings it needs."""
+        return ()
+
     @abstractmethod
-    def build(self) -> Loss:
-        """Make the module."""
+    def build(self, width: int, teachers: Mapping[str, int] | None = None) -> Loss:
+        """Make the module.
+
+        Args:
+            width: dimensions E of an embedding.
+            teachers: name of each of `teachers` -> dimensions W of its embeddings.
+        """
 
 
 def variants(package: str, base: type[Config]) -> dict[str, type[Config]]:

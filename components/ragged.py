@@ -7,6 +7,7 @@ Letters: T tokens of all sentences, B sentences, D width, H heads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -67,11 +68,55 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Statistics:
+    """What is stored of the states of B sentences, under the names that `States` has for it.
+
+    Attributes:
+        stored: name of one of the properties below -> its values, (B, D) or (B, 1) float32.
+    """
+
+    stored: Callable[[str], Tensor]
+
+    @cached_property
+    def count(self) -> Tensor:
+        """As `States.count`."""
+        return self.stored("count")
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """As `States.mean`."""
+        return self.stored("mean")
+
+    @cached_property
+    def max(self) -> Tensor:
+        """As `States.max`."""
+        return self.stored("max")
+
+    @cached_property
+    def ramp(self) -> Tensor:
+        """As `States.ramp`."""
+        return self.stored("ramp")
+
+    @cached_property
+    def first(self) -> Tensor:
+        """As `States.first`."""
+        return self.stored("first")
+
+    @cached_property
+    def last(self) -> Tensor:
+        """As `States.last`."""
+        return self.stored("last")
+
+
+STATISTICS = ("count", "mean", "max", "ramp", "first", "last")
+
+
+@dataclass(frozen=True)
 class States:
     """What the base says of each token: hidden states of B sentences, end to end.
 
-    ``mean``, ``max``, ``last`` and ``count`` are computed when asked for. A pooling that asks for
-    nothing else also runs on stored statistics that offer the same names.
+    ``mean``, ``max``, ``first``, ``last``, ``ramp`` and ``count`` are computed when asked for. A
+    pooling that asks for nothing else also runs on stored statistics that offer the same names.
 
     Attributes:
         values_TD: (T, D), any floating dtype.
@@ -105,6 +150,19 @@ class States:
         return torch.segment_reduce(
             self.wide_TD, "max", lengths=self.lengths_B, axis=0, unsafe=True
         )
+
+    @cached_property
+    def ramp(self) -> Tensor:
+        """Mean over the tokens with weights 1, 2, ..., n by their place, (B, D) float32."""
+        starts_T = self.offsets[:-1].repeat_interleave(self.lengths_B)
+        place_T = torch.arange(1, len(starts_T) + 1, device=starts_T.device) - starts_T
+        total = self.count * (self.count + 1) / 2
+        return segment_sum(self.wide_TD * place_T.unsqueeze(1), self.offsets) / total
+
+    @cached_property
+    def first(self) -> Tensor:
+        """State of the first token of each sentence, (B, D) float32."""
+        return self.values_TD[self.offsets[:-1]].float()
 
     @cached_property
     def last(self) -> Tensor:

@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-_META = "meta"
+from search.randomness import random_state, set_random_state
+
+_META, _MINED = "meta", "mined"
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Checkpoint:
         weights: name -> value of every parameter that trains.
         optimizer: name of the parameter and of the optimizer's quantity -> value.
         random: states of the generators, CPU first, then the GPU's, if any.
+        mined: rows of the negatives in force, if any are.
     """
 
     epoch: int
@@ -29,6 +32,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     random: list[Tensor]
+    mined: Tensor | None = None
 
     def to_bytes(self) -> bytes:
         """Serialise."""
@@ -36,6 +40,8 @@ class Checkpoint:
         tensors = {f"weights/{name}": value for name, value in self.weights.items()}
         tensors |= {f"optimizer/{name}": value for name, value in self.optimizer.items()}
         tensors |= {f"random/{index}": value for index, value in enumerate(self.random)}
+        if self.mined is not None:
+            tensors[_MINED] = self.mined
         tensors[_META] = torch.frombuffer(bytearray(json.dumps(meta).encode()), dtype=torch.uint8)
         data: bytes = save({name: value.cpu().contiguous() for name, value in tensors.items()})
         return data
@@ -55,6 +61,7 @@ class Checkpoint:
         try:
             tensors = load(data)
             meta = json.loads(bytes(tensors.pop(_META).tolist()))
+            mined = tensors.pop(_MINED, None)
             parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "random": {}}
             for name, value in tensors.items():
                 part, _, rest = name.partition("/")
@@ -63,11 +70,15 @@ class Checkpoint:
             epoch, seconds = int(meta["epoch"]), float(meta["seconds"])
         except Exception as error:  # safetensors has an exception class of its own
             raise ValueError(f"the checkpoint is damaged: {error!r}") from error
-        return cls(epoch, seconds, parts["weights"], parts["optimizer"], random)
+        return cls(epoch, seconds, parts["weights"], parts["optimizer"], random, mined)
 
 
 def capture(
-    model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int, seconds: float
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    seconds: float,
+    mined: Tensor | None = None,
 ) -> Checkpoint:
     """Take a trial's state."""
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -77,10 +88,7 @@ def capture(
         for quantity, value in optimizer.state.get(parameter, {}).items()
     }
     weights = {name: parameter.detach().clone() for name, parameter in named.items()}
-    random = [torch.get_rng_state()]
-    if torch.cuda.is_available():
-        random.append(torch.cuda.get_rng_state())
-    return Checkpoint(epoch, seconds, weights, moments, random)
+    return Checkpoint(epoch, seconds, weights, moments, random_state(), mined)
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -97,9 +105,7 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Opt
         # AdamW keeps its count of steps on the CPU and its moments beside the parameter.
         place = parameter.device if value.shape == parameter.shape and value.dim() else "cpu"
         optimizer.state[parameter][quantity] = value.to(place)
-    torch.set_rng_state(checkpoint.random[0])
-    if torch.cuda.is_available() and len(checkpoint.random) > 1:
-        torch.cuda.set_rng_state(checkpoint.random[1])
+    set_random_state(checkpoint.random)
 
 
 def restore_weights(checkpoint: Checkpoint, model: nn.Module) -> None:

@@ -9,20 +9,21 @@ import logging
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules.module import Module
 from sentence_transformers.sentence_transformer import modules as stock
 from torch import nn
 
-from components import ragged
+from components import languages, ragged
 from components.base import Base, load
 from components.encoder import Encoder, assemble
-from components.interface import Pooling, StockModule
+from components.interface import Head, Pooling, StockModule
+from components.languages import FamilyTable
 from search import deployed
 from search.checkpoint import Checkpoint, restore_weights
 from search.data.corpus import Corpus
@@ -39,20 +40,50 @@ _CUSTOM_HEADER = '''"""What this model needs beside the stock modules. Made by I
 
 from __future__ import annotations
 
+import json
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers.base.modules.module import Module
+from sentence_transformers.base.modules.transformer import Transformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-Pooling = nn.Module
+Pooling = Head = nn.Module
 '''
 
 
 class ExportError(RuntimeError):
     """The folder does not do what the trained encoder did; one sentence says how."""
+
+
+@dataclass(frozen=True)
+class Routing:
+    """How the exported model finds the family of a sentence.
+
+    Attributes:
+        families: those of the run's languages, in the order that components know them by.
+        languages: code -> family.
+        words: first word of a letter's Unicode name -> family.
+    """
+
+    families: tuple[str, ...]
+    languages: dict[str, str]
+    words: dict[str, str]
+
+    @classmethod
+    def of(cls, corpus: TokenisedCorpus, table: FamilyTable) -> Routing:
+        """The routing of a run."""
+        languages = dict(zip(corpus.languages, corpus.family_of_language, strict=True))
+        return cls(corpus.families, languages, table.words())
 
 
 def export(
@@ -63,15 +94,18 @@ def export(
     validation: Corpus,
     tokenised: TokenisedCorpus,
     expected: Scores,
+    table: FamilyTable | None = None,
 ) -> Scores:
     """Write an encoder as a sentence-transformers folder, load it again and hold it to its score.
 
-    The adapter is merged into the base, whose weights are saved in float32; the folder needs
-    neither the base nor PEFT. It appears under its name only once it has proved equal.
+    An adapter is merged into the base, whose weights are saved in float32, or, where it is one of
+    families, saved beside it as PEFT folders; the folder needs neither the base nor PEFT. It
+    appears under its name only once it has proved equal.
 
     Args:
         folder: must not exist.
         validation, tokenised: the sentences that ``expected`` was measured on, as text and tokens.
+        table: leads bare text to its family; the one there is, by default.
 
     Returns:
         The scores of the folder as sentence-transformers loads it.
@@ -84,11 +118,14 @@ def export(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = load(config.base, device)
     tolerance = TOLERANCE if base.model.dtype == torch.float32 else HALF_TOLERANCE
-    encoder = assemble(base, config.adapter, config.pooling, config.head)
+    encoder = assemble(base, config.adapter, config.pooling, config.head, tokenised.families)
     restore_weights(checkpoint.part("encoder."), encoder)
     encoder.eval()
-    write_model(encoder, fresh)
-    (fresh / "README.md").write_text(card(config, expected, trusted(fresh)), encoding="utf-8")
+    routed = config.adapter.routes or config.head.routes
+    write_model(encoder, fresh, Routing.of(tokenised, table or FamilyTable()) if routed else None)
+    (fresh / "README.md").write_text(
+        card(config, expected, trusted(fresh), routed), encoding="utf-8"
+    )
     scores = score_folder(fresh, validation, tokenised)
     if not abs(scores.accuracy - expected.accuracy) <= tolerance:
         raise ExportError(
@@ -99,36 +136,59 @@ def export(
     return scores
 
 
-def write_model(encoder: Encoder, folder: Path) -> None:
-    """Write an encoder, merging its adapter into the base for good."""
+def write_model(encoder: Encoder, folder: Path, routing: Routing | None = None) -> None:
+    """Write an encoder, merging its adapter, where it can be, into the base for good.
+
+    Args:
+        routing: where a component treats families differently.
+    """
     base = encoder.base
+    scratch = folder / "scratch"
+    encoder.adapter.folders(scratch / "adapters")
     encoder.adapter.merge()
-    pooling = encoder.pooling.stock()
-    head = encoder.head.stock()
-    assert head is not None, "every head of this family has stock modules"
-    custom = None if pooling is not None else custom_source(encoder.pooling)
-    folder.mkdir(parents=True)
+    own = [c for c in (encoder.pooling, encoder.head) if c.stock() is None]
+    # In the scratch folder, where Python may leave its bytecode.
+    custom = custom_file(own, scratch, routing) if own or routing else None
     modules = [
-        _transformer(base, folder / "base"),
-        *(_pooling(encoder.pooling, custom, folder) if custom else map(_stock, pooling or [])),
-        *map(_stock, head),
+        _transformer(base, scratch, custom, routing),
+        *_modules(encoder.pooling, "PackedPooling", base.width, custom),
+        *_modules(encoder.head, "RoutedHead", encoder.out, custom),
         stock.Normalize(),
     ]
     model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine")
     model.save(str(folder), create_model_card=False)
-    shutil.rmtree(folder / "base")
     if custom is not None:
-        (folder / f"{CUSTOM_FILE}.py").write_text(custom, encoding="utf-8")
+        shutil.copy(custom.__file__, folder)
+    shutil.rmtree(scratch)
 
 
-def _transformer(base: Base, scratch: Path) -> Any:
+def _transformer(base: Base, scratch: Path, custom: Any, routing: Routing | None) -> Any:
     base.model.save_pretrained(scratch)
     base.tokenizer.save_pretrained(scratch)
+    kind = stock.Transformer if routing is None else custom.RoutedTransformer
     # Heads are float32 and their input must be: a base saved in less is widened as it is loaded.
-    module = stock.Transformer(
-        str(scratch), max_seq_length=base.max_length, model_kwargs={"dtype": torch.float32}
+    module = kind(
+        str(scratch),
+        max_seq_length=base.max_length,
+        model_kwargs={"dtype": torch.float32},
+        # Our modules need to know which token is whose, also where flash attention needs no pads.
+        unpad_inputs=None if custom is None else False,
     )
+    if routing is not None:
+        module.route(asdict(routing), scratch / "adapters")
     return module.to("cpu")
+
+
+def _modules(component: Pooling | Head, wrapper: str, width: int, custom: Any) -> list[Any]:
+    """A component as sentence-transformers' own modules or, where it has none, as ours."""
+    described = component.stock()
+    if described is not None:
+        return [_stock(part) for part in described]
+    module = getattr(custom, wrapper)(describe(component), width)
+    module.component.load_state_dict(
+        {name: tensor.detach().cpu() for name, tensor in component.state_dict().items()}
+    )
+    return [module]
 
 
 def _stock(described: StockModule) -> Any:
@@ -140,28 +200,48 @@ def _stock(described: StockModule) -> Any:
     return module
 
 
-def custom_source(pooling: Pooling) -> str:
-    """The file that defines a pooling for people without this project."""
-    parts = (ragged.segment_softmax, ragged.segment_sum, ragged.States, type(pooling))
-    sources = [inspect.getsource(part) for part in (*parts, deployed.PackedPooling)]
-    return "\n\n".join([_CUSTOM_HEADER, *sources])
+def describe(component: nn.Module) -> dict[str, Any]:
+    """A component's class and its constructor's arguments, which are its attributes, as data."""
+    arguments = {}
+    for name in inspect.signature(type(component)).parameters:
+        value = getattr(component, name)
+        if isinstance(value, nn.ModuleList):
+            value = [describe(part) for part in value]
+        arguments[name] = list(value) if isinstance(value, tuple) else value
+    return {"class": type(component).__name__, "arguments": arguments}
 
 
-def _pooling(pooling: Pooling, source: str, folder: Path) -> list[Module]:
-    """The pooling as the custom file defines it, with the trained weights."""
+def custom_source(components: Sequence[Pooling | Head], routing: Routing | None) -> str:
+    """The file that defines some components for people without this project."""
+    kinds = dict.fromkeys(
+        type(module)
+        for component in components
+        for module in component.modules()
+        if type(module).__module__.startswith("components.")
+    )
+    parts: list[Any] = [deployed.rebuild, deployed.Rebuilt]
+    if any(isinstance(component, Pooling) for component in components):
+        parts += [ragged.segment_softmax, ragged.segment_sum, ragged.States]
+        parts += [deployed.PackedPooling]
+    if any(isinstance(component, Head) for component in components):
+        parts += [deployed.RoutedHead]
+    if routing is not None:
+        parts += [languages.family_of_text, deployed.RoutedTransformer]
+    return "\n\n".join([_CUSTOM_HEADER, *map(inspect.getsource, [*parts, *kinds])])
+
+
+def custom_file(components: Sequence[Pooling | Head], folder: Path, routing: Routing | None) -> Any:
+    """Write that file and import it."""
+    folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{CUSTOM_FILE}.py"
-    file.write_text(source, encoding="utf-8")
+    file.write_text(custom_source(components, routing), encoding="utf-8")
     spec = importlib.util.spec_from_file_location(CUSTOM_FILE, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[CUSTOM_FILE] = module  # sentence-transformers saves a class by its module's name
     spec.loader.exec_module(module)
-    kind = type(pooling)
-    arguments = {name: getattr(pooling, name) for name in inspect.signature(kind).parameters}
-    packed = module.PackedPooling(kind.__name__, arguments)
-    packed.pooling.load_state_dict({n: t.detach().cpu() for n, t in pooling.state_dict().items()})
-    return [packed]
+    return module
 
 
 def load_folder(folder: Path, device: str = "cpu") -> SentenceTransformer:
@@ -172,14 +252,16 @@ def load_folder(folder: Path, device: str = "cpu") -> SentenceTransformer:
 def score_folder(folder: Path, corpus: Corpus, tokenised: TokenisedCorpus) -> Scores:
     """Score a sentence-transformers folder on sentences given as text."""
     model = load_folder(folder, "cuda" if torch.cuda.is_available() else "cpu")
-    present = tokenised.present()
-    columns = list(corpus.columns.values())
-    texts: Sequence[Any] = [
-        columns[language][row] for language, row in zip(present.language, present.row, strict=True)
-    ]
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-    emb_BE = model.encode(list(texts), batch_size=64, show_progress_bar=False)
-    return score(torch.from_numpy(np.asarray(emb_BE, dtype=np.float32)), tokenised)
+    routed = (folder / "routing.json").exists()
+    vectors = []
+    for language, column in corpus.columns.items():
+        texts: list[Any] = [text for text in column if text is not None]
+        if texts:
+            told = {"task": language} if routed else {}
+            vectors.append(model.encode(texts, batch_size=64, show_progress_bar=False, **told))
+    emb_BE = np.concatenate(vectors).astype(np.float32)
+    return score(torch.from_numpy(emb_BE), tokenised)
 
 
 def trusted(folder: Path) -> bool:
@@ -187,9 +269,17 @@ def trusted(folder: Path) -> bool:
     return (folder / f"{CUSTOM_FILE}.py").exists()
 
 
-def card(config: TrialConfig, scores: Scores, custom: bool) -> str:
+def card(config: TrialConfig, scores: Scores, custom: bool, routed: bool = False) -> str:
     """The folder's README: how to load it, how good it is, what it is made of."""
     trust = ", trust_remote_code=True" if custom else ""
+    routes = (
+        """
+The model treats families of languages differently. It finds the family of each sentence by its
+script; where you know the language, say so: `model.encode(texts, task="gu")`.
+"""
+        if routed
+        else ""
+    )
     rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in scores.by_language.items())
     return f"""# Cross-lingual sentence embedder
 
@@ -199,7 +289,7 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("best"{trust})
 vectors = model.encode(["A sentence.", "Ein Satz."])
 ```
-
+{routes}
 Top-1 retrieval accuracy against the pivot on the validation sentences, mean of both directions
 (all languages: {scores.accuracy:.3f}):
 

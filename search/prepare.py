@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +15,29 @@ import torch
 
 from components.base import Base, load_skeleton
 from components.encoder import assemble, trainable_parameters
+from components.languages import FamilyTable
+from search.conflicts import conflict
 from search.data.corpus import Corpus, load_corpora
+from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus, tokenise
+from search.features import chosen_boundaries
 from search.problems import InputError, Problem
-from search.settings import RunConfig
-from search.space import Probe, Space, probes
+from search.settings import DataSettings, RunConfig
+from search.space import Probe, Space, grid, probes, reference
 from search.spacefile import load_space
-from search.trial import TrialConfig
+from search.trial import TrialConfig, flatten
+
+# What may differ between trials; those that rarely get on with each other stand last.
+TRIAL_SECTIONS = ("training", "adapter", "negatives", "loss", "head", "pooling")
 
 
 @dataclass(frozen=True)
 class Split:
-    """The sentences of a search: tokenised, and those of the validation as text."""
+    """The sentences of a search, as text and tokenised."""
 
     train: TokenisedCorpus
     validation: TokenisedCorpus
+    train_text: Corpus
     validation_text: Corpus
 
 
@@ -37,64 +48,109 @@ class Prepared:
     Attributes:
         config: the sections that hold for all trials.
         skeleton: the base without its weights.
+        split: the sentences.
+        others: the further models that trials may ask for, teachers and finders of negatives, and
+            the widths of their embeddings.
     """
 
     space: Space
     config: RunConfig
     skeleton: Base
+    split: Split
+    others: Mapping[str, int]
 
-    def load(self) -> Split:
-        """Load and tokenise the sentences to train on and to validate with.
+    @cached_property
+    def trials(self) -> int:
+        """How many there are to be."""
+        wanted = self.config.search.trials
+        if self.config.search.sampler.kind != "grid":
+            return 24 if wanted is None else wanted
+        plain = TrialConfig.of(reference(self.space)[0])
+        drawn = (TrialConfig.of(values) for values, _ in grid(self.space, self.conflict))
+        others = (trial for trial in drawn if trial != plain)  # the reference comes first, and once
+        return 1 + sum(1 for _ in islice(others, None if wanted is None else wanted - 1))
 
-        Raises:
-            InputError: the data are at fault.
-        """
-        settings = self.config.data
-        with self.placing():
-            train, validation = load_corpora(settings)
-        return Split(
-            tokenise(train, settings.pivot, self.skeleton.tokenize),
-            tokenise(validation, settings.pivot, self.skeleton.tokenize),
-            validation,
-        )
+    def boundaries(self) -> list[int]:
+        """Layers of the base whose states are worth storing, for the adapters above them."""
+        space, config, skeleton = self.space, self.config, self.skeleton
+        found: dict[str, int] = {}
+        for probe in probes(space):
+            trial = TrialConfig.of(probe.values)
+            if repr(trial.adapter) not in found:
+                with torch.device("meta"):
+                    built = trial.adapter.build(skeleton.model, self.split.train.families)
+                found[repr(trial.adapter)] = built.boundary
+                built.remove()
+        corpus = self.split.train
+        mean = len(corpus.ids) / max(1, sum(corpus.counts))
+        scheduler, training = config.search.scheduler, config.training
+        pairs = training.pairs_per_epoch or sum(corpus.counts)
+        met = min(sum(corpus.counts), 2 * pairs * scheduler.max_epochs)
+        # A trial's passes over the sentences that trials meet, times the trials of each boundary.
+        passes = self.trials * scheduler.expected_epochs() * 2 * pairs / met / len(found)
+        expected: dict[int, float] = {}
+        for boundary in found.values():
+            expected[boundary] = expected.get(boundary, 0.0) + passes
+        size = skeleton.model.dtype.itemsize * skeleton.width
+        budget = config.cache.max_gb * 1e9
+        return chosen_boundaries(skeleton.depth, expected, size, int(met * mean), budget)
 
-    @contextmanager
-    def placing(self) -> Iterator[None]:
+    def placing(self) -> AbstractContextManager[None]:
         """Add to the problems raised inside where their keys were written."""
-        try:
-            yield
-        except InputError as error:
-            source = self.space.source
-            raise InputError(
-                [source.problem(tuple(p.key.split(".")), p.message, p.key) for p in error.problems]
-            ) from error
+        return placing(self.space)
+
+    def conflict(self, values: Mapping[str, Any]) -> str:
+        """Why a setting of a trial can have no effect; empty where each has one."""
+        return _conflict(self.config, self.skeleton, self.split, TrialConfig.of(values))
 
     def trainable_parameters(self, values: Mapping[str, Any]) -> int:
         """Exact number of parameters that a trial trains."""
-        return count_parameters(self.skeleton, TrialConfig.of(values))
+        families = self.split.train.families
+        return count_parameters(self.skeleton, TrialConfig.of(values), families, self.others)
 
 
 def prepare(space_file: Path, assignments: Sequence[str] = ()) -> Prepared:
-    """Read a space file and hold every one of its options against the base.
+    """Read a space file and hold every one of its options against the base and the sentences.
 
     Raises:
         InputError: with every fault found.
     """
-    space, config = load_space(space_file, assignments)
+    return prepare_space(*load_space(space_file, assignments))
+
+
+def prepare_space(space: Space, config: RunConfig) -> Prepared:
+    """The same of a space that has been read.
+
+    Raises:
+        InputError: with every fault found.
+    """
     try:
         skeleton = load_skeleton(config.base)
     except ValueError as error:
         place = space.source.problem(("base", "model"), str(error))
         raise InputError([place]) from error
+    with placing(space):
+        split = load_split(config.data, skeleton)
+    families = split.train.families
     problems = []
     seen = set()
+    others: dict[str, int] = {}
     for probe in probes(space):
         trial = TrialConfig.of(probe.values)
-        parts = (trial.adapter, trial.pooling, trial.head)
+        for name in (*trial.teachers, *([trial.miner] if trial.miner else [])):
+            if name not in others:
+                others[name] = 1  # until it is known, or for ever where it cannot be loaded
+                try:
+                    others[name] = load_teacher(name).get_embedding_dimension() or 1
+                except ValueError as error:
+                    asked = {key: probe.values.get(key, {}) for key in ("loss", "negatives")}
+                    key = next(key for key, value in flatten(asked).items() if value == name)
+                    problems.append(_at(space, probe, f"{key} {error}"))
+        parts = (trial.adapter, trial.pooling, trial.head, trial.loss)
         if str(parts) not in seen:
             seen.add(str(parts))
             try:
-                count_parameters(skeleton, trial)
+                count_parameters(skeleton, trial, families, others)
             except ValueError as error:
                 problems.append(_at(space, probe, str(error)))
         if trial.training.batch_size % config.lane.workers:
@@ -106,23 +162,108 @@ def prepare(space_file: Path, assignments: Sequence[str] = ()) -> Prepared:
                     f"of lane.workers, {config.lane.workers}",
                 )
             )
+    idle = list(_never_effective(space, config, skeleton, split))
+    problems += idle or _idle_reference(space, config, skeleton, split)
     if problems:
         raise InputError(problems)
-    return Prepared(space, config, skeleton)
+    return Prepared(space, config, skeleton, split, others)
 
 
-def count_parameters(skeleton: Base, trial: TrialConfig) -> int:
+def load_split(settings: DataSettings, skeleton: Base) -> Split:
+    """Load and tokenise the sentences to train on and to validate with.
+
+    Raises:
+        InputError: the data are at fault.
+    """
+    texts = load_corpora(settings)
+    table = FamilyTable(settings.families)
+    train, validation = (tokenise(t, settings.pivot, skeleton.tokenize, table) for t in texts)
+    return Split(train, validation, *texts)
+
+
+def _conflict(config: RunConfig, skeleton: Base, split: Split, trial: TrialConfig) -> str:
+    return conflict(
+        trial,
+        width=skeleton.width,
+        causal=skeleton.causal,
+        families=split.train.families,
+        workers=config.lane.workers,
+    )
+
+
+def _never_effective(
+    space: Space, config: RunConfig, skeleton: Base, split: Split
+) -> Iterator[Problem]:
+    """Options that no trial can hold, since something has no effect in each that does.
+
+    An option that is at odds with some others only is left to the sampler, which passes over it
+    there.
+    """
+    cases: dict[str | None, tuple[TrialConfig, dict[str, dict[str, tuple[Any, Probe]]]]] = {}
+    for probe in probes(space):
+        trial = TrialConfig.of(probe.values)
+        _, found = cases.setdefault(trial.case, (trial, {name: {} for name in TRIAL_SECTIONS}))
+        for section, values in found.items():
+            value = getattr(trial, section)
+            values.setdefault(repr(value), (value, probe))
+    for trial, found in cases.values():
+        for section, values in found.items():
+            others = {name: [v for v, _ in beside.values()] for name, beside in found.items()}
+            for value, probe in values.values():
+                faults: Counter[str] = Counter()
+                for combination in product(*(others | {section: [value]}).values()):
+                    chosen = dict(zip(others, combination, strict=True))
+                    fault = _conflict(config, skeleton, split, trial.model_copy(update=chosen))
+                    if not fault:
+                        break
+                    faults[fault] += 1
+                else:
+                    # Beside some others, another fault may come before that of this option.
+                    yield _at(space, probe, faults.most_common(1)[0][0])
+
+
+def _idle_reference(
+    space: Space, config: RunConfig, skeleton: Base, split: Split
+) -> Iterator[Problem]:
+    """A setting without effect in the trial that others are held against."""
+    fault = _conflict(config, skeleton, split, TrialConfig.of(reference(space)[0]))
+    if fault and space.domains():
+        key = fault.split(" ", 1)[0]
+        message = f"{fault} (in the reference trial, which takes the first of most options)"
+        yield space.source.problem(tuple(key.split(".")), message, key)
+
+
+def count_parameters(
+    skeleton: Base, trial: TrialConfig, families: Sequence[str], teachers: Mapping[str, int]
+) -> int:
     """Exact number of parameters that a trial trains, from its modules on the meta device.
+
+    Args:
+        families: of the run's languages.
+        teachers: name -> width of its embeddings.
 
     Raises:
         ValueError: a setting does not fit the base; the message starts with its key.
     """
     with torch.device("meta"):
-        encoder = assemble(skeleton, trial.adapter, trial.pooling, trial.head)
+        encoder = assemble(skeleton, trial.adapter, trial.pooling, trial.head, families)
         try:
-            return trainable_parameters(encoder) + trainable_parameters(trial.loss.build())
+            loss = trial.loss.build(trial.head.out(skeleton.width), teachers)
+            return trainable_parameters(encoder) + trainable_parameters(loss)
         finally:
             encoder.close()
+
+
+@contextmanager
+def placing(space: Space) -> Iterator[None]:
+    """Add to the problems raised inside where their keys were written."""
+    try:
+        yield
+    except InputError as error:
+        source = space.source
+        raise InputError(
+            [source.problem(tuple(p.key.split(".")), p.message, p.key) for p in error.problems]
+        ) from error
 
 
 def _at(space: Space, probe: Probe, message: str) -> Problem:

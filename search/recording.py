@@ -15,8 +15,8 @@ from ray.tune.experiment import Trial
 from search.journal import Event, Journal, Outcomes, state_of
 from search.report.terminal import View
 
-REPORTED = ("epoch", "loss", "accuracy", "by_language", "seconds", "trainable_parameters", "lane",
-            "began", "ended")  # fmt: skip
+REPORTED = ("epoch", "loss", "accuracy", "by_language", "seconds", "trainable_parameters", "start",
+            "lane", "began", "ended")  # fmt: skip
 
 
 class Unpickled:
@@ -68,6 +68,7 @@ class Recorder(Unpickled, Callback):
         self.outcomes = Outcomes()
         self.fatal = ""
         self._switch = switch
+        self._told: set[str] = set()
         self._journal = journal
         self._view = view
         self._max_epochs = max_epochs
@@ -90,7 +91,12 @@ class Recorder(Unpickled, Callback):
         if "fatal" in result:
             self.fatal = result["fatal"]
             self._switch.thrown = True
-        elif "by_language" in result:
+        for text in result.get("notes", ()):
+            if text not in self._told:
+                self._told.add(text)
+                self._note({"event": "note", "text": text})
+                self._view.tell(text)
+        if "by_language" in result:
             event = {"event": "report", "trial": self._meet(trial)}
             self._note(event | {name: result[name] for name in REPORTED})
 

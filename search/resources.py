@@ -94,7 +94,7 @@ def plan_lanes(
         )
     if not gpus and settings.cpus is None:
         lanes = min(lanes, MOST_CPU_LANES)
-    lanes = min(wanted or lanes, search.trials)
+    lanes = min(wanted or lanes, search.trials or lanes)
     cpus = least
     if not gpus and settings.cpus is None:
         while fit(nodes, cpus + 1) >= lanes:

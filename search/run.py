@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import platform
-import re
-import shlex
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from search.folder import (
+    FINISHED,
+    conclude,
+    make_folder,
+    quiet,
+    run_folder,
+    terminal,
+    told,
+    write_run,
+)
 from search.problems import InputError
-
-if TYPE_CHECKING:
-    from search.journal import Outcomes
-    from search.prepare import Prepared, Split
-
-FINISHED, NONE_FINISHED, AT_FAULT, INTERRUPTED = 0, 1, 2, 130
-CHATTY = ("ray", "transformers", "sentence_transformers", "datasets", "optuna", "peft")
-PLAIN_WIDTH = 160  # of tables that go to a file
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-PACKAGES = ("isogloss", "ray", "torch", "transformers", "peft", "optuna", "datasets", "pyarrow",
-            "sentence-transformers")  # fmt: skip
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -68,41 +57,26 @@ def main(
     changes += [f"search.concurrency={concurrency}"] if concurrency is not None else []
     # Ray's workers change directory: every path is made absolute before it starts.
     start = Path.cwd()
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
-    try:
+    with told():
         if dry_run:
             status = _dry_run(start / space, changes)
         else:
-            stem = re.sub(r"[^A-Za-z0-9._-]+", "-", space.stem).strip("-._") or "search"
-            run_name = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}" if name is None else name
-            status = _search(start / space, changes, (start / output).resolve(), run_name, address)
-    except InputError as error:
-        for problem in error.problems:
-            errors.print(f"error: {problem}", markup=False)
-        status = AT_FAULT
-    except KeyboardInterrupt:
-        errors.print("interrupted")
-        status = INTERRUPTED
-    raise typer.Exit(status)
+            folder = run_folder((start / output).resolve(), name, space.stem)
+            status = _search(start / space, changes, folder, address)
+        raise typer.Exit(status)
 
 
-def _search(
-    space_file: Path, changes: list[str], output: Path, name: str, address: str | None
-) -> int:
+def _search(space_file: Path, changes: list[str], folder: Path, address: str | None) -> int:
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
     from search.cluster import cluster, cluster_nodes
     from search.journal import Journal, Outcomes, read_journal
     from search.prepare import prepare
     from search.report.leaderboard import write_leaderboard
-    from search.report.terminal import View, ranking
+    from search.report.terminal import View
     from search.resources import local_node, plan_lanes
     from search.tuning import InterruptedSearchError, run_trials
 
-    # Bound to this stdout: while libraries run, sys.stdout is a file in the run folder.
-    console = Console(highlight=False, file=sys.stdout)
-    if not console.is_terminal:
-        console.width = max(console.width, PLAIN_WIDTH)
-    folder = run_folder(output, name)
+    console = terminal()
     prepared = prepare(space_file, changes)
     config = prepared.config
     if address is not None and address.startswith("ray://"):
@@ -113,12 +87,11 @@ def _search(
     here = local_node()
     with prepared.placing():
         plan = plan_lanes(config.lane, config.search, [[here]]) if address is None else None
-    split = prepared.load()
     make_folder(folder)
     console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
-    _write_run(folder / "run.json", prepared, split)
+    write_run(folder / "run.json", prepared)
     journal = Journal(folder / "journal.jsonl")
-    view = View(console, name, config.search.trials)
+    view = View(console, folder.name, prepared.trials)
     interrupted = False
     try:
         with view, quiet(folder), cluster(address, int(here.cpus), int(here.gpus)) as dashboard:
@@ -128,12 +101,10 @@ def _search(
                     plan = plan_lanes(config.lane, config.search, nodes)
             view.running(dashboard, str(plan))
             run_trials(
-                prepared.space,
-                config,
+                prepared,
                 plan,
-                name=name,
+                name=folder.name,
                 folder=folder,
-                corpora=[split.train, split.validation],
                 journal=journal,
                 view=view,
                 growing=len(nodes) > 1,
@@ -147,114 +118,7 @@ def _search(
             write_leaderboard(folder / "leaderboard.csv", outcomes)
         elif not interrupted:
             shutil.rmtree(folder)  # no trial ever began: leave the name free
-    console.print(ranking(outcomes))
-    console.print(f"\nleaderboard: {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
-    if interrupted:
-        console.print("interrupted: the trials so far are in the leaderboard, best/ was not made")
-        return INTERRUPTED
-    if not outcomes.count("finished"):
-        console.print("no trial finished, so there is no best/", style="red")
-        return NONE_FINISHED
-    return _export(console, folder, outcomes, split)
-
-
-def _export(console: Console, folder: Path, outcomes: Outcomes, split: Split) -> int:
-    from search.checkpoint import Checkpoint
-    from search.export import ExportError, export, trusted
-    from search.trial import Scores, TrialConfig
-
-    best = outcomes.best()
-    assert best is not None, "a finished trial has a score"
-    data = (folder / "trials" / str(best.trial) / "checkpoint.safetensors").read_bytes()
-    try:
-        status = console.status("writing and checking best/")
-        with status if console.is_terminal else nullcontext(), quiet(folder):
-            export(
-                TrialConfig.model_validate(best.values),
-                Checkpoint.from_bytes(data),
-                folder / "best",
-                validation=split.validation_text,
-                tokenised=split.validation,
-                expected=Scores(best.accuracy, best.by_language),
-            )
-    except (ExportError, ValueError) as error:
-        console.print(f"best/ could not be made: {error}", markup=False, style="red")
-        return NONE_FINISHED
-    trust = ", trust_remote_code=True" if trusted(folder / "best") else ""
-    console.print(
-        f'best model: SentenceTransformer("{folder / "best"}"{trust})', markup=False, soft_wrap=True
-    )
-    return FINISHED
-
-
-@contextmanager
-def quiet(folder: Path) -> Iterator[None]:
-    """Send what libraries print and log to a file of the run folder."""
-    loggers = [logging.getLogger(name) for name in CHATTY]
-    handlers = [h for one in loggers for h in one.handlers if isinstance(h, logging.StreamHandler)]
-    file = folder / "output.log"
-    with file.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-        before = [handler.setStream(log) for handler in handlers]
-        try:
-            yield
-        finally:
-            for handler, stream in zip(handlers, before, strict=True):
-                if stream is not None:
-                    handler.setStream(stream)
-
-
-def run_folder(output: Path, name: str) -> Path:
-    """The folder of a run, which must not exist.
-
-    Raises:
-        InputError: the name leaves the output folder, or the folder is in use.
-    """
-    if not NAME.fullmatch(name) or name.endswith(".new"):
-        raise InputError(
-            f"--name is {name!r}; it must be letters, digits, '.', '_' and '-' only, and start "
-            f"with a letter or digit"
-        )
-    folder = output / name
-    if folder.exists():
-        raise InputError(f"the run folder {folder} is in use; --name must be one not yet taken")
-    return folder
-
-
-def make_folder(folder: Path) -> None:
-    """Make the run folder; only one of two searches that ask for it at once gets it.
-
-    Raises:
-        InputError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise InputError(f"the run folder {folder} is in use; --name must be new") from error
-    except OSError as error:
-        raise InputError(f"the run folder {folder} cannot be made: {error.strerror}") from error
-
-
-def _write_run(file: Path, prepared: Prepared, split: Split) -> None:
-    """What it takes to know, and to repeat, what was run."""
-    from search.settings import FIXED_SECTIONS
-
-    record = {
-        "command": shlex.join(["python", "-m", "search.run", *sys.argv[1:]]),
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "space": prepared.space.source.tree,
-        "config": prepared.config.model_dump(include=set(FIXED_SECTIONS)),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in PACKAGES},
-        "data": {
-            part: {
-                "rows": len(corpus.meaning),
-                "sentences": dict(zip(corpus.languages, corpus.counts, strict=True)),
-                "sha256": corpus.digest,
-            }
-            for part, corpus in (("train", split.train), ("validation", split.validation))
-        },
-    }
-    file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return conclude(console, folder, outcomes, prepared, interrupted)
 
 
 def _dry_run(space_file: Path, changes: list[str]) -> int:
@@ -265,16 +129,19 @@ def _dry_run(space_file: Path, changes: list[str]) -> int:
     prepared = prepare(space_file, changes)
     search = prepared.config.search
     console = Console(highlight=False, soft_wrap=True)
-    for number, values in enumerate(draw(prepared.space, search.sampler, search.trials)):
+    drawn = draw(prepared.space, search.sampler, prepared.trials, prepared.conflict)
+    for number, values in enumerate(drawn):
         parameters = prepared.trainable_parameters(values)
         title = f"trial {number}: {parameters:,} trainable parameters"
         console.print(title + (" (the reference)" if number == 0 else ""), style="bold")
-        settings = flatten(TrialConfig.of(values).model_dump(exclude={"base"}))
-        console.print("  " + ", ".join(f"{k}={v}" for k, v in settings.items()), markup=False)
-    console.print(
-        f"{search.trials} configs; past the first {search.sampler.startup_trials}, the search "
-        f"itself draws by the results it has seen"
+        settings = flatten(TrialConfig.of(values).plain())
+        shown = (f"{k}={v}" for k, v in settings.items() if not k.startswith("base."))
+        console.print("  " + ", ".join(shown), markup=False)
+    after = (
+        f"; past the first {search.sampler.startup_trials}, the search itself draws by the results "
+        f"it has seen"
     )
+    console.print(f"{len(drawn)} configs{after if search.sampler.kind == 'tpe' else ''}")
     return FINISHED
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from optuna.trial import Trial, TrialState
 from ray.tune.search import Searcher
 
 from search.settings import SamplerSettings
-from search.space import Choice, Domain, Space, reference
+from search.space import Choice, Domain, Space, grid, reference
 from search.trial import TrialConfig
+
+Refuse = Callable[[Mapping[str, Any]], str]
+# After so many draws in a row that can have no effect, the next one is tried, and fails by itself.
+MOST_REFUSED = 100
 
 
 class StudySearcher(Searcher):
@@ -34,6 +39,7 @@ class StudySearcher(Searcher):
         metric: key of the result to maximise.
         log: the journal file.
         name: of the study.
+        refuse: as `Draws` takes it.
     """
 
     def __init__(
@@ -45,9 +51,9 @@ class StudySearcher(Searcher):
         metric: str,
         log: Path,
         name: str,
+        refuse: Refuse = lambda values: "",
     ) -> None:
         super().__init__(metric=metric, mode="max")
-        self._space = space
         self._max_epochs = max_epochs
         self._trials: dict[str, Trial] = {}
         self._noted: set[tuple[int, int]] = set()
@@ -58,12 +64,7 @@ class StudySearcher(Searcher):
             direction="maximize",
             sampler=_sampler(settings),
         )
-        self._reference, self._picks = reference(space)
-        domains = space.domains()
-        self._study.enqueue_trial(
-            {name: _encode(domains[name], value) for name, value in self._picks.items()},
-            user_attrs={"reference": True},
-        )
+        self._draws = Draws(space, settings, self._study, refuse)
 
     @property
     def study(self) -> optuna.Study:
@@ -72,16 +73,9 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Draw a trial: its number, counted from 0, and its config as plain values."""
-        trial = self._study.ask()
+        number, trial, values = self._draws.next()
         self._trials[trial_id] = trial
-        if trial.user_attrs.get("reference"):
-            domains = self._space.domains()
-            for name in self._picks:
-                suggest(trial, name, domains[name])
-            values = self._reference
-        else:
-            values = self._space.resolve(lambda name, domain: suggest(trial, name, domain))
-        return {"trial": trial.number, "values": TrialConfig.of(values).model_dump()}
+        return {"trial": number, "values": TrialConfig.of(values).plain()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note an intermediate value."""
@@ -120,7 +114,7 @@ class StudySearcher(Searcher):
 
 
 def _sampler(settings: SamplerSettings) -> optuna.samplers.BaseSampler:
-    if settings.kind == "random":
+    if settings.kind in ("random", "grid"):  # a grid's points are laid down one by one
         return optuna.samplers.RandomSampler(seed=settings.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -148,12 +142,60 @@ def _encode(domain: Domain, value: Any) -> Any:
     return domain.labels[value] if isinstance(domain, Choice) else value
 
 
-def draw(space: Space, settings: SamplerSettings, count: int) -> list[dict[str, Any]]:
+class Draws:
+    """The trials of a study, one after another: the reference, then a grid or what is sampled.
+
+    Args:
+        refuse: why a setting among some values can have no effect, or nothing; such values are
+            passed over.
+    """
+
+    def __init__(
+        self, space: Space, settings: SamplerSettings, study: optuna.Study, refuse: Refuse
+    ) -> None:
+        self._space = space
+        self._domains = space.domains()
+        self._study = study
+        self._refuse = refuse
+        self._count = 0
+        self._reference, self._picks = reference(space)
+        self._enqueue(self._picks, reference=True)
+        first = TrialConfig.of(self._reference)
+        self._points = (
+            picks
+            for values, picks in (grid(space, refuse) if settings.kind == "grid" else ())
+            if TrialConfig.of(values) != first
+        )
+
+    def _enqueue(self, picks: Mapping[str, Any], reference: bool = False) -> None:
+        encoded = {name: _encode(self._domains[name], value) for name, value in picks.items()}
+        self._study.enqueue_trial(encoded, user_attrs={"reference": reference})
+
+    def next(self) -> tuple[int, Trial, dict[str, Any]]:
+        """The next trial's number, counted from 0, its record in the study, and its values."""
+        if self._count and (picks := next(self._points, None)) is not None:
+            self._enqueue(picks)
+        for left in reversed(range(MOST_REFUSED)):
+            trial = self._study.ask()
+            if trial.user_attrs.get("reference"):
+                for name in self._picks:
+                    suggest(trial, name, self._domains[name])
+                values = self._reference
+            else:
+                values = self._space.resolve(
+                    lambda name, domain, trial=trial: suggest(trial, name, domain)  # type: ignore[misc]
+                )
+            if not left or trial.user_attrs.get("reference") or not self._refuse(values):
+                break
+            self._study.tell(trial, state=TrialState.FAIL)
+        self._count += 1
+        return self._count - 1, trial, values
+
+
+def draw(
+    space: Space, settings: SamplerSettings, count: int, refuse: Refuse = lambda values: ""
+) -> list[dict[str, Any]]:
     """Configs that a search would try before it has seen a result: the reference, then others."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(sampler=_sampler(settings))
-    drawn = [reference(space)[0]]
-    while len(drawn) < count:
-        trial = study.ask()
-        drawn.append(space.resolve(lambda name, domain, t=trial: suggest(t, name, domain)))  # type: ignore[misc]
-    return drawn
+    draws = Draws(space, settings, optuna.create_study(sampler=_sampler(settings)), refuse)
+    return [draws.next()[2] for _ in range(count)]

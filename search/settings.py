@@ -7,20 +7,21 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from components.interface import Config
-from search.trial import TrialConfig
+from search.trial import Count, TrialConfig
 
-Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class SamplerSettings(Config):
     """How configs are drawn.
 
     Attributes:
-        kind: ``tpe`` (Bergstra et al., 2011; multivariate, grouped) or ``random``.
+        kind: ``tpe`` (Bergstra et al., 2011; multivariate, grouped), ``random``, or ``grid``, every
+            combination of options once.
         startup_trials: random trials before the model of the TPE takes over.
     """
 
-    kind: Literal["tpe", "random"] = "tpe"
+    kind: Literal["tpe", "random", "grid"] = "tpe"
     seed: int = Field(default=0, ge=0, lt=2**32)
     startup_trials: int = Field(default=8, ge=1)
 
@@ -40,15 +41,28 @@ class SchedulerSettings(Config):
     reduction: int = Field(default=3, ge=2)
     grace_epochs: int = Field(default=1, ge=1)
 
+    def expected_epochs(self) -> float:
+        """Epochs of an average trial, if the best of each rung go on."""
+        if self.kind == "none" or self.grace_epochs >= self.max_epochs:
+            return self.max_epochs
+        epochs, rung, share = float(self.grace_epochs), self.grace_epochs, 1.0
+        while rung < self.max_epochs:
+            share /= self.reduction
+            following = min(rung * self.reduction, self.max_epochs)
+            epochs += share * (following - rung)
+            rung = following
+        return epochs
+
 
 class SearchSettings(Config):
     """The search itself.
 
     Attributes:
+        trials: how many; None for 24, or for all that a grid has.
         concurrency: trials at a time (lanes); None for as many as the cluster holds.
     """
 
-    trials: int = Field(default=24, ge=1)
+    trials: Count | None = None
     metric: Literal["accuracy"] = "accuracy"
     concurrency: Count | None = None
     sampler: SamplerSettings = SamplerSettings()
@@ -79,6 +93,8 @@ class DataSettings(Config):
         languages: the columns to use; None for all that ``train`` has (a name or ``id`` column
             must then be left out by giving this list).
         pivot: every language is scored against this one.
+        families: language code or ISO 15924 script -> family, in place of what the table in
+            ``components/languages.py`` says: ``{ko: korean}`` makes a family of one language.
         train_rows, validation_rows: the most rows to use; None for all (of the built-in corpus,
             4,000 and 200).
         seed: of the built-in corpus, of the rows held out and of those used.
@@ -88,10 +104,24 @@ class DataSettings(Config):
     validation: str | None = Field(default=None, min_length=1)
     languages: list[str] | None = None
     pivot: str = "en"
+    families: dict[str, Name] = Field(default_factory=dict)
     holdout: float = Field(default=0.1, gt=0, lt=1, description="share of rows for validation")
     train_rows: int | None = Field(default=None, ge=2)
     validation_rows: int | None = Field(default=None, ge=2)
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class CacheSettings(Config):
+    """Where the outputs of frozen layers are stored, for this search and later ones.
+
+    Attributes:
+        folder: None for ``$ISOGLOSS_CACHE`` or, without that, the user's cache folder.
+        max_gb: size of that folder, at most; what was used longest ago goes first. With 0 nothing
+            is stored, and every trial runs the whole base.
+    """
+
+    folder: str | None = Field(default=None, min_length=1)
+    max_gb: float = Field(default=20.0, ge=0)
 
 
 class RunConfig(TrialConfig):
@@ -99,8 +129,9 @@ class RunConfig(TrialConfig):
 
     search: SearchSettings = SearchSettings()
     lane: LaneSettings = LaneSettings()
+    cache: CacheSettings = CacheSettings()
     data: DataSettings
 
 
 # Sections that hold for a whole search: one value each, never a domain.
-FIXED_SECTIONS = ("search", "lane", "data", "base")
+FIXED_SECTIONS = ("search", "lane", "data", "base", "cache")

@@ -60,6 +60,16 @@ def read(file: Path, assignments: Sequence[str] = ()) -> Source:
         )  # fmt: skip
     source = Source({}, {(): (str(file), 1)})
     source.tree = _plain(loaded, (), source.places, str(file), None)
+    assign(source, assignments)
+    return source
+
+
+def assign(source: Source, assignments: Sequence[str]) -> None:
+    """Apply ``key=value`` assignments.
+
+    Raises:
+        InputError: some are malformed.
+    """
     problems = []
     for assignment in assignments:
         try:
@@ -68,7 +78,6 @@ def read(file: Path, assignments: Sequence[str] = ()) -> Source:
             problems.append(Problem(f"--set {assignment}", 0, "", str(error)))
     if problems:
         raise InputError(problems)
-    return source
 
 
 def _parse(text: str, name: str) -> Any:

@@ -1,13 +1,15 @@
 """The space: a trial config in which leaves, or whole components, are domains.
 
 Domains are ``{choice: [...]}``, ``{int: [low, high], step: 2}``, ``{float: [low, high], log:
-true}``. A domain inside an option of a choice exists only when that option is taken.
+true}``. A domain inside an option of a choice exists only when that option is taken. The cases of a
+space are a choice too: each replaces, or adds to, the sections that it names.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search.source import KeyPath, Source
@@ -39,6 +41,9 @@ class Range:
 
 Domain = Choice | Range
 DOMAIN_KEYS = ("choice", "int", "float")
+CASES = "cases"
+# The most numbers of one range that a grid takes.
+GRID_NUMBERS = 100
 
 
 def is_domain(node: Any) -> bool:
@@ -62,19 +67,45 @@ class Space:
         """Give every domain one of its values.
 
         Args:
-            pick: called with a domain's name and the domain, in order of the file and only for
-                domains that exist under the choices made before; returns the index of a choice's
-                option, or a range's number.
+            pick: called with a domain's name and the domain, that of the cases first and then in
+                order of the file, and only for domains that exist under the choices made before;
+                returns the index of a choice's option, or a range's number.
 
         Returns:
             Nested plain values.
         """
-        resolved: dict[str, Any] = _resolve(self.tree, "", pick)
+        tree = self.tree
+        if CASES in tree:  # what a case replaces is not asked for
+            tree = fold({**tree, CASES: _resolve(tree[CASES], CASES, pick)})
+        resolved: dict[str, Any] = _resolve(tree, "", pick)
         return resolved
 
     def domains(self) -> dict[str, Domain]:
         """Every domain by its name, under whatever choices."""
-        return dict(_domains(self.tree, ""))
+        return {name: domain for name, domain, _ in self.written()}
+
+    def written(self) -> Iterator[tuple[str, Domain, KeyPath]]:
+        """Every domain's name, the domain, and where in the source it stands."""
+        yield from _domains(self.tree, "", ())
+
+
+def fold(values: dict[str, Any]) -> dict[str, Any]:
+    """Lay a case, all of its domains resolved, over the sections beside it.
+
+    A component takes the place of the one that stands there; of other sections, the keys do.
+    """
+    folded = {key: section for key, section in values.items() if key != CASES}
+    for key, section in values.get(CASES, {}).items():
+        folded[key] = _over(folded.get(key), section)
+    return folded
+
+
+def _over(beside: Any, section: Any) -> Any:
+    if not isinstance(section, dict) or "kind" in section:
+        return section
+    if isinstance(beside, Choice):
+        return replace(beside, options=tuple(_over(o, section) for o in beside.options))
+    return {**beside, **section} if isinstance(beside, dict) else section
 
 
 def _name(name: str, node: Any, label: str | None = None) -> str:
@@ -93,16 +124,16 @@ def _resolve(node: Any, name: str, pick: Callable[[str, Domain], Any]) -> Any:
     return node
 
 
-def _domains(node: Any, name: str) -> Iterator[tuple[str, Domain]]:
+def _domains(node: Any, name: str, origin: KeyPath) -> Iterator[tuple[str, Domain, KeyPath]]:
     if isinstance(node, dict):
         for key, child in node.items():
-            yield from _domains(child, _name(name, node, key))
+            yield from _domains(child, _name(name, node, key), (*origin, key))
     if isinstance(node, Choice):
-        yield name, node
-        for option, label in zip(node.options, node.labels, strict=True):
-            yield from _domains(option, _name(name, node, label))
+        yield name, node, origin
+        for option, label, where in zip(node.options, node.labels, node.origins, strict=True):
+            yield from _domains(option, _name(name, node, label), where)
     if isinstance(node, Range):
-        yield name, node
+        yield name, node, origin
 
 
 @dataclass(frozen=True)
@@ -121,14 +152,43 @@ class Probe:
 
 
 def probes(space: Space) -> Iterator[Probe]:
-    """Sets of values that together take every option of every choice and both ends of every range.
+    """Sets of values that together take every option of every choice and both ends of every range,
+    and its middle.
 
-    Each differs from the first by one domain (and by what exists only under its value), so a fault
-    of any value shows in some probe and the number of probes is that of the options, not of their
-    combinations.
+    Each differs from the first of its case by one domain (and by what exists only under its value),
+    so a fault of any value shows in some probe and the number of probes is that of the options of
+    each case, not of their combinations.
     """
-    for values, origins in _probe(space.tree, (), ()):
-        yield Probe(values, origins)
+    for tree in _by_case(space.tree):
+        for values, origins in _probe(tree, (), ()):
+            folded = isinstance(values, dict) and isinstance(values.get(CASES), dict)
+            yield (
+                Probe(fold(values), _folded_origins(values, origins))
+                if folded
+                else Probe(values, origins)
+            )
+
+
+def _by_case(tree: Any) -> Iterator[Any]:
+    """The tree with each of its cases alone, since one may hide options that another leaves."""
+    cases = tree.get(CASES) if isinstance(tree, dict) else None
+    if not isinstance(cases, Choice):
+        yield tree
+        return
+    for option, label, origin in zip(cases.options, cases.labels, cases.origins, strict=True):
+        yield {**tree, CASES: Choice((option,), (label,), (origin,))}
+
+
+def _folded_origins(values: dict[str, Any], origins: dict[Any, Any]) -> dict[Any, Any]:
+    """Where the values came from once a case lies over the sections."""
+    folded = {path: origin for path, origin in origins.items() if path[:1] != (CASES,)}
+    for key, section in values[CASES].items():
+        if not isinstance(section, dict) or "kind" in section:
+            folded = {path: origin for path, origin in folded.items() if path[:1] != (key,)}
+    for path, origin in origins.items():
+        if path[:1] == (CASES,) and len(path) > 1:
+            folded[path[1:]] = origin
+    return folded
 
 
 def _probe(node: Any, path: KeyPath, origin: KeyPath) -> Iterator[tuple[Any, dict[Any, Any]]]:
@@ -146,8 +206,9 @@ def _probe(node: Any, path: KeyPath, origin: KeyPath) -> Iterator[tuple[Any, dic
             yield from _probe(option, path, where)
     elif isinstance(node, Range):
         kind = int if node.integer else float
-        for end in dict.fromkeys((kind(node.low), kind(node.high))):
-            yield end, {path: origin}
+        # The middle first: the ends of several ranges at once may be at odds (weights all zero).
+        for value in dict.fromkeys((kind(middle(node)), kind(node.low), kind(node.high))):
+            yield value, {path: origin}
     else:
         yield node, {path: origin}
 
@@ -168,8 +229,9 @@ def reference(space: Space) -> tuple[dict[str, Any], dict[str, Any]]:
     """The reference trial: frozen base, mean pooling, linear head; what every other has to beat.
 
     Everything else is in the middle of its range (of the exponents, where the range is log), or
-    the first of its options. Where the space holds no such component, the plain one with default
-    settings takes its place.
+    the first of its options; of the cases, the first that leaves these components as they are.
+    Where the space holds no such component, the plain one with default settings takes its place;
+    in a case, it is a trial of no case then.
 
     Returns:
         Its values, and the picks (as `Space.resolve` calls for them) that lie in the space.
@@ -177,22 +239,38 @@ def reference(space: Space) -> tuple[dict[str, Any], dict[str, Any]]:
     picks: dict[str, Any] = {}
 
     def pick(name: str, domain: Domain) -> Any:
-        if isinstance(domain, Choice):
-            wanted = REFERENCE.get(name)
-            kinds = [o.get("kind") if isinstance(o, dict) else None for o in domain.options]
-            picks[name] = kinds.index(wanted) if wanted in kinds else 0
-        else:
+        if isinstance(domain, Range):
             picks[name] = middle(domain)
+        elif name == CASES:
+            picks[name] = next((i for i, o in enumerate(domain.options) if _is_plain(o)), 0)
+        else:
+            wanted = REFERENCE.get(name.rpartition(".")[2])  # in a case, more stands before it
+            kinds = _kinds(domain)
+            picks[name] = kinds.index(wanted) if wanted in kinds else 0
         return picks[name]
 
     values = space.resolve(pick)
+    case = space.tree[CASES].options[picks[CASES]] if CASES in picks else {}
     for family, kind in REFERENCE.items():
         chosen = values.get(family, {"kind": kind})
         if chosen["kind"] != kind:
             values[family] = {"kind": kind} | {k: v for k, v in chosen.items() if k == "width"}
-            for name in [n for n in picks if n == family or n.startswith(f"{family}.")]:
+            gone = family
+            if family in case:
+                gone = CASES
+                values.pop("case", None)
+            for name in [n for n in picks if n == gone or n.startswith(f"{gone}.")]:
                 del picks[name]
     return values, picks
+
+
+def _is_plain(case: Mapping[str, Any]) -> bool:
+    return all(kind in _kinds(case[family]) for family, kind in REFERENCE.items() if family in case)
+
+
+def _kinds(component: Any) -> list[str | None]:
+    options = component.options if isinstance(component, Choice) else (component,)
+    return [o.get("kind") if isinstance(o, dict) else None for o in options]
 
 
 def middle(domain: Range) -> float | int:
@@ -203,3 +281,62 @@ def middle(domain: Range) -> float | int:
         value = low + domain.step * round((value - low) / domain.step)
         value = value if value <= high else value - domain.step
     return round(value) if domain.integer else value
+
+
+def grid(
+    space: Space, refuse: Callable[[Mapping[str, Any]], str] = lambda values: ""
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every combination of the options of choices and the numbers of ranges.
+
+    Args:
+        refuse: why some values make no sense, or nothing; they are left out.
+
+    Yields:
+        Values, and the picks that led to them.
+
+    Raises:
+        ValueError: a range is no list of numbers.
+    """
+    taken: list[int] = []
+    while True:
+        picks: dict[str, Any] = {}
+        places: list[int] = []
+        sizes: list[int] = []
+
+        def pick(name: str, domain: Domain) -> Any:
+            numbers = points(domain)
+            place = taken[len(places)] if len(places) < len(taken) else 0  # noqa: B023
+            places.append(place)  # noqa: B023
+            sizes.append(len(numbers))  # noqa: B023
+            picks[name] = numbers[place]  # noqa: B023
+            return numbers[place]
+
+        values = space.resolve(pick)
+        if not refuse(values):
+            yield values, picks
+        # The last domain counts on; where it is through, the one before it does.
+        while places and places[-1] + 1 == sizes[-1]:
+            places.pop()
+            sizes.pop()
+        if not places:
+            return
+        taken = [*places[:-1], places[-1] + 1]
+
+
+def points(domain: Domain) -> list[Any]:
+    """What a grid takes of a domain: the indices of a choice's options, or a range's numbers.
+
+    Raises:
+        ValueError: a range without a step that is more than a few whole numbers.
+    """
+    if isinstance(domain, Choice):
+        return list(range(len(domain.options)))
+    step = domain.step or (1 if domain.integer and not domain.log else None)
+    count = 0 if step is None else math.floor((domain.high - domain.low) / step + 1e-9) + 1
+    if step is None or count > GRID_NUMBERS:
+        raise ValueError(
+            f"runs from {domain.low} to {domain.high}, which a grid cannot go through; it must "
+            f"have a 'step' of at most {GRID_NUMBERS} numbers in all, or be a choice"
+        )
+    kind = int if domain.integer else float
+    return [kind(domain.low + step * index) for index in range(count)]

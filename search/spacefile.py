@@ -14,7 +14,7 @@ from components.interface import Config
 from search.problems import InputError, Problem, nearest
 from search.settings import FIXED_SECTIONS, RunConfig
 from search.source import KeyPath, Source, read
-from search.space import Choice, Probe, Range, Space, is_domain, probes
+from search.space import CASES, Choice, Probe, Range, Space, is_domain, points, probes
 
 
 class ChoiceSpec(Config):
@@ -75,19 +75,39 @@ def load_space(file: Path, assignments: Sequence[str] = ()) -> tuple[Space, RunC
     Raises:
         InputError: with every fault of the file.
     """
-    source = read(file, assignments)
+    return space_of(read(file, assignments))
+
+
+def space_of(source: Source) -> tuple[Space, RunConfig]:
+    """The same of what has been read.
+
+    Raises:
+        InputError: with every fault.
+    """
     problems: list[Problem] = []
     tree = _tree(source, source.tree, (), problems)
     space = Space(tree, source)
     configs: list[RunConfig] = []
+    ranges = {at: domain for _, domain, at in space.written() if isinstance(domain, Range)}
     for probe in probes(space):
         try:
             configs.append(RunConfig.model_validate(probe.values))
         except ValidationError as error:
-            problems += _problems(source, probe, error)
+            problems += _problems(source, probe, error, ranges)
+    if configs and configs[0].search.sampler.kind == "grid":
+        problems += _no_grid(space)
     if problems:
         raise InputError(_joined(problems))
     return space, configs[0]
+
+
+def _no_grid(space: Space) -> Iterator[Problem]:
+    """The domains that a grid cannot go through, by their names."""
+    for name, domain, origin in space.written():
+        try:
+            points(domain)
+        except ValueError as error:
+            yield space.source.problem(origin, str(error), name)
 
 
 def _joined(problems: Sequence[Problem]) -> list[Problem]:
@@ -104,6 +124,8 @@ def _joined(problems: Sequence[Problem]) -> list[Problem]:
 
 def _tree(source: Source, node: Any, path: KeyPath, problems: list[Problem]) -> Any:
     """Replace what is written as a domain by the domain."""
+    if path == (CASES,):
+        return _cases(source, node, problems)
     if is_domain(node):
         if not path:
             problems.append(source.problem(path, "is a domain; a space file must hold sections"))
@@ -120,6 +142,37 @@ def _tree(source: Source, node: Any, path: KeyPath, problems: list[Problem]) -> 
     if isinstance(node, dict):
         return {key: _tree(source, child, (*path, key), problems) for key, child in node.items()}
     return node
+
+
+def _cases(source: Source, node: Any, problems: list[Problem]) -> Any:
+    """The cases of a space: a choice of parts of a config, each with a name."""
+    if not isinstance(node, list) or not node or not all(isinstance(case, dict) for case in node):
+        problems.append(source.problem((CASES,), "must be a list of mappings, one a case"))
+        return BROKEN
+    origins = tuple((CASES, index) for index in range(len(node)))
+    fixed = (*FIXED_SECTIONS, CASES)
+    for case, origin in zip(node, origins, strict=True):
+        problems += [
+            source.problem(
+                (*origin, key), f"stands in a case; {key!r} must be the same for all trials"
+            )
+            for key in case
+            if key in fixed
+        ]
+    names = [str(case.get("case", f"case {index + 1}")) for index, case in enumerate(node)]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            problems.append(source.problem(origins[index], f"has a name, {name!r}, given twice"))
+    options = tuple(
+        {"case": name}
+        | {
+            key: _tree(source, child, (*origin, key), problems)
+            for key, child in case.items()
+            if key not in fixed
+        }
+        for name, case, origin in zip(names, node, origins, strict=True)
+    )
+    return Choice(options, tuple(names), origins)
 
 
 def _domain(source: Source, node: dict[str, Any], path: KeyPath, problems: list[Problem]) -> Any:
@@ -157,15 +210,19 @@ def _labels(options: Sequence[Any]) -> Iterator[str]:
         yield name if names.count(name) == 1 else f"{name}#{names[:index].count(name) + 1}"
 
 
-def _problems(source: Source, probe: Probe, error: ValidationError) -> Iterator[Problem]:
+def _problems(
+    source: Source, probe: Probe, error: ValidationError, ranges: Mapping[KeyPath, Range]
+) -> Iterator[Problem]:
     """Pydantic's faults of a probe, at the lines the values were written in."""
     for fault in error.errors():
         if fault["input"] is BROKEN:
             continue  # a malformed domain, which has been reported as such
         path = _untagged(probe.values, fault["loc"])
-        known = _known_keys(probe.values, path[:-1])
-        key = ".".join(map(str, path))
-        yield source.problem(probe.origin_of(path), _sentence(fault, known), key)
+        origin = probe.origin_of(path)
+        if origin in ranges and fault["input"] not in (ranges[origin].low, ranges[origin].high):
+            continue  # the middle, which nobody wrote; an end is at fault too
+        known = _known_keys(probe.values, path[:-1]) if path[1:] else _sections(origin)
+        yield source.problem(origin, _sentence(fault, known), ".".join(map(str, path)))
 
 
 def _untagged(values: Any, loc: Sequence[Any]) -> KeyPath:
@@ -183,6 +240,13 @@ def _untagged(values: Any, loc: Sequence[Any]) -> KeyPath:
             path.append(step)
             node = node[step]
     return tuple(path)
+
+
+def _sections(origin: KeyPath) -> list[str]:
+    """Legal keys of the file, or of one of its cases."""
+    if origin[0] == CASES:
+        return [key for key in RunConfig.model_fields if key not in FIXED_SECTIONS]
+    return [CASES if key == "case" else key for key in RunConfig.model_fields]
 
 
 def _known_keys(values: Any, path: KeyPath) -> list[str]:

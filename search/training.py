@@ -6,20 +6,24 @@ import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from components.base import Base
-from components.encoder import Encoder, assemble, trainable_parameters
-from components.interface import Loss
+from components.encoder import assemble, trainable_parameters
 from search.checkpoint import Checkpoint, capture, restore
-from search.data.pairs import Batch, Pairs
+from search.data.negatives import mine
+from search.data.pairs import Pairs
+from search.data.teachers import Teachers
 from search.data.tokens import Sentences, TokenisedCorpus
-from search.evaluation.retrieval import evaluate, families
+from search.evaluation.retrieval import encode, evaluate
+from search.features import Features, plain_feed
+from search.objective import Objective, build_loss
 from search.ranks import Ranks
-from search.trial import OptimizerConfig, Scores, TrialConfig
+from search.trial import MinedNegatives, OptimizerConfig, Scores, TrialConfig
 
 
 class TrialError(RuntimeError):
@@ -36,6 +40,8 @@ class EpochReport:
         scores: on the validation sentences.
         seconds: time of training and evaluation since the trial began.
         trainable_parameters: of encoder and loss.
+        start: what the encoder started from: the sentences' tokens, their states at a layer, the
+            last states, or statistics of these.
         checkpoint: from which the trial goes on.
     """
 
@@ -44,33 +50,20 @@ class EpochReport:
     scores: Scores
     seconds: float
     trainable_parameters: int
+    start: str
     checkpoint: Checkpoint
 
-
-class Objective(nn.Module):
-    """Encoder and loss as one module, so that one forward call is one step (as DDP needs it)."""
-
-    def __init__(self, encoder: Encoder, loss: Loss, corpus: TokenisedCorpus, ranks: Ranks) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.loss = loss
-        self._corpus = corpus
-        self._ranks = ranks
-        self._family_L = families(corpus.languages)
-
-    def forward(self, batch: Batch) -> Tensor:
-        """The loss of a batch over all workers; each encodes its own part."""
-        # Where there are fewer pairs than a batch, the workers may not divide them.
-        batch = batch[: len(batch) // self._ranks.size * self._ranks.size]
-        part = batch[self._ranks.part(len(batch))]
-        both = Sentences.join([part.anchor, part.positive])
-        device = self.encoder.base.device
-        family_B = self._family_L[torch.from_numpy(both.language)].to(device)
-        emb_BE = self.encoder(self._corpus.tokens(both, device), family_B)
-        anchor_BE, positive_BE = (self._ranks.gather(side) for side in emb_BE.chunk(2))
-        meaning_B = torch.from_numpy(batch.meaning).to(device)
-        scalar: Tensor = self.loss(anchor_BE, positive_BE, meaning_B)
-        return scalar
+    def plain(self) -> dict[str, Any]:
+        """All of it but the checkpoint, as plain data."""
+        return {
+            "epoch": self.epoch,
+            "loss": self.loss,
+            "accuracy": self.scores.accuracy,
+            "by_language": self.scores.by_language,
+            "seconds": self.seconds,
+            "trainable_parameters": self.trainable_parameters,
+            "start": self.start,
+        }
 
 
 def train(
@@ -80,6 +73,8 @@ def train(
     validation: TokenisedCorpus,
     *,
     max_epochs: int,
+    teachers: Teachers | None = None,
+    features: Features | None = None,
     ranks: Ranks | None = None,
     resume: Checkpoint | None = None,
     interrupted: Callable[[], bool] = lambda: False,
@@ -90,6 +85,9 @@ def train(
     state follow from the config alone. The base is given back when the iterator ends or is closed.
 
     Args:
+        teachers: other models' embeddings of ``corpus``, where the config names such models.
+        features: stored outputs of the base's frozen layers; every trial runs the whole base by
+            default.
         ranks: the workers that share the batch; this process alone by default.
         interrupted: asked before every step; True ends the iterator. The same on all workers.
 
@@ -99,17 +97,25 @@ def train(
     """
     ranks = ranks or Ranks()
     settings = config.training
+    taught = {name: teachers.rows(name) for name in config.teachers} if teachers else {}
     torch.manual_seed(settings.seed)  # of the CPU and of every GPU
-    encoder = assemble(base, config.adapter, config.pooling, config.head)
+    encoder = assemble(base, config.adapter, config.pooling, config.head, corpus.families)
     try:
-        objective = Objective(encoder, config.loss.build().to(base.device), corpus, ranks)
-        parameters = [p for p in objective.parameters() if p.requires_grad]
-        step_module: nn.Module = objective
-        if ranks.size > 1 and parameters:
-            # No broadcast at the start: the seed has given every worker the same weights.
-            step_module = DistributedDataParallel(
-                objective, broadcast_buffers=False, init_sync=False
-            )
+        (feed, begin), (validation_feed, _) = (
+            features.feed(encoder, part) if features else (plain_feed(encoder, part), "tokens")
+            for part in (corpus, validation)
+        )
+        objective = Objective(
+            encoder,
+            build_loss(config, base.width, {n: rows.shape[1] for n, rows in taught.items()}),
+            corpus,
+            ranks,
+            teachers=taught,
+            gather=settings.gather,
+            chunk_tokens=settings.chunk_tokens,
+            feed=feed,
+        ).to(base.device)
+        parameters = objective.trained
         optimizer = torch.optim.AdamW(
             parameters or [nn.Parameter(torch.zeros(()))],
             lr=config.optimizer.lr,
@@ -120,42 +126,57 @@ def train(
         )
         steps = pairs.steps(settings.batch_size)
         done, seconds = 0, 0.0
+        mined: Tensor | None = None
         if resume is not None:
             restore(resume, objective, optimizer)
-            done, seconds = resume.epoch, resume.seconds
+            done, seconds, mined = resume.epoch, resume.seconds, resume.mined
         if ranks.rank:  # the first worker keeps the stream that a single one has; dropout differs
             torch.manual_seed(settings.seed + 2**32 * ranks.rank + done)
 
+        def finder() -> Callable[[Sentences], Tensor]:
+            if config.miner is not None:
+                assert teachers is not None
+                return partial(teachers.sentences, config.miner)
+            encoder.eval()
+            return lambda sentences: encode(encoder, corpus, sentences, ranks, feed)
+
         def report(loss: float, scores: Scores) -> EpochReport:
-            state = capture(objective, optimizer, done, seconds)
+            state = capture(objective, optimizer, done, seconds, mined)
             size = trainable_parameters(objective)
-            return EpochReport(done, loss, scores, seconds, size, state)
+            return EpochReport(done, loss, scores, seconds, size, begin, state)
 
         if done >= max_epochs:
             # Its lane was lost between the last checkpoint and the word of it: say it again. The
             # loss of that epoch is not known any more.
-            yield report(math.nan, evaluate(encoder, validation, ranks))
+            yield report(math.nan, evaluate(encoder, validation, ranks, validation_feed))
         for epoch in range(done, max_epochs):
             start = time.perf_counter()
+            if isinstance(config.negatives, MinedNegatives):
+                every = config.negatives.every or 1
+                if epoch % every == 0:
+                    ahead = range(epoch, min(epoch + every, max_epochs))
+                    mined = torch.from_numpy(
+                        mine(config.negatives, pairs, corpus, ahead, finder(), seed=settings.seed)
+                    )
             objective.train()
             total = torch.zeros((), device=base.device)
-            for index, batch in enumerate(pairs.epoch(epoch, settings.batch_size)):
+            rows_LRK = None if mined is None else mined.numpy()
+            for index, batch in enumerate(pairs.epoch(epoch, settings.batch_size, rows_LRK)):
                 if interrupted():
                     return
                 rate = schedule(config.optimizer, epoch * steps + index, max_epochs * steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                loss = step_module(batch)
+                optimizer.zero_grad(set_to_none=True)
+                total += objective.backward(batch)
                 if parameters:
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
                     nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
                     optimizer.step()
-                total += loss.detach()
-            mean_loss = total.item() / steps
+            means = ranks.collect(total.item() / steps)  # they differ where nothing is gathered
+            mean_loss = sum(means) / len(means)
             if not math.isfinite(mean_loss):
                 raise TrialError(f"the loss is {mean_loss} in epoch {epoch + 1}")
-            scores = evaluate(encoder, validation, ranks)
+            scores = evaluate(encoder, validation, ranks, validation_feed)
             if not math.isfinite(scores.accuracy):
                 raise TrialError(f"an embedding is not finite after epoch {epoch + 1}")
             seconds += time.perf_counter() - start

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.adapter import AnyAdapter
 from components.base import BaseConfig
@@ -15,6 +15,7 @@ from components.interface import Config
 from components.loss import AnyLoss
 from components.pooling import AnyPooling
 
+Count = Annotated[int, Field(ge=1)]
 State = Literal["finished", "stopped", "failed"]
 
 
@@ -36,6 +37,12 @@ class TrainingConfig(Config):
         language_temperature: language l of n_l pairs is drawn with probability proportional to
             ``n_l ** (1 / temperature)``: 1 is in proportion, larger is more even (Arivazhagan et
             al., 2019, Massively Multilingual NMT in the Wild, section 4.2).
+        matryoshka: widths, below the embedding's own, at which its first dimensions alone are
+            trained to be an embedding too (Kusupati et al., 2022).
+        chunk_tokens: the most tokens that the encoder holds for the backward pass at a time, for
+            batches larger than the memory (GradCache: Gao et al., 2021); None for a whole batch.
+        gather: every pair is told apart from those of all workers of the lane, not only from those
+            of its own worker.
         seed: of the fresh weights, the order of the data and dropout; the same for all trials
             unless searched, so that trials differ by their settings only.
     """
@@ -43,19 +50,83 @@ class TrainingConfig(Config):
     batch_size: int = Field(default=64, ge=2, description="pairs a step, over all workers")
     pairs_per_epoch: int | None = Field(default=None, ge=2)
     language_temperature: float = Field(default=5.0, ge=1)
+    matryoshka: Annotated[list[Count], Field(min_length=1)] | None = None
+    chunk_tokens: Count | None = None
+    gather: bool = True
     seed: int = Field(default=0, ge=0, lt=2**32)
 
 
-class TrialConfig(Config):
-    """Everything that decides a trial's result, apart from the data."""
+class NoNegatives(Config):
+    """No sentences but those of the batch."""
 
+    kind: Literal["none"] = "none"
+
+
+class MinedNegatives(Config):
+    """Hard negatives: sentences similar to the anchor, but not parallel to it.
+
+    They are in the language of the translation, and come from the sentences to train on.
+
+    Attributes:
+        count: negatives a pair.
+        encoder: a sentence-transformers or transformers model that finds them; None for the model
+            in training, which finds them anew every ``every`` epochs (None: every one).
+        margin: a sentence is taken only if it is less similar to the anchor than this share of
+            the translation's similarity, for it may be a translation too (de Souza Moreira et al.,
+            2024, NV-Retriever, section 3.2: TopK-PercPos); None for no bound.
+        pool: rows of the corpus, drawn anew each time, among which they are sought; None for all.
+    """
+
+    kind: Literal["mined"] = "mined"
+    count: int = Field(default=1, ge=1, le=64)
+    encoder: str | None = Field(default=None, min_length=1)
+    every: Count | None = None
+    margin: float | None = Field(default=0.95, gt=0, le=1)
+    pool: Annotated[int, Field(ge=2)] | None = 1024
+
+    @model_validator(mode="after")
+    def _effective(self) -> Self:
+        if self.encoder is not None and self.every is not None:
+            raise ValueError(
+                f"every is {self.every}, but {self.encoder!r}, which finds the negatives, does not "
+                f"change with the epochs; one of every and encoder must be left out"
+            )
+        return self
+
+
+AnyNegatives = Annotated[NoNegatives | MinedNegatives, Field(discriminator="kind")]
+
+
+class TrialConfig(Config):
+    """Everything that decides a trial's result, apart from the data.
+
+    Attributes:
+        case: name of the case of the space that it is of, if that has any.
+    """
+
+    case: str | None = None
     base: BaseConfig
     pooling: AnyPooling = Field(default={"kind": "mean"}, validate_default=True)
     head: AnyHead = Field(default={"kind": "linear"}, validate_default=True)
     adapter: AnyAdapter = Field(default={"kind": "none"}, validate_default=True)
     loss: AnyLoss = Field(default={"kind": "info_nce"}, validate_default=True)
+    negatives: AnyNegatives = NoNegatives()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Other models whose embeddings of the corpus' rows the loss needs."""
+        return self.loss.teachers
+
+    @property
+    def miner(self) -> str | None:
+        """Another model that finds the negatives."""
+        return self.negatives.encoder if isinstance(self.negatives, MinedNegatives) else None
+
+    def plain(self) -> dict[str, Any]:
+        """Nested plain values; the case is among them only where there is one."""
+        return self.model_dump(exclude=None if self.case else {"case"})
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> TrialConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import ray
@@ -11,17 +10,15 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from search.data.tokens import TokenisedCorpus
 from search.journal import Journal
 from search.lane import LANE_RESOURCES, Lane, LaneSetup
+from search.prepare import Prepared
 from search.problems import InputError
 from search.recording import Recorder, StopSwitch
 from search.report.terminal import View
 from search.resources import LanePlan
 from search.sampler import StudySearcher
-from search.settings import RunConfig as SearchConfig
 from search.settings import SchedulerSettings
-from search.space import Space
 
 LANE_RESTARTS = 2
 # A lane waits a minute for its workers to be placed; a cluster that has to grow gets longer.
@@ -34,13 +31,11 @@ class InterruptedSearchError(Exception):
 
 
 def run_trials(
-    space: Space,
-    config: SearchConfig,
+    prepared: Prepared,
     plan: LanePlan,
     *,
     name: str,
     folder: Path,
-    corpora: Sequence[TokenisedCorpus],
     journal: Journal,
     view: View,
     growing: bool,
@@ -51,16 +46,18 @@ def run_trials(
         InputError: no lane could train any trial, for want of the model or of resources.
         InterruptedSearchError: it was asked to end; what was reported until then is in the journal.
     """
+    config, split = prepared.config, prepared.split
     settings = config.search
     stop = StopSwitch()
     recorder = Recorder(journal, view, settings.scheduler.max_epochs, stop)
     searcher = StudySearcher(
-        space,
+        prepared.space,
         settings.sampler,
         max_epochs=settings.scheduler.max_epochs,
         metric=settings.metric,
         log=folder / "study.log",
         name=name,
+        refuse=prepared.conflict,
     )
     with tempfile.TemporaryDirectory(prefix="isogloss-") as scratch, stop.on_signals():
         lane = LaneSetup(
@@ -74,16 +71,25 @@ def run_trials(
             start_attempts=START_ATTEMPTS_GROWING if growing else START_ATTEMPTS_FIXED,
             work={
                 "base": config.base.model_dump(),
+                "cache": config.cache.model_dump(),
+                "boundaries": prepared.boundaries(),
+                "training": config.training.model_dump(),
                 "max_epochs": settings.scheduler.max_epochs,
                 "threads": plan.cpus,
+                "pivot": config.data.pivot,
+                "folder": str(Path.cwd()),
             },
-            corpora=[ray.put(corpus) for corpus in corpora],
+            corpora=[
+                ray.put(part)
+                for part in (split.train, split.validation, split.train_text)
+                if prepared.others or part is not split.train_text
+            ],
         )
         trainable = tune.with_resources(tune.with_parameters(Lane, lane=lane), LANE_RESOURCES)
         tune.Tuner(
             trainable,
             tune_config=TuneConfig(
-                num_samples=settings.trials,
+                num_samples=prepared.trials,
                 max_concurrent_trials=plan.lanes,
                 search_alg=searcher,
                 scheduler=_scheduler(settings.scheduler, settings.metric),

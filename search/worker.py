@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any
 
 import ray
 import torch
 from ray.train.torch import get_device
 
-from components.base import Base, BaseConfig, load
+from components.base import BaseConfig, load
 from search.checkpoint import Checkpoint
-from search.data.tokens import TokenisedCorpus
+from search.data.teachers import Teachers
+from search.features import open_features, told_of
 from search.ranks import Ranks
+from search.settings import CacheSettings
 from search.training import EpochReport, TrialError, train
-from search.trial import TrialConfig
+from search.trial import TrainingConfig, TrialConfig
 
 
 def work(settings: dict[str, Any]) -> None:
@@ -23,20 +29,43 @@ def work(settings: dict[str, Any]) -> None:
     Only rank 0 talks to the desk, and what it hears is what every rank acts on.
 
     Args:
-        settings: ``desk``, ``corpora`` (references of the two tokenised corpora), ``base`` (its
-            settings), ``max_epochs`` and ``threads``.
+        settings: ``desk``, ``corpora`` (references of the two tokenised corpora and, where a trial
+            may ask for other models, of the text of the first), ``base`` (its settings), ``pivot``,
+            ``max_epochs``, ``threads`` and ``folder``, which relative paths start from.
     """
     desk = settings["desk"]
     ranks = Ranks()
     torch.set_num_threads(settings["threads"])
+    with contextlib.suppress(OSError):  # where models were named from; another node may lack it
+        os.chdir(settings["folder"])
     try:
-        corpora = ray.get(settings["corpora"])
+        train_corpus, validation, *texts = ray.get(settings["corpora"])
         base = load(BaseConfig(**settings["base"]), get_device())
+        cache = CacheSettings(**settings["cache"])
+        features = open_features(
+            base,
+            BaseConfig(**settings["base"]),
+            cache,
+            settings["boundaries"],
+            TrainingConfig(**settings["training"]),
+            settings["max_epochs"],
+        )
+        notes = told_of(base, features, cache, settings["boundaries"])
+        run = partial(
+            train,
+            features=features,
+            base=base,
+            corpus=train_corpus,
+            validation=validation,
+            max_epochs=settings["max_epochs"],
+            teachers=Teachers(texts[0], settings["pivot"], base.device) if texts else None,
+            ranks=ranks,
+        )
         while True:
             order = ranks.agree(ray.get(desk.take.remote()) if ranks.rank == 0 else None)
             if order is None:
                 return
-            _run(desk, ranks, base, corpora, settings["max_epochs"], *order)
+            _run(desk, ranks, run, settings["max_epochs"], notes, *order)
     except ray.exceptions.RayActorError:
         return  # the lane and its desk are gone
     except ValueError as error:  # from loading: no trial could train here
@@ -46,9 +75,9 @@ def work(settings: dict[str, Any]) -> None:
 def _run(
     desk: Any,
     ranks: Ranks,
-    base: Base,
-    corpora: list[TokenisedCorpus],
+    run: Callable[..., Generator[EpochReport, None, None]],
     max_epochs: int,
+    notes: Sequence[str],
     sequence: int,
     order: dict[str, Any],
     state: bytes | None,
@@ -63,12 +92,8 @@ def _run(
 
     epoch = 0
     try:
-        reports = train(
+        reports = run(
             TrialConfig.model_validate(order["values"]),
-            base,
-            *corpora,
-            max_epochs=max_epochs,
-            ranks=ranks,
             resume=None if state is None else Checkpoint.from_bytes(state),
             interrupted=interrupted,
         )
@@ -76,7 +101,8 @@ def _run(
             epoch = report.epoch
             go_on = False
             if ranks.rank == 0:
-                result = _plain(report, began, done=epoch == max_epochs)
+                times = {"began": began, "ended": time.time()}
+                result = report.plain() | times | {"done": epoch == max_epochs, "notes": notes}
                 checkpoint = report.checkpoint.to_bytes()
                 go_on = ray.get(desk.report.remote(sequence, result, checkpoint))
             if not ranks.agree(go_on):
@@ -93,19 +119,5 @@ def _run(
         if ranks.rank == 0:
             failed = {"failed": message, "epoch": epoch, "began": began, "ended": time.time()}
             ray.get(desk.report.remote(sequence, failed | {"done": True}))
-        if base.device.type == "cuda":
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()  # after running out of memory, fragments would stay
-
-
-def _plain(report: EpochReport, began: float, done: bool) -> dict[str, Any]:
-    return {
-        "epoch": report.epoch,
-        "loss": report.loss,
-        "accuracy": report.scores.accuracy,
-        "by_language": report.scores.by_language,
-        "seconds": report.seconds,
-        "trainable_parameters": report.trainable_parameters,
-        "began": began,
-        "ended": time.time(),
-        "done": done,
-    }

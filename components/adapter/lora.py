@@ -2,145 +2,38 @@
 
 from __future__ import annotations
 
-import re
-import warnings
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
-from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
-from pydantic import Field
-
-from components.base.structure import layers_of, linear_names
-from components.interface import Adapter, AdapterConfig
+from components.interface import Adapter
+from components.low_rank import LowRankAdapter, LowRankConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Positive = Annotated[int, Field(ge=1)]
 
-
-class Lora(AdapterConfig):
-    """Low-rank updates of linear layers inside the base.
+class Lora(LowRankConfig):
+    """Low-rank updates of linear layers inside the base, the same for all sentences.
 
     Attributes:
-        targets: names of linear layers (``[q_proj, v_proj]``); ``auto`` for those that PEFT lists
-            for the architecture (mostly query and value); ``all-linear`` for every one.
-        last_layers: how many layers, counted from the top, are adapted; ``all`` for every one.
+        dora: learn the length of each output's weights apart from their direction.
     """
 
     kind: Literal["lora"] = "lora"
-    targets: Literal["auto", "all-linear"] | Annotated[list[str], Field(min_length=1)] = "auto"
-    rank: int = Field(default=16, ge=1, le=4096)
-    alpha: float | None = Field(
-        default=None, gt=0, description="the update is scaled by alpha / rank; None: twice the rank"
-    )
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    last_layers: Positive | Literal["all"] = "all"
+    dora: bool = False
 
-    def build(self, model: PreTrainedModel) -> Adapter:
-        path, layers = layers_of(model)
-        depth = len(layers) if self.last_layers == "all" else self.last_layers
-        if depth > len(layers):
-            raise ValueError(
-                f"adapter.last_layers is {depth}; it must be at most {len(layers)}, the base's "
-                f"number of layers, or 'all'"
-            )
-        boundary = len(layers) - depth
-        # Full names, not a pattern: PEFT refuses layers_to_transform beside all-linear, and a name
-        # that matches nothing would pass in silence beside one that does.
-        chosen = select(model, self.targets)
-        inside = re.compile(rf"^{re.escape(path)}\.(\d+)\.")
-        names = [
-            name
-            for name in chosen
-            if (found := inside.match(name)) and int(found.group(1)) >= boundary
-        ]
-        if not names:
-            raise ValueError(
-                f"adapter.targets {self.targets!r} lie in none of the last {depth} layers"
-            )
-        config = LoraConfig(
-            r=self.rank,
-            lora_alpha=2 * self.rank if self.alpha is None else self.alpha,
-            lora_dropout=self.dropout,
-            target_modules=names,
-        )
-        return LoraAdapter(model, config, boundary)
+    def build(self, model: PreTrainedModel, families: Sequence[str] = ()) -> Adapter:
+        config = self.lora_config(model, self.dora)
+        return LoraAdapter(model, {"default": config}, self.boundary(model))
 
 
-def select(model: PreTrainedModel, targets: str | list[str]) -> list[str]:
-    """Resolve targets to the full names of linear layers.
-
-    Raises:
-        ValueError: a name matches no linear layer; the message lists what there is.
-    """
-    there = linear_names(model)
-    kinds = sorted({name.rpartition(".")[2] for name in there})
-    if targets == "all-linear":
-        return there
-    if targets == "auto":
-        architecture = model.config.model_type
-        listed = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(architecture)
-        if listed is None:
-            raise ValueError(
-                f"adapter.targets is 'auto', but PEFT lists none for {architecture!r}; it must "
-                f"name linear layers of the base: {', '.join(kinds)}, or 'all-linear'"
-            )
-        targets = list(listed)
-    assert isinstance(targets, list)
-    for target in targets:
-        if not any(name == target or name.endswith(f".{target}") for name in there):
-            raise ValueError(
-                f"adapter.targets names {target!r}, which matches no linear layer of the base; "
-                f"it must be among {', '.join(kinds)}, or 'all-linear'"
-            )
-    return [
-        name
-        for name in there
-        if any(name == target or name.endswith(f".{target}") for target in targets)
-    ]
-
-
-class LoraAdapter(Adapter):
+class LoraAdapter(LowRankAdapter):
     """Low-rank updates of linear layers inside the base.
 
     ``y = W x + (alpha / rank) B A dropout(x)``, with W frozen, A random and B zero at the start,
-    so that training begins at the base itself.
+    so that training begins at the base itself. With DoRA, ``y = m V x / |V|``, where V is the
+    updated W and m, one number an output, starts at the lengths of W's rows.
 
-    Source: Hu et al., 2021, LoRA, section 4.1. The layers are PEFT's own.
+    Sources: Hu et al., 2021, LoRA, section 4.1; Liu et al., 2024, DoRA, equation 5. The layers are
+    PEFT's own.
     """
-
-    def __init__(self, model: PreTrainedModel, config: LoraConfig, boundary: int) -> None:
-        super().__init__()
-        self.boundary = boundary
-        with warnings.catch_warnings():  # PEFT still asks transformers by a name it has renamed
-            warnings.simplefilter("ignore", FutureWarning)
-            peft = get_peft_model(model, config)
-        assert isinstance(peft, PeftModel)
-        # Not a submodule: it wraps the whole base, whose weights are not this adapter's.
-        self._peft = [peft]
-        for name, parameter in peft.named_parameters():
-            if parameter.requires_grad:
-                self.register_parameter(name.replace(".", "/"), parameter)
-
-    def train(self, mode: bool = True) -> Self:
-        # The layers stand in the base, which is always in eval mode; their dropout is ours.
-        for module in self._peft[0].modules():
-            if isinstance(module, LoraLayer):
-                module.lora_dropout.train(mode)
-        return super().train(mode)
-
-    def remove(self) -> None:
-        self._detach(self._peft[0].unload())
-
-    def merge(self) -> None:
-        # In float32, and left so: rounded to bfloat16, W + B A would lose most of a small update.
-        self._peft[0].get_base_model().to(torch.float32)
-        self._detach(self._peft[0].merge_and_unload())
-
-    def _detach(self, model: torch.nn.Module) -> None:
-        # PEFT leaves its settings on the model and warns on the next adapter because of them.
-        if hasattr(model, "peft_config"):
-            del model.peft_config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from components.base.structure import layers_of
@@ -16,7 +17,7 @@ class NoAdapterConfig(AdapterConfig):
 
     kind: Literal["none"] = "none"
 
-    def build(self, model: PreTrainedModel) -> Adapter:
+    def build(self, model: PreTrainedModel, families: Sequence[str] = ()) -> Adapter:
         return NoAdapter(boundary=len(layers_of(model)[1]))
 
 

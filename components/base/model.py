@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from components.base.packing import NAME, Packing, packed
+from components.base.cut import Reached, started_at, stopped_at
+from components.base.packing import MULTIPLE, NAME, Packing, packed
+from components.base.routing import routed
+from components.base.structure import layers_of
 from components.ragged import States, Tokens
 
 if TYPE_CHECKING:
@@ -50,34 +54,92 @@ class Base:
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 
-    def __call__(self, tokens: Tokens) -> States:
+    @property
+    def causal(self) -> bool:
+        """Whether a token sees only those before it."""
+        return any(getattr(module, "is_causal", False) for module in self.model.modules())
+
+    @property
+    def depth(self) -> int:
+        """Number of layers L."""
+        return int(self.model.config.num_hidden_layers)
+
+    def __call__(self, tokens: Tokens, family_B: Tensor | None = None) -> States:
         """Run the model.
 
         Args:
             tokens: T ids of B sentences, on the base's device.
+            family_B: index of each sentence's family, for an adapter that routes by it; without
+                it the sentences are of none.
 
         Returns:
             The last hidden states after the model's final norm, T x D in the base's dtype.
         """
-        packing = Packing.of(tokens)
+        filled, family_T, packing = self._filled(tokens, family_B)
         if self.first_position is None:
-            return States(self._padded(tokens, packing), tokens.offsets)
-        with packed(packing):
+            values_TD = self._padded(filled, family_T, packing)
+        else:
+            values_TD = self._packed(packing, family_T, input_ids=filled.ids_T.unsqueeze(0))
+        return States(values_TD[: len(tokens.ids_T)], tokens.offsets)
+
+    def below(self, tokens: Tokens, boundary: int) -> States:
+        """Run the layers below a boundary: what enters layer ``boundary``, or `__call__` at L."""
+        if boundary == self.depth:
+            return self(tokens)
+        filled, family_T, packing = self._filled(tokens, None)
+        try:
+            with stopped_at(layers_of(self.model)[1][boundary]):
+                self._packed(packing, family_T, input_ids=filled.ids_T.unsqueeze(0))
+        except Reached as reached:
+            return States(reached.states.squeeze(0)[: len(tokens.ids_T)], tokens.offsets)
+        raise AssertionError("a model runs through its layers")
+
+    def above(self, states: States, boundary: int, family_B: Tensor | None = None) -> States:
+        """Go on from what `below` gave: the same as `__call__` on the tokens."""
+        real = len(states.values_TD)
+        tokens = Tokens(states.offsets.new_zeros(real), states.offsets)
+        filled, family_T, packing = self._filled(tokens, family_B)
+        values_TD = functional.pad(states.values_TD, (0, 0, 0, len(filled.ids_T) - real))
+        with started_at(layers_of(self.model)[1], boundary, values_TD.unsqueeze(0)):
+            out_TD = self._packed(packing, family_T, inputs_embeds=values_TD.unsqueeze(0))
+        return States(out_TD[:real], states.offsets)
+
+    def _filled(self, tokens: Tokens, family_B: Tensor | None) -> tuple[Tokens, Tensor, Packing]:
+        """The tokens with fillers, the family of each, and how they are packed."""
+        if family_B is None:  # of no family: index -1 is nobody's
+            family_B = torch.full_like(tokens.lengths_B, -1)
+        missing = -len(tokens.ids_T) % MULTIPLE
+        if missing:  # a sentence of its own, so that the others do not feel it
+            ids_T = functional.pad(tokens.ids_T, (0, missing))
+            offsets = functional.pad(tokens.offsets, (0, 1), value=len(ids_T))
+            tokens = Tokens(ids_T, offsets)
+            family_B = functional.pad(family_B, (0, 1))
+        family_T = family_B.repeat_interleave(tokens.lengths_B)
+        return tokens, family_T, Packing.of(tokens, self.max_length)
+
+    def _packed(self, packing: Packing, family_T: Tensor, **inputs: Tensor) -> Tensor:
+        """One call of the model on packed tokens, or on their states."""
+        assert self.first_position is not None
+        with packed(packing), routed(family_T):
             out = self.model(
-                input_ids=tokens.ids_T.unsqueeze(0),
+                **inputs,
                 position_ids=(packing.position_T + self.first_position).unsqueeze(0),
                 use_cache=False,
             )
-        return States(out.last_hidden_state.squeeze(0), tokens.offsets)
+        values_TD: Tensor = out.last_hidden_state.squeeze(0)
+        return values_TD
 
-    def _padded(self, tokens: Tokens, packing: Packing) -> Tensor:
+    def _padded(self, tokens: Tokens, family_T: Tensor, packing: Packing) -> Tensor:
         """The same by padded calls, a chunk a call, for models that cannot run packed."""
         states = []
         for chunk in packing.chunks:
             ids_BL = torch.zeros_like(chunk.real_BL, dtype=torch.int64)
+            family_BL = torch.full_like(ids_BL, -1)
             # Right-padded with token 0: whatever stands there is masked out and never read back.
             ids_BL[chunk.real_BL] = tokens.ids_T[chunk.place_N]
-            out = self.model(input_ids=ids_BL, attention_mask=chunk.real_BL.long())
+            family_BL[chunk.real_BL] = family_T[chunk.place_N]
+            with routed(family_BL.flatten()):
+                out = self.model(input_ids=ids_BL, attention_mask=chunk.real_BL.long())
             states.append(out.last_hidden_state[chunk.real_BL])
         return torch.cat(states)[torch.argsort(packing.place_T)]
 
@@ -91,21 +153,40 @@ class Base:
         Returns:
             Whether the model runs packed.
         """
-        size = self.model.config.vocab_size
-        lengths = [5, 1, 9, 3, self.max_length, 2]
-        ids = torch.arange(sum(lengths)) * 7919 % (size - 10) + 5  # spread over the vocabulary
-        offsets = torch.tensor([0, *lengths]).cumsum(0)
-        tokens = Tokens(ids.to(self.device), offsets.to(self.device))
+        tokens = self._mixed()
         before = self.model.config._attn_implementation
-        expected = self(tokens).values_TD.float()
-        # The order of sums differs; in half precision that alone is a percent of a state's size.
-        tolerance = (1e-4 if self.model.dtype == torch.float32 else 0.05) * expected.abs().max()
+        expected = self(tokens)
         self.model.set_attn_implementation(NAME)
         for first in (0, (self.model.config.pad_token_id or 0) + 1):
             self.first_position = first
             with contextlib.suppress(Exception):
-                if ((self(tokens).values_TD.float() - expected).abs() <= tolerance).all():
+                if self._close(self(tokens), expected):
                     return True
         self.first_position = None
         self.model.set_attn_implementation(before)
         return False
+
+    @torch.no_grad()
+    def cuttable(self, boundary: int) -> bool:
+        """Whether running up to a layer and on from there is the same as running through."""
+        if self.first_position is None:
+            return False
+        tokens = self._mixed()
+        with contextlib.suppress(Exception):
+            return self._close(self.above(self.below(tokens, boundary), boundary), self(tokens))
+        return False
+
+    def _mixed(self) -> Tokens:
+        """Sentences of very different lengths."""
+        size = self.model.config.vocab_size
+        lengths = [5, 1, 9, 3, self.max_length, 2]
+        ids = torch.arange(sum(lengths)) * 7919 % (size - 10) + 5  # spread over the vocabulary
+        offsets = torch.tensor([0, *lengths]).cumsum(0)
+        return Tokens(ids.to(self.device), offsets.to(self.device))
+
+    def _close(self, got: States, expected: States) -> bool:
+        # The order of sums differs; in half precision that alone is a percent of a state's size.
+        share = 1e-4 if self.model.dtype == torch.float32 else 0.05
+        want_TD = expected.values_TD.float()
+        off_TD = (got.values_TD.float() - want_TD).abs()
+        return bool((off_TD <= share * want_TD.abs().max()).all())

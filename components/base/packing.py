@@ -4,6 +4,12 @@ Everything else in a transformer works token by token, so it runs on the T real 
 end as one sequence. Only attention must know where sentences end; there, and there alone, they are
 padded, in chunks of similar length.
 
+What a sentence comes out as does not depend on its company: the length it is padded to is a matter
+of its own length alone, since attention sums in another order for another length, and the number of
+tokens that the other layers are given is a round one. In float32 on a CPU the states are the same
+bit for bit in whatever batch a sentence stands, so that stored ones can take the place of computed
+ones and nothing changes.
+
 Letters: T tokens, B sentences of a chunk, L tokens of its longest, H heads, K width of a head.
 """
 
@@ -24,30 +30,26 @@ from transformers import AttentionInterface
 from components.ragged import Tokens
 
 NAME = "packed"
-# Sentences are sorted by length and cut into chunks of which at most this share is padding ...
-PADDING = 0.15
-# ... unless a chunk would fall under this many sentences, where the calls cost more than the pads.
-LEAST = 8
+# Steps of padded lengths from one power of two to the next: more are less padding and more calls.
+STEPS = 4
+SHORTEST = 8
+# Tokens are filled up to a multiple of this: products of very few rows sum in another order, and so
+# may what is left over when a processor takes numbers by the vector.
+MULTIPLE = 16
 
 
-def cut(lengths: list[int]) -> Iterator[slice]:
-    """Cut sentences, longest first, into chunks with little padding.
+def padded_length(length: int, most: int | None = None) -> int:
+    """What a sentence of so many tokens is padded to inside attention.
 
     Args:
-        lengths: tokens of each sentence, in descending order.
-
-    Yields:
-        Slices that cover all of them.
+        most: the longest that the model takes.
     """
-    start, real = 0, 0
-    for end, length in enumerate(lengths):
-        area = lengths[start] * (end - start + 1)
-        if end - start >= LEAST and real + length < (1 - PADDING) * area:
-            yield slice(start, end)
-            start, real = end, 0
-        real += length
-    if lengths:
-        yield slice(start, len(lengths))
+    if length <= SHORTEST:
+        padded = SHORTEST
+    else:
+        step = max(1, 2 ** (length - 1).bit_length() // (2 * STEPS))
+        padded = -(-length // step) * step
+    return padded if most is None else max(length, min(padded, most))
 
 
 @dataclass(frozen=True)
@@ -97,16 +99,21 @@ class Packing:
         return torch.cat([c.slot_N + start for c, start in zip(self.chunks, starts, strict=True)])
 
     @classmethod
-    def of(cls, tokens: Tokens) -> Packing:
-        """Cut a batch."""
+    def of(cls, tokens: Tokens, most: int | None = None) -> Packing:
+        """Cut a batch by padded length.
+
+        Args:
+            most: the longest that the model takes.
+        """
         device = tokens.offsets.device
         lengths_B = tokens.lengths_B.cpu()
         starts_B = tokens.offsets[:-1].cpu()
-        order_B = torch.argsort(lengths_B, descending=True, stable=True)
+        rows_by_length: dict[int, list[int]] = {}
+        for row, length in enumerate(lengths_B.tolist()):
+            rows_by_length.setdefault(padded_length(length, most), []).append(row)
         chunks = []
-        for part in cut(lengths_B[order_B].tolist()):
-            rows_B = order_B[part]
-            longest = int(lengths_B[rows_B[0]])
+        for longest, rows in rows_by_length.items():
+            rows_B = torch.tensor(rows)
             column_L = torch.arange(longest)
             real_BL = column_L < lengths_B[rows_B].unsqueeze(1)
             place_N = (starts_B[rows_B].unsqueeze(1) + column_L)[real_BL]

@@ -1,19 +1,24 @@
 """Linear head."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
 
-from components.interface import Head, HeadConfig, StockModule, stock_dense
+from components.interface import Head, StockModule, WideHeadConfig, stock_dense
 
 
-class Linear(HeadConfig):
+class Linear(WideHeadConfig):
     """One linear layer."""
 
     kind: Literal["linear"] = "linear"
     bias: bool = True
 
-    def build(self, width: int) -> Head:
+    @property
+    def ignores_scale(self) -> bool:
+        return not self.bias
+
+    def build(self, width: int, families: Sequence[str] = ()) -> Head:
         return LinearHead(width, self.width, self.bias)
 
 

@@ -1,24 +1,30 @@
 """MLP head."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.interface import Head, HeadConfig, StockModule, stock_dense
+from components.interface import (
+    ACTIVATIONS,
+    Activation,
+    Head,
+    StockModule,
+    WideHeadConfig,
+    stock_dense,
+)
 
-ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "Tanh"}
 
-
-class Mlp(HeadConfig):
+class Mlp(WideHeadConfig):
     """Two linear layers with an activation between them."""
 
     kind: Literal["mlp"] = "mlp"
     hidden: int = Field(default=2048, ge=1, description="dimensions of the hidden layer")
-    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+    activation: Activation = "relu"
 
-    def build(self, width: int) -> Head:
-        return MlpHead(width, self.hidden, self.width, self.activation)
+    def build(self, width: int, families: Sequence[str] = ()) -> Head:
+        return MlpHead(width, self.hidden, self.width, ACTIVATIONS[self.activation])
 
 
 class MlpHead(Head):
@@ -33,7 +39,7 @@ class MlpHead(Head):
     def __init__(self, width: int, hidden: int, out: int, activation: str) -> None:
         super().__init__()
         self.up = nn.Linear(width, hidden)
-        self.activation: nn.Module = getattr(nn, ACTIVATIONS[activation])()
+        self.activation: nn.Module = getattr(nn, activation)()
         self.down = nn.Linear(hidden, out)
 
     def forward(self, pooled_BD: Tensor, family_B: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -10,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.interface import Loss, LossConfig
+from components.interface import Embedded, Loss, LossConfig
 
 
 class InfoNce(LossConfig):
@@ -21,7 +22,7 @@ class InfoNce(LossConfig):
     learned: bool = Field(default=False, description="learn the temperature from that start")
     symmetric: bool = Field(default=True, description="also from translation to sentence")
 
-    def build(self) -> Loss:
+    def build(self, width: int, teachers: Mapping[str, int] | None = None) -> Loss:
         return InfoNceLoss(self.temperature, self.learned, self.symmetric)
 
 
@@ -31,6 +32,8 @@ class InfoNceLoss(Loss):
     With ``s_ij = a_i . p_j / tau``, the loss is ``mean_i(-log softmax_j(s_ij)[i])``, and, where
     symmetric, the mean of that and of the same over columns. A learned temperature is a parameter
     ``log tau``; its value is kept at or above 0.01 as in CLIP.
+
+    Mined negatives are further candidates of every sentence; they have no direction back.
 
     Sources: van den Oord et al., 2018, CPC, equation 4; Radford et al., 2021, CLIP, section 2.3
     (both directions, learned temperature).
@@ -56,17 +59,17 @@ class InfoNceLoss(Loss):
         value = self.log_temperature.exp()
         return value.clamp(min=self.LOWEST) if self.learned else value
 
-    def forward(self, anchor_BE: Tensor, positive_BE: Tensor, meaning_B: Tensor) -> Tensor:
+    def forward(self, batch: Embedded) -> Tensor:
         if self.learned:
             # The parameter itself, as CLIP does: below the floor it would never get a gradient
             # again.
             self.log_temperature.data.clamp_(min=math.log(self.LOWEST))
-        logits_BB = anchor_BE @ positive_BE.T / self.temperature
-        same_BB = meaning_B.unsqueeze(0) == meaning_B.unsqueeze(1)
-        same_BB.fill_diagonal_(False)
-        logits_BB = logits_BB.masked_fill(same_BB, -math.inf)
-        target_B = torch.arange(len(logits_BB), device=logits_BB.device)
-        forward = F.cross_entropy(logits_BB, target_B)
+        target_B = torch.arange(len(batch.anchor_BE), device=batch.anchor_BE.device)
+        other_BC = batch.same_BC.clone().fill_diagonal_(False)
+        logits_BC = batch.anchor_BE @ batch.candidate_CE.T / self.temperature
+        logits_BC = logits_BC.masked_fill(other_BC, -math.inf)
+        forward = F.cross_entropy(logits_BC, target_B)
         if not self.symmetric:
             return forward
-        return (forward + F.cross_entropy(logits_BB.T, target_B)) / 2
+        back_BB = logits_BC[:, : len(target_B)].T
+        return (forward + F.cross_entropy(back_BB, target_B)) / 2

@@ -80,6 +80,19 @@ def load_corpora(settings: DataSettings) -> tuple[Corpus, Corpus]:
     return train, validation
 
 
+def load_corpus(settings: DataSettings) -> Corpus:
+    """Load all the sentences of ``train``, none held out.
+
+    Raises:
+        InputError: as `load_corpora`.
+    """
+    if settings.languages is not None:
+        _check_languages(settings.languages, settings.pivot)
+    corpus = _load(settings.train, "train", settings)
+    _check_enough("data.train", corpus, settings.pivot)
+    return corpus
+
+
 def _check_languages(languages: Sequence[str], pivot: str) -> None:
     if len(set(languages)) < 2:
         raise InputError.of(

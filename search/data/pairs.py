@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.data.tokens import Ints, Sentences, TokenisedCorpus
 
@@ -17,18 +18,36 @@ class Batch:
     Attributes:
         anchor: the pivot's sentence where the row has one, otherwise another language's.
         positive: its translation.
+        row: (B,) of the corpus.
         meaning: (B,); equal numbers are the same sentence.
+        negative: N mined sentences, as many for each pair, those of the first pair first; none
+            where nothing was mined.
+        negative_meaning: (N,).
     """
 
     anchor: Sentences
     positive: Sentences
+    row: Ints
     meaning: Ints
+    negative: Sentences
+    negative_meaning: Ints
 
     def __len__(self) -> int:
         return len(self.meaning)
 
     def __getitem__(self, part: slice) -> Batch:
-        return Batch(self.anchor[part], self.positive[part], self.meaning[part])
+        """Some pairs, with their negatives."""
+        start, stop, _ = part.indices(len(self))
+        each = len(self.negative) // max(1, len(self))
+        mined = slice(start * each, stop * each)
+        return Batch(
+            self.anchor[part],
+            self.positive[part],
+            self.row[part],
+            self.meaning[part],
+            self.negative[mined],
+            self.negative_meaning[mined],
+        )
 
 
 class Pairs:
@@ -75,19 +94,38 @@ class Pairs:
         """Steps an epoch."""
         return max(1, self.size // batch_size)
 
-    def epoch(self, epoch: int, batch_size: int) -> Iterator[Batch]:
-        """The batches of an epoch, counted from 0; pairs that fill no batch are left out."""
+    def epoch(
+        self, epoch: int, batch_size: int, negatives: NDArray[np.int32] | None = None
+    ) -> Iterator[Batch]:
+        """The batches of an epoch, counted from 0; pairs that fill no batch are left out.
+
+        Args:
+            negatives: (L, R, K) rows of the mined negatives of each positive, in its language.
+        """
+        anchor, positive = self.drawn(epoch)
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(anchor))
+        meaning = self._corpus.meaning
+        for step in range(self.steps(batch_size)):
+            chosen = order[step * batch_size : (step + 1) * batch_size]
+            mined = Sentences(np.zeros(0, np.int64), np.zeros(0, np.int64))
+            if negatives is not None:
+                language, row = positive.language[chosen], positive.row[chosen]
+                rows = negatives[language, row].astype(np.int64)
+                mined = Sentences(language.repeat(rows.shape[1]), rows.ravel())
+            row = anchor.row[chosen]
+            yield Batch(
+                anchor[chosen], positive[chosen], row, meaning[row], mined, meaning[mined.row]
+            )
+
+    def drawn(self, epoch: int) -> tuple[Sentences, Sentences]:
+        """Anchors and positives of an epoch, language by language."""
         anchors, positives = [], []
         for language, quota in self.quota.items():
             drawn = self._draw(language, epoch * quota, quota)
             rows = self._rows[language][drawn]
             anchors.append(Sentences(self._partner[language][drawn], rows))
             positives.append(Sentences(np.full(quota, language), rows))
-        anchor, positive = Sentences.join(anchors), Sentences.join(positives)
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(anchor))
-        for step in range(self.steps(batch_size)):
-            chosen = order[step * batch_size : (step + 1) * batch_size]
-            yield Batch(anchor[chosen], positive[chosen], self._corpus.meaning[anchor.row[chosen]])
+        return Sentences.join(anchors), Sentences.join(positives)
 
     def _draw(self, language: int, start: int, count: int) -> Ints:
         """Places start to start + count in a language's endless sequence of shuffled passes."""

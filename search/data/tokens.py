@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from components.languages import FamilyTable
 from components.ragged import Tokens
 from search.data.corpus import Corpus
 
@@ -54,6 +55,7 @@ class TokenisedCorpus:
         starts: (L, R + 1) int64: sentence (l, r) is ``ids[starts[l, r]:starts[l, r + 1]]``, empty
             where it is missing.
         meaning: (R,) int64: rows with the same number share a sentence in some language.
+        family_of_language: L names of families.
     """
 
     languages: tuple[str, ...]
@@ -61,6 +63,17 @@ class TokenisedCorpus:
     ids: NDArray[np.int32]
     starts: Ints
     meaning: Ints
+    family_of_language: tuple[str, ...]
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The F families among the languages, in order of their names."""
+        return tuple(sorted(set(self.family_of_language)))
+
+    def family(self, sentences: Sentences, device: torch.device | str = "cpu") -> torch.Tensor:
+        """Index into `families` of each sentence, (B,) int64."""
+        index_L = np.asarray([self.families.index(name) for name in self.family_of_language])
+        return torch.from_numpy(index_L[sentences.language]).to(device)
 
     @property
     def lengths(self) -> Ints:
@@ -94,12 +107,16 @@ class TokenisedCorpus:
 
 
 def tokenise(
-    corpus: Corpus, pivot: str, tokenize: Callable[[list[str]], list[list[int]]]
+    corpus: Corpus,
+    pivot: str,
+    tokenize: Callable[[list[str]], list[list[int]]],
+    table: FamilyTable | None = None,
 ) -> TokenisedCorpus:
     """Tokenise a corpus once, for every trial.
 
     Args:
         tokenize: sentences -> token ids of each.
+        table: leads from the languages to their families.
     """
     flat: list[NDArray[np.int32]] = []
     lengths = np.zeros((len(corpus.columns), len(corpus)), dtype=np.int64)
@@ -116,6 +133,15 @@ def tokenise(
         ids=np.concatenate(flat) if flat else np.zeros(0, np.int32),
         starts=starts,
         meaning=_meanings(corpus),
+        family_of_language=families_of(corpus, table or FamilyTable()),
+    )
+
+
+def families_of(corpus: Corpus, table: FamilyTable) -> tuple[str, ...]:
+    """Family of each language: by its code or, where that is unknown, by the script it is in."""
+    return tuple(
+        table.of(code) or table.of_text(" ".join(text for text in column[:1000] if text))
+        for code, column in corpus.columns.items()
     )
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from components.encoder import Encoder
-from components.languages import FAMILIES, family_of
 from search.data.tokens import Ints, Sentences, TokenisedCorpus
+from search.features import Feed, plain_feed
 from search.ranks import Ranks
 from search.trial import Scores
 
@@ -18,29 +18,32 @@ TOKENS_A_CALL = 8192
 QUERIES_A_CALL = 1024
 
 
-def families(languages: tuple[str, ...]) -> Tensor:
-    """Index of the family of each language, (L,) int64."""
-    return torch.tensor([FAMILIES.index(family_of(language)) for language in languages])
-
-
 @torch.no_grad()
-def encode(encoder: Encoder, corpus: TokenisedCorpus, sentences: Sentences, ranks: Ranks) -> Tensor:
+def encode(
+    encoder: Encoder,
+    corpus: TokenisedCorpus,
+    sentences: Sentences,
+    ranks: Ranks,
+    feed: Feed | None = None,
+) -> Tensor:
     """Encode sentences, shared out among the workers.
+
+    Args:
+        feed: what the encoder starts from; the sentences' tokens, by default.
 
     Returns:
         emb_BE: float32 on the CPU, on every worker.
     """
+    feed = feed or plain_feed(encoder, corpus)
     lengths = corpus.lengths[sentences.language, sentences.row]
     order = np.argsort(-lengths, kind="stable")
     mine = order[ranks.rank :: ranks.size]
-    family_of_language = families(corpus.languages)
     calls = np.cumsum(lengths[mine]) // TOKENS_A_CALL
     parts = []
     for call in np.unique(calls):
         chosen = sentences[mine[calls == call]]
-        tokens = corpus.tokens(chosen, encoder.base.device)
-        family_B = family_of_language[torch.from_numpy(chosen.language)].to(encoder.base.device)
-        parts.append(encoder(tokens, family_B).cpu())
+        emb_BE, _ = encoder.embed(feed(chosen), corpus.family(chosen, encoder.base.device))
+        parts.append(emb_BE.cpu())
     own = torch.cat(parts) if parts else torch.zeros(0, 0)
     gathered = [part for part in ranks.collect(own) if len(part)]
     emb_BE = torch.empty(len(sentences), gathered[0].shape[1])
@@ -49,10 +52,12 @@ def encode(encoder: Encoder, corpus: TokenisedCorpus, sentences: Sentences, rank
     return emb_BE
 
 
-def evaluate(encoder: Encoder, corpus: TokenisedCorpus, ranks: Ranks) -> Scores:
+def evaluate(
+    encoder: Encoder, corpus: TokenisedCorpus, ranks: Ranks, feed: Feed | None = None
+) -> Scores:
     """Score an encoder on validation sentences; it is left in evaluation mode."""
     encoder.eval()
-    return score(encode(encoder, corpus, corpus.present(), ranks), corpus)
+    return score(encode(encoder, corpus, corpus.present(), ranks, feed), corpus)
 
 
 def score(emb_BE: Tensor, corpus: TokenisedCorpus) -> Scores:

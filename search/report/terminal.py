@@ -81,6 +81,10 @@ class View:
                 so_far = f", best {best.accuracy:.3f} (trial {best.trial})" if best else ""
                 self._line(f"[{len(self._ended)}/{self._trials}] {describe(outcome)}{so_far}")
 
+    def tell(self, text: str) -> None:
+        """Say once what a person should know of the run."""
+        self._line(f"note: {text}")
+
     def status(self, message: str) -> None:
         """Say what is going on beside the trials."""
         self._status = message
@@ -151,7 +155,7 @@ class View:
 
 
 def ranking(outcomes: Outcomes, most: int = 10) -> Table:
-    """The best trials and the reference, a column a language."""
+    """The best trials and the reference, a column a language; where trials are cases, all."""
     ranked = outcomes.ranked()
     languages = list(dict.fromkeys(name for o in ranked for name in o.by_language))
     table = Table(box=None, padding=(0, 1), header_style="bold", title="accuracy")
@@ -162,7 +166,7 @@ def ranking(outcomes: Outcomes, most: int = 10) -> Table:
             table.add_column(column, no_wrap=True, min_width=len("0.00"), justify="right")
     table.add_column("what", overflow="ellipsis", no_wrap=True)
     for rank, outcome in enumerate(ranked, start=1):
-        if rank > most and not outcome.reference:
+        if rank > most and not outcome.reference and not outcome.values.get("case"):
             continue
         scored = outcome.epochs > 0 and outcome.state != "failed"
         scores = [outcome.accuracy, *(outcome.by_language.get(name) for name in languages)]
@@ -194,8 +198,10 @@ def describe(outcome: Outcome) -> str:
 def label(outcome: Outcome) -> str:
     """What a trial is made of, in a few words."""
     values: dict[str, Any] = outcome.values
-    kinds = "+".join(str(values[part]["kind"]) for part in ("pooling", "head", "adapter", "loss"))
-    return f"reference: {kinds}" if outcome.reference else kinds
+    kinds = [str(values[part]["kind"]) for part in ("pooling", "head", "adapter", "loss")]
+    mined = values.get("negatives", {}).get("kind", "none") != "none"
+    what = values.get("case") or "+".join([*kinds, *(["mined"] if mined else [])])
+    return f"reference: {what}" if outcome.reference else str(what)
 
 
 def duration(seconds: float) -> str:

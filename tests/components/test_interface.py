@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -32,6 +33,15 @@ ALL = [
 ]
 
 
+def least(family: str, kind: str) -> dict[str, Any]:
+    """The fewest settings of a variant: what has no default is an example of its own."""
+    fields = variants(f"components.{family}", FAMILIES[family])[kind].model_fields
+    required = {name: field for name, field in fields.items() if field.is_required()}
+    for name, field in required.items():
+        assert field.examples, f"{kind}.{name} has no default, so it must have examples"
+    return {"kind": kind} | {name: (field.examples or [])[0] for name, field in required.items()}
+
+
 def test_every_family_has_variants() -> None:
     assert {family for family, _ in ALL} == set(FAMILIES)
 
@@ -44,23 +54,31 @@ def test_every_variant_has_its_test(family: str, kind: str) -> None:
 @pytest.mark.parametrize(("family", "kind"), ALL)
 def test_configs_are_strict_and_go_round(family: str, kind: str) -> None:
     adapter = TypeAdapter(union_of(f"components.{family}", FAMILIES[family]))
-    config = adapter.validate_python({"kind": kind})
+    settings = least(family, kind)
+    config = adapter.validate_python(settings)
     assert config.kind == kind
     assert adapter.validate_python(config.model_dump()) == config
+    assert adapter.validate_json(config.model_dump_json()) == config
     with pytest.raises(ValidationError, match="Extra inputs"):
-        adapter.validate_python({"kind": kind, "no_such_key": 1})
+        adapter.validate_python(settings | {"no_such_key": 1})
     with pytest.raises(ValidationError):
         config.kind = "other"
     with pytest.raises(ValidationError):
-        adapter.validate_python({"kind": f"{kind}_no_such"})
+        adapter.validate_python(settings | {"kind": f"{kind}_no_such"})
+    for name in settings.keys() - {"kind"}:
+        with pytest.raises(ValidationError, match="Field required"):
+            adapter.validate_python({k: v for k, v in settings.items() if k != name})
     for name in (n for n, f in type(config).model_fields.items() if f.annotation is int):
         for wrong in (True, "1", 1.0, 0):  # `rank: yes` is a bool in YAML; no count may be zero
-            with pytest.raises(ValidationError):
-                adapter.validate_python({"kind": kind, name: wrong})
-    numbers = [n for n, f in type(config).model_fields.items() if "float" in str(f.annotation)]
+            with pytest.raises(ValidationError) as caught:
+                adapter.validate_python(settings | {name: wrong})
+            assert {error["loc"][-1] for error in caught.value.errors()} == {name}
+    numbers = [
+        n for n, f in type(config).model_fields.items() if f.annotation in (float, float | None)
+    ]
     for name in numbers:
         with pytest.raises(ValidationError, match="finite"):
-            adapter.validate_python({"kind": kind, name: math.nan})
+            adapter.validate_python(settings | {name: math.nan})
 
 
 @pytest.mark.parametrize("family", FAMILIES)

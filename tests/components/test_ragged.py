@@ -13,6 +13,11 @@ def rows(states: States) -> list[torch.Tensor]:
     return [states.values_TD[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
 
 
+def ramp(part: torch.Tensor) -> torch.Tensor:
+    repeated = [token for place, token in enumerate(part) for _ in range(place + 1)]
+    return torch.stack(repeated).mean(0)
+
+
 def test_tokens_of_lists() -> None:
     tokens = Tokens.of([[3, 4], [5], [6, 7, 8]])
     assert tokens.ids_T.tolist() == [3, 4, 5, 6, 7, 8]
@@ -25,18 +30,26 @@ def test_statistics_equal_a_loop(states: States) -> None:
     parts = rows(states)
     torch.testing.assert_close(states.mean, torch.stack([p.mean(0) for p in parts]))
     torch.testing.assert_close(states.max, torch.stack([p.amax(0) for p in parts]))
+    torch.testing.assert_close(states.first, torch.stack([p[0] for p in parts]))
     torch.testing.assert_close(states.last, torch.stack([p[-1] for p in parts]))
+    torch.testing.assert_close(states.ramp, torch.stack([ramp(p) for p in parts]))
     assert states.count.tolist() == [[float(len(p))] for p in parts]
     torch.testing.assert_close(
         segment_sum(states.values_TD, states.offsets), torch.stack([p.sum(0) for p in parts])
     )
 
 
-@pytest.mark.parametrize("name", ["mean", "max", "last"])
+@pytest.mark.parametrize("name", ["mean", "max", "first", "last", "ramp"])
 def test_gradients_equal_a_loop(states: States, name: str) -> None:
     weight = torch.randn(len(states), 16)
     (got,) = torch.autograd.grad((getattr(states, name) * weight).sum(), states.values_TD)
-    by_loop = {"mean": lambda p: p.mean(0), "max": lambda p: p.amax(0), "last": lambda p: p[-1]}
+    by_loop = {
+        "mean": lambda p: p.mean(0),
+        "max": lambda p: p.amax(0),
+        "first": lambda p: p[0],
+        "last": lambda p: p[-1],
+        "ramp": ramp,
+    }
     expected = torch.stack([by_loop[name](part) for part in rows(states)])
     (want,) = torch.autograd.grad((expected * weight).sum(), states.values_TD)
     torch.testing.assert_close(got, want)
@@ -56,13 +69,25 @@ def test_half_precision_is_summed_in_float32() -> None:
     assert states.mean.dtype == torch.float32
     assert states.mean.item() == 1.0
     assert segment_sum(states.wide_TD, states.offsets).item() == 1000.0
+    assert states.ramp.dtype == torch.float32
+    assert states.ramp.item() == 1.0
+
+
+@pytest.mark.parametrize("name", ["mean", "max", "first", "last", "ramp", "count"])
+def test_statistics_are_float32_whatever_the_states(states: States, name: str) -> None:
+    half = States(states.values_TD.detach().bfloat16(), states.offsets)
+    wide = States(half.values_TD.float(), states.offsets)
+    assert getattr(half, name).dtype == torch.float32
+    assert torch.equal(getattr(half, name), getattr(wide, name))
 
 
 def test_hand_written_numbers() -> None:
     states = States(torch.tensor([[1.0, -2.0], [3.0, -4.0], [5.0, 0.5]]), torch.tensor([0, 2, 3]))
     assert states.mean.tolist() == [[2.0, -3.0], [5.0, 0.5]]
     assert states.max.tolist() == [[3.0, -2.0], [5.0, 0.5]]
+    assert states.first.tolist() == [[1.0, -2.0], [5.0, 0.5]]
     assert states.last.tolist() == [[3.0, -4.0], [5.0, 0.5]]
+    torch.testing.assert_close(states.ramp, torch.tensor([[7 / 3, -10 / 3], [5.0, 0.5]]))
     assert states.count.tolist() == [[2.0], [1.0]]
 
 

@@ -35,7 +35,7 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 def same(left: Checkpoint, right: Checkpoint) -> bool:
     def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
         return a.keys() == b.keys() and all(
-            torch.equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a
+            a[k] is b[k] or (torch.equal(a[k], b[k]) and a[k].dtype == b[k].dtype) for k in a
         )
 
     return (
@@ -43,6 +43,7 @@ def same(left: Checkpoint, right: Checkpoint) -> bool:
         and equal(left.weights, right.weights)
         and equal(left.optimizer, right.optimizer)
         and equal(dict(enumerate(left.random)), dict(enumerate(right.random)))
+        and equal({"mined": left.mined}, {"mined": right.mined})
     )
 
 
@@ -55,6 +56,19 @@ def checkpoint(model: nn.Module) -> Checkpoint:
 
 def test_bytes_round_trip(checkpoint: Checkpoint) -> None:
     assert same(Checkpoint.from_bytes(checkpoint.to_bytes()), checkpoint)
+
+
+def test_negatives_in_force_go_with_it(model: nn.Module, checkpoint: Checkpoint) -> None:
+    assert checkpoint.mined is None
+    assert Checkpoint.from_bytes(checkpoint.to_bytes()).mined is None
+    rows_LRK = torch.randint(-1, 9, (2, 5, 3), dtype=torch.int32)
+    taken = capture(model, optimizer_of(model), 2, 0.5, rows_LRK)
+    again = Checkpoint.from_bytes(taken.to_bytes())
+    assert same(again, taken)
+    assert again.mined is not None and torch.equal(again.mined, rows_LRK)
+    # A model may have a parameter of that name.
+    named = Checkpoint(1, 0.0, {"mined": torch.ones(2)}, {}, [torch.get_rng_state()], rows_LRK)
+    assert same(Checkpoint.from_bytes(named.to_bytes()), named)
 
 
 def test_only_what_trains_is_in_it(checkpoint: Checkpoint) -> None:

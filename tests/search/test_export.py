@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,35 +23,25 @@ from search.export import CUSTOM_FILE, ExportError, card, export, load_folder, s
 from search.ranks import Ranks
 from search.training import EpochReport, train
 from search.trial import Scores, TrialConfig
+from tests.search.test_deployed import Call, Vectors, as_a_user
 
 LORA = {"kind": "lora", "rank": 4, "targets": "all-linear", "last_layers": 2}
 MLP = {"kind": "mlp", "width": 16, "hidden": 24, "activation": "gelu"}
 KINDS: dict[str, dict[str, Any]] = {
     "mean and linear": {},
     "mean, mlp and lora": {"head": MLP, "adapter": LORA},
-    "last": {"pooling": {"kind": "last"}},
-    "max": {"pooling": {"kind": "max"}},
     "attention and lora": {"pooling": {"kind": "attention", "heads": 4}, "adapter": LORA},
+    "family and family_lora": {
+        "head": {"kind": "family", "width": 16},
+        "adapter": {**LORA, "kind": "family_lora", "shared": True},
+    },
 }
+CUSTOM = {"attention and lora", "family and family_lora"}
+ROUTED = {"family and family_lora"}
 HALF: dict[str, Any] = {
     "base": {"model": "builtin:tiny", "max_length": 32, "dtype": "bfloat16"},
     "adapter": LORA,
 }
-
-# What a user does, in a process that could not import this project if it tried.
-USER = """
-import sys
-sys.modules["components"] = sys.modules["search"] = None
-import json
-import numpy as np
-from sentence_transformers import SentenceTransformer
-
-for folder, trust, texts, out in json.load(open(sys.argv[1])):
-    model = SentenceTransformer(folder, device="cpu", trust_remote_code=trust)
-    np.save(out, model.encode(texts, batch_size=5, show_progress_bar=False))
-assert sys.modules["components"] is None and sys.modules["search"] is None
-assert not [name for name in sys.modules if name.startswith(("components.", "search."))]
-"""
 
 MakeConfig = Callable[..., TrialConfig]
 Texts = tuple[Corpus, Corpus]
@@ -69,18 +56,23 @@ class Trained:
     report: EpochReport
     folder: Path
     scores: Scores
-    vectors: np.ndarray[Any, np.dtype[np.float32]]
+    vectors: Vectors
 
 
-def sentences(corpus: Corpus) -> list[str]:
-    return [text for column in corpus.columns.values() for text in column if text is not None]
+def sentences(corpus: Corpus, routed: bool) -> list[Call]:
+    """The sentences of each language, and the language where it matters."""
+    return [
+        ([text for text in column if text is not None], language if routed else None)
+        for language, column in corpus.columns.items()
+    ]
 
 
 def trained(config: TrialConfig, base: Base, texts: Texts, folder: Path) -> Trained:
     """Train an epoch, encode with the trial's own weights, and export."""
     train_corpus, validation = (tokenise(corpus, "en", base.tokenize) for corpus in texts)
     (report,) = train(config, base, train_corpus, validation, max_epochs=1)
-    encoder = assemble(base, config.adapter, config.pooling, config.head)
+    families = validation.families
+    encoder = assemble(base, config.adapter, config.pooling, config.head, families)
     restore_weights(report.checkpoint.part("encoder."), encoder)
     vectors = encode(encoder.eval(), validation, validation.present(), Ranks()).numpy()
     encoder.close()
@@ -118,25 +110,11 @@ def exported(
 @pytest.fixture(scope="module")
 def loaded(
     exported: dict[str, Trained], texts: Texts, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    """The vectors that a user gets, all from one fresh process."""
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    orders = [
-        (str(made.folder), trusted(made.folder), sentences(texts[1]), str(elsewhere / f"{i}.npy"))
-        for i, made in enumerate(exported.values())
-    ]
-    (elsewhere / "orders.json").write_text(json.dumps(orders))
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", USER, "orders.json"],
-        cwd=elsewhere,
-        env=os.environ | {"PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return {name: np.load(elsewhere / f"{i}.npy") for i, name in enumerate(exported)}
+) -> dict[str, Vectors]:
+    """The vectors that a user gets."""
+    calls = {made.folder: sentences(texts[1], name in ROUTED) for name, made in exported.items()}
+    vectors = as_a_user(tmp_path_factory.mktemp("elsewhere"), calls)
+    return dict(zip(exported, vectors, strict=True))
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -169,13 +147,14 @@ def test_only_what_has_no_stock_module_brings_a_file_of_its_own(
     exported: dict[str, Trained], name: str
 ) -> None:
     folder = exported[name].folder
-    custom = name == "attention and lora"
+    custom = name in CUSTOM
     assert trusted(folder) == (folder / f"{CUSTOM_FILE}.py").exists() == custom
     modules = json.loads((folder / "modules.json").read_text())
     stock = [module["type"].startswith("sentence_transformers.") for module in modules]
     assert all(stock) != custom
     readme = (folder / "README.md").read_text()
     assert ("trust_remote_code=True" in readme) == custom
+    assert ('task="' in readme) == (name in ROUTED)
     if custom:
         source = (folder / f"{CUSTOM_FILE}.py").read_text()
         assert "components" not in source
@@ -189,7 +168,8 @@ def test_the_folder_holds_the_whole_model_and_nothing_of_this_machine(
     folder = exported[name].folder
     assert not folder.with_name(folder.name + ".new").exists()
     files = [file for file in folder.rglob("*") if file.is_file()]
-    assert not any("adapter" in file.name for file in files)  # merged: PEFT is not needed
+    # Elsewhere it is merged: PEFT is not needed.
+    assert any("adapter" in file.name for file in files) == (name in ROUTED)
     for file in files:
         if file.suffix in (".json", ".md", ".py", ".txt"):
             assert str(folder.parent) not in file.read_text(), file

@@ -47,7 +47,7 @@ def cluster() -> Iterator[None]:
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Any:
     file = tmp_path_factory.mktemp("space") / "space.yaml"
     file.write_text(SPACE)
-    return prepare(file).load()
+    return prepare(file).split
 
 
 def config(**sections: Any) -> dict[str, Any]:
@@ -88,7 +88,16 @@ class OpenLane:
             cpus=1,
             gpus=0,
             start_attempts=1,
-            work={"base": {"model": "builtin:tiny"}, "max_epochs": EPOCHS, "threads": 1},
+            work={
+                "base": {"model": "builtin:tiny"},
+                "cache": {"folder": str(folder.parent / "cache")},
+                "boundaries": [4],
+                "training": {"batch_size": 8, "pairs_per_epoch": 16},
+                "pivot": "en",
+                "folder": str(folder.parent),
+                "max_epochs": EPOCHS,
+                "threads": 1,
+            },
             corpora=[ray.put(split.train), ray.put(split.validation)],
         )
         self._kind = tune.with_parameters(Lane, lane=setup)

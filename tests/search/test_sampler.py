@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from search.sampler import StudySearcher, draw
+from search.sampler import MOST_REFUSED, StudySearcher, draw
 from search.settings import SamplerSettings
-from search.space import Space, reference
+from search.space import Space, grid, reference
 from search.spacefile import load_space
 from search.trial import TrialConfig
 
@@ -41,7 +41,9 @@ def space(space_file: Callable[..., Path]) -> Space:
 
 @pytest.fixture
 def searcher(space: Space, tmp_path: Path) -> Callable[..., StudySearcher]:
-    def make(name: str = "study", **settings: Any) -> StudySearcher:
+    def make(
+        name: str = "study", refuse: Any = None, space: Space = space, **settings: Any
+    ) -> StudySearcher:
         return StudySearcher(
             space,
             SamplerSettings(**{"startup_trials": 3} | settings),
@@ -49,6 +51,7 @@ def searcher(space: Space, tmp_path: Path) -> Callable[..., StudySearcher]:
             metric="accuracy",
             log=tmp_path / f"{name}.log",
             name=name,
+            **{} if refuse is None else {"refuse": refuse},
         )
 
     return make
@@ -190,3 +193,119 @@ def test_a_dry_run_draws_the_reference_and_then_what_the_seed_gives(space: Space
     assert drawn[1:] != draw(space, SamplerSettings(seed=4), 6)[1:]
     for values in drawn:
         TrialConfig.of(values)
+
+
+def odd(values: Mapping[str, Any]) -> str:
+    """Two thirds of what there is to draw."""
+    pooling, head = values["pooling"]["kind"], values["head"]["kind"]
+    return f"{pooling} beside {head}" if (pooling == "mean") != (head == "linear") else ""
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_what_is_refused_is_passed_over_and_leaves_no_gap(searcher: Make, kind: str) -> None:
+    study = searcher(refuse=odd, kind=kind)
+    suggested = [run(study, str(n), [0.1 * n] * EPOCHS) for n in range(12)]
+    assert [trial["trial"] for trial in suggested] == list(range(12))
+    assert not any(odd(trial["values"]) for trial in suggested)
+    assert len({str(trial["values"]) for trial in suggested}) == 12
+    states = [trial.state for trial in study.study.trials]
+    assert states.count(TrialState.COMPLETE) == 12
+    assert states.count(TrialState.FAIL) == len(states) - 12 > 0
+    refused = [trial for trial in study.study.trials if trial.state == TrialState.FAIL]
+    for trial in refused:
+        assert (trial.params["pooling"] == "mean") != (trial.params["head"] == "linear")
+
+
+def test_what_is_refused_is_still_told_apart_by_seed(space: Space) -> None:
+    def drawn(seed: int) -> list[dict[str, Any]]:
+        return draw(space, SamplerSettings(seed=seed), 8, odd)
+
+    assert drawn(1) == drawn(1) != drawn(2)
+    assert not any(odd(values) for values in drawn(1))
+
+
+def test_the_reference_is_tried_whatever_is_refused(searcher: Make, space: Space) -> None:
+    first = searcher(refuse=lambda values: "never").suggest("a")
+    assert first["values"] == TrialConfig.of(reference(space)[0]).model_dump()
+
+
+def test_where_everything_is_refused_something_is_tried_in_the_end(
+    searcher: Make, space_file: Callable[..., Path]
+) -> None:
+    space, _ = load_space(space_file("optimizer: {warmup: {float: [0, 0.5]}}"))
+    study = searcher(space=space, refuse=lambda values: "never", kind="random")
+    run(study, "reference", [0.1] * EPOCHS)
+    assert run(study, "other", [0.2] * EPOCHS)["trial"] == 1
+    states = [trial.state for trial in study.study.trials]
+    assert states == [TrialState.COMPLETE, *[TrialState.FAIL] * (MOST_REFUSED - 1),
+                      TrialState.COMPLETE]  # fmt: skip
+    assert study.study.trials[-1].value == 0.2
+
+
+GRID = """
+pooling: {choice: [{kind: max}, {kind: mean}, {kind: attention, heads: {choice: [1, 4]}}]}
+head: {choice: [{kind: linear, width: 32}, {kind: mlp, width: 32, hidden: {int: [8, 24], step: 8}}]}
+optimizer: {warmup: {float: [0, 0.2], step: 0.1}}
+"""
+
+
+@pytest.fixture
+def flat(space_file: Callable[..., Path]) -> Space:
+    return load_space(space_file(GRID))[0]
+
+
+def test_a_grid_is_the_reference_and_every_other_combination_once(
+    searcher: Make, flat: Space
+) -> None:
+    study = searcher(space=flat, kind="grid")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # Optuna only warns at values out of range
+        suggested = [study.suggest(str(n)) for n in range(48)]
+    assert [trial["trial"] for trial in suggested] == list(range(48))
+    drawn = [trial["values"] for trial in suggested]
+    first = TrialConfig.of(reference(flat)[0]).model_dump()
+    combinations = [TrialConfig.of(values).model_dump() for values, _ in grid(flat)]
+    assert len(combinations) == 4 * 4 * 3
+    assert drawn == [first, *(values for values in combinations if values != first)]
+    trials = study.study.trials
+    assert [trial.user_attrs.get("reference") for trial in trials] == [True] + [False] * 47
+    assert trials[1].params == {"pooling": "max", "head": "linear", "optimizer.warmup": 0.0}
+    assert trials[-1].params == {
+        "pooling": "attention",
+        "pooling.attention.heads": "4",
+        "head": "mlp",
+        "head.mlp.hidden": 24,
+        "optimizer.warmup": pytest.approx(0.2),
+    }
+    # Past its end there is nothing new to say.
+    assert study.suggest("more")["trial"] == 48
+
+
+def test_a_grid_knows_the_seed_of_no_sampler(flat: Space) -> None:
+    drawn = [draw(flat, SamplerSettings(kind="grid", seed=seed), 20) for seed in (0, 1)]
+    assert drawn[0] == drawn[1]
+
+
+def test_a_grid_leaves_out_what_is_refused(searcher: Make, flat: Space) -> None:
+    study = searcher(space=flat, kind="grid", refuse=odd)
+    # Mean beside linear, or one of three others beside one of three others.
+    drawn = [study.suggest(str(n))["values"] for n in range((1 + 3 * 3) * 3)]
+    assert len({str(values) for values in drawn}) == 30
+    assert not any(odd(values) for values in drawn)
+    assert all(trial.state == TrialState.RUNNING for trial in study.study.trials)
+
+
+def test_a_grid_of_which_the_reference_is_no_point_is_drawn_in_full(
+    searcher: Make, space_file: Callable[..., Path]
+) -> None:
+    space, _ = load_space(
+        space_file("""
+head: {kind: mlp, width: 8}
+cases: [{case: a, pooling: {kind: max}}, {case: b, adapter: {kind: lora}}]
+""")
+    )
+    study = searcher(space=space, kind="grid")
+    drawn = [study.suggest(str(n))["values"] for n in range(3)]
+    assert [values["case"] for values in drawn] == [None, "a", "b"]
+    assert [values["head"]["kind"] for values in drawn] == ["linear", "mlp", "mlp"]
+    assert [trial.params for trial in study.study.trials] == [{}, {"cases": "a"}, {"cases": "b"}]

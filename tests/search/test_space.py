@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from search.source import Source
-from search.space import Choice, Range, Space, middle, probes, reference
+from search.space import (
+    GRID_NUMBERS,
+    Choice,
+    Domain,
+    Range,
+    Space,
+    grid,
+    middle,
+    points,
+    probes,
+    reference,
+)
 from search.spacefile import load_space
 from search.trial import TrialConfig
 
@@ -76,17 +88,38 @@ def test_options_of_the_same_kind_are_told_apart(space_file: WriteSpace) -> None
     assert list(space.domains()) == ["head", "head.linear#1.width", "head.linear#2.width"]
 
 
-def test_probes_take_every_option_and_both_ends(conditional: Space) -> None:
+def test_every_domain_knows_where_it_was_written(conditional: Space) -> None:
+    written = {name: origin for name, _, origin in conditional.written()}
+    assert written == {
+        "pooling": ("pooling",),
+        "pooling.attention.heads": ("pooling", "choice", 1, "heads"),
+        "head": ("head",),
+        "head.mlp.hidden": ("head", "choice", 1, "hidden"),
+        "optimizer.lr": ("optimizer", "lr"),
+    }
+
+
+def test_probes_take_every_option_both_ends_and_the_middle(conditional: Space) -> None:
     found = [probe.values for probe in probes(conditional)]
     assert {str(values["pooling"]) for values in found} == {
         "{'kind': 'mean'}",
         "{'kind': 'attention', 'heads': 1}",
         "{'kind': 'attention', 'heads': 4}",
     }
-    assert {values["head"].get("hidden") for values in found} == {None, 8, 32}
-    assert {values["optimizer"]["lr"] for values in found} == {1e-4, 1e-2}
+    assert {values["head"].get("hidden") for values in found} == {None, 8, 20, 32}
+    rates = [values["optimizer"]["lr"] for values in found]
+    assert sorted(set(rates)) == pytest.approx([1e-4, 1e-3, 1e-2])
+    assert rates[0] == pytest.approx(1e-3)  # the middle comes first
     # One more for each value beyond the first of its domain: their number, not their product.
-    assert len(found) == 1 + 2 + 2 + 1
+    assert len(found) == 1 + 2 + 3 + 2
+
+
+@pytest.mark.parametrize(("low", "high"), [(3, 3), (3, 4)])
+def test_probes_of_a_short_range_take_each_number_once(low: int, high: int) -> None:
+    space = Space({"a": integers(low, high)}, Source({}))
+    found = [probe.values["a"] for probe in probes(space)]
+    assert sorted(found) == list(range(low, high + 1))
+    assert all(type(value) is int for value in found)
 
 
 def test_probes_know_where_each_value_was_written(conditional: Space) -> None:
@@ -172,3 +205,226 @@ def test_resolving_leaves_the_space_as_it_was() -> None:
     space = Space(tree, Source(tree))
     assert space.resolve(lambda name, domain: 0.25) == {"a": {"b": 0.25}, "c": [1, 2]}
     assert space.domains() == {"a.b": reals(0, 1)}
+
+
+CASES = """
+pooling: {choice: [{kind: max}, {kind: mean}]}
+head: {choice: [{kind: mlp, width: 32, hidden: {int: [8, 32]}}, {kind: linear, width: 32}]}
+optimizer: {lr: {float: [1.0e-3, 3.0e-3], step: 1.0e-3}, warmup: {choice: [0.1, 0.2]}}
+cases:
+  - {case: attended, pooling: {kind: attention, heads: {choice: [1, 4]}}}
+  - case: slow
+    optimizer: {lr: {choice: [1.0e-5, 1.0e-4]}}
+    head: {choice: [{kind: identity}, {kind: linear, width: 8}]}
+  - {loss: {kind: triplet}}
+"""
+
+
+@pytest.fixture
+def cases(space_file: WriteSpace) -> Space:
+    return load_space(space_file(CASES))[0]
+
+
+def taking(picks: Mapping[str, Any], asked: list[str]) -> Callable[[str, Domain], Any]:
+    """Pick what is given, the first of everything else, and note what was asked for."""
+
+    def pick(name: str, domain: Domain) -> Any:
+        asked.append(name)
+        return picks.get(name, 0 if isinstance(domain, Choice) else domain.low)
+
+    return pick
+
+
+def test_a_component_of_a_case_takes_the_place_of_the_sections_and_keys_that_of_keys(
+    cases: Space,
+) -> None:
+    asked: list[str] = []
+    values = cases.resolve(taking({"cases": 1, "cases.slow.head": 1}, asked))
+    assert (values["case"], values["head"]) == ("slow", {"kind": "linear", "width": 8})
+    assert values["optimizer"] == {"lr": 1e-5, "warmup": 0.1}
+    assert values["pooling"] == {"kind": "max"}
+    assert "cases" not in values
+    # The case is asked for first, and then nothing that it replaces.
+    assert asked == [
+        "cases", "cases.slow.optimizer.lr", "cases.slow.head", "pooling", "optimizer.warmup"
+    ]  # fmt: skip
+    asked.clear()
+    values = cases.resolve(taking({"cases": 2, "head": 1}, asked))
+    assert (values["case"], values["loss"]) == ("case 3", {"kind": "triplet"})
+    assert values["head"] == {"kind": "linear", "width": 32}
+    assert asked == ["cases", "pooling", "head", "optimizer.lr", "optimizer.warmup"]
+
+
+def test_keys_of_a_case_join_each_option_beside_it(space_file: WriteSpace) -> None:
+    space, _ = load_space(
+        space_file("""
+training: {choice: [{batch_size: 8, seed: 3}, {batch_size: 16}]}
+cases: [{case: a, training: {seed: 5}}, {case: b, optimizer: {lr: 0.01}}]
+""")
+    )
+    values = space.resolve(taking({"training": 0}, []))
+    assert values["training"] == {"batch_size": 8, "seed": 5}
+    values = space.resolve(taking({"training": 1}, []))
+    assert values["training"] == {"batch_size": 16, "seed": 5}
+    values = space.resolve(taking({"cases": 1}, []))
+    assert (values["training"], values["optimizer"]) == ({"batch_size": 8, "seed": 3}, {"lr": 0.01})
+
+
+def test_every_option_beside_the_cases_is_probed_where_a_case_leaves_it(cases: Space) -> None:
+    found: dict[str, set[str]] = {}
+    for probe in probes(cases):
+        values = TrialConfig.of(probe.values | {"base": {"model": "builtin:tiny"}})
+        for part in (values.pooling, values.head, values.optimizer.lr):
+            found.setdefault(str(values.case), set()).add(str(getattr(part, "kind", part)))
+    assert found == {
+        "attended": {"attention", "mlp", "linear", "0.001", "0.002", "0.003"},
+        "slow": {"max", "mean", "identity", "linear", "1e-05", "0.0001"},
+        "case 3": {"max", "mean", "mlp", "linear", "0.001", "0.002", "0.003"},
+    }
+
+
+def test_probes_know_where_what_a_case_says_was_written(cases: Space) -> None:
+    slow = next(p for p in probes(cases) if p.values["head"] == {"kind": "linear", "width": 8})
+    assert slow.origin_of(("head", "width")) == ("cases", 1, "head", "choice", 1, "width")
+    assert slow.origin_of(("head", "bias")) == ("cases", 1, "head", "choice", 1, "bias")
+    assert slow.origin_of(("optimizer", "lr")) == ("cases", 1, "optimizer", "lr", "choice", 0)
+    assert slow.origin_of(("optimizer", "warmup")) == ("optimizer", "warmup", "choice", 0)
+    assert slow.origin_of(("pooling", "kind")) == ("pooling", "choice", 0, "kind")
+
+
+def test_domains_of_cases_have_the_name_of_the_case_in_theirs(cases: Space) -> None:
+    assert set(cases.domains()) == {
+        "cases", "cases.attended.pooling.heads", "cases.slow.optimizer.lr", "cases.slow.head",
+        "pooling", "head", "head.mlp.hidden", "optimizer.lr", "optimizer.warmup",
+    }  # fmt: skip
+    assert cases.domains()["cases"].labels == ("attended", "slow", "case 3")
+
+
+def test_the_reference_is_of_the_first_case_that_leaves_it_plain(cases: Space) -> None:
+    values, picks = reference(cases)
+    assert (values["case"], values["pooling"]) == ("slow", {"kind": "mean"})
+    assert values["head"] == {"kind": "linear", "width": 8}
+    assert picks == {
+        "cases": 1,
+        "cases.slow.optimizer.lr": 0,
+        "cases.slow.head": 1,
+        "pooling": 1,
+        "optimizer.warmup": 0,
+    }
+
+
+def test_where_no_case_is_plain_the_reference_is_of_none(space_file: WriteSpace) -> None:
+    space, _ = load_space(
+        space_file("""
+optimizer: {lr: {float: [0.01, 0.03]}}
+cases:
+  - {head: {kind: mlp, width: {choice: [24, 48]}}, loss: {kind: triplet}}
+  - {adapter: {kind: lora, rank: {int: [2, 4]}}}
+""")
+    )
+    values, picks = reference(space)
+    assert "case" not in values
+    assert values["head"] == {"kind": "linear", "width": 24}
+    assert picks == {"optimizer.lr": pytest.approx(0.02)}  # it is no result of the first case
+
+
+def points_of(space: Space, **options: Any) -> list[dict[str, Any]]:
+    return [values for values, _ in grid(space, **options)]
+
+
+def test_a_flat_grid_is_the_product() -> None:
+    tree = {
+        "a": Choice(("x", "y", "z"), ("x", "y", "z"), (("a", 0), ("a", 1), ("a", 2))),
+        "b": {"c": integers(2, 4), "d": [1, 2]},
+        "e": reals(0.0, 0.9, step=0.3),
+        "f": integers(1, 10, step=4),
+    }
+    expected = [
+        {"a": a, "b": {"c": c, "d": [1, 2]}, "e": pytest.approx(e), "f": f}
+        for a, c, e, f in product("xyz", [2, 3, 4], [0.0, 0.3, 0.6, 0.9], [1, 5, 9])
+    ]
+    found = list(grid(Space(tree, Source(tree))))
+    assert [values for values, _ in found] == expected
+    for values, picks in found:
+        assert list(picks) == ["a", "b.c", "e", "f"]
+        assert (picks["a"], picks["b.c"]) == ("xyz".index(values["a"]), values["b"]["c"])
+        assert type(picks["b.c"]) is type(picks["f"]) is int
+
+
+def test_a_grid_goes_through_what_exists_under_each_option(space_file: WriteSpace) -> None:
+    space, _ = load_space(
+        space_file("""
+pooling: {choice: [{kind: mean}, {kind: attention, heads: {choice: [1, 4]}}]}
+head: {choice: [{kind: linear, width: 32}, {kind: mlp, width: 32, hidden: {int: [8, 24], step: 8}}]}
+""")
+    )
+    poolings = [{"kind": "mean"}, *({"kind": "attention", "heads": n} for n in (1, 4))]
+    heads: list[dict[str, Any]] = [{"kind": "linear", "width": 32}]
+    heads += [{"kind": "mlp", "width": 32, "hidden": n} for n in (8, 16, 24)]
+    found = [(values["pooling"], values["head"]) for values in points_of(space)]
+    assert found == list(product(poolings, heads))
+
+
+def test_no_two_points_of_a_grid_are_alike(cases: Space, space_file: WriteSpace) -> None:
+    text = CASES.replace("hidden: {int: [8, 32]}", "hidden: {choice: [8, 32]}")
+    found = [repr(values) for values in points_of(load_space(space_file(text))[0])]
+    # 2 heads of attention x 3 heads x 3 rates x 2 warm-ups; 2 poolings x 2 heads x 2 rates x 2;
+    # 2 poolings x 3 heads x 3 rates x 2.
+    assert len(found) == len(set(found)) == 36 + 16 + 36
+
+
+def test_a_grid_leaves_out_what_is_refused() -> None:
+    tree = {"a": integers(0, 3), "b": integers(0, 3)}
+    space = Space(tree, Source(tree))
+    found = points_of(space, refuse=lambda v: "why" if v["a"] + v["b"] != 3 else "")
+    assert found == [{"a": a, "b": 3 - a} for a in range(4)]
+    assert points_of(space, refuse=lambda values: "why") == []
+
+
+def test_a_grid_without_domains_is_one_point() -> None:
+    tree = {"a": {"b": 1}}
+    assert list(grid(Space(tree, Source(tree)))) == [({"a": {"b": 1}}, {})]
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [
+        (integers(3, 3), [3]),
+        (integers(1, GRID_NUMBERS), list(range(1, GRID_NUMBERS + 1))),
+        (integers(0, 10, step=4), [0, 4, 8]),
+        (reals(0.1, 0.3, step=0.1), [0.1, 0.2, 0.3]),
+        (reals(0.0, 1.0, step=0.4), [0.0, 0.4, 0.8]),
+        (Choice(("x", "y"), ("x", "y"), ((), ())), [0, 1]),
+    ],
+)
+def test_the_points_of_a_domain(domain: Domain, expected: list[Any]) -> None:
+    found = points(domain)
+    assert found == pytest.approx(expected)
+    assert [type(number) for number in found] == [type(number) for number in expected]
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        reals(0.0, 1.0),
+        reals(0.1, 1.0, log=True),
+        integers(1, 64, log=True),
+        integers(0, GRID_NUMBERS),
+        reals(0.0, 1.0, step=1e-3),
+    ],
+)
+def test_what_is_no_list_of_numbers_has_no_points(domain: Range) -> None:
+    with pytest.raises(ValueError, match="which a grid cannot go through; it must have a 'step'"):
+        points(domain)
+
+
+def test_the_reference_stands_on_the_grid() -> None:
+    tree = {
+        "a": reals(0.1, 0.9, step=0.1),
+        "b": integers(0, 7),
+        "c": integers(1, 12, step=3),
+        "pooling": Choice(({"kind": "max"}, {"kind": "mean"}), ("max", "mean"), ((), ())),
+    }
+    space = Space(tree, Source(tree))
+    values, picks = reference(space)
+    assert [found for found in grid(space) if found == (values, picks)] == [(values, picks)]

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from components.interface import PoolingConfig, variants
 from search.problems import InputError, Problem
+from search.settings import RunConfig
 from search.space import Choice, Range
 from search.spacefile import load_space
 
 WriteSpace = Callable[..., Path]
+SECTIONS = ["cases", *(key for key in RunConfig.model_fields if key != "case")]
 
 
 @pytest.fixture
@@ -45,10 +48,10 @@ optimizer:
     found = {(p.line, p.key): p.message for p in caught.value.problems}
     assert all(p.file == str(file) for p in caught.value.problems if p.line)
     assert found == {
-        (1, "serach"): "is no known key; it must be among base, pooling, head, adapter, loss, "
-        "optimizer, training, search, lane, data; did you mean 'search'?",
-        (4, "pooling"): "is 'maen'; it must be one of attention, last, max, mean; "
-        "did you mean 'mean'?",
+        (1, "serach"): "is no known key; it must be among "
+        f"{', '.join(SECTIONS)}; did you mean 'search'?",
+        (4, "pooling"): "is 'maen'; it must be one of "
+        f"{', '.join(variants('components.pooling', PoolingConfig))}; did you mean 'mean'?",
         (5, "pooling.haeds"): "is no known key; it must be among kind, heads; "
         "did you mean 'heads'?",
         (6, "head.width"): "is 0; it must be greater than or equal to 1",
@@ -59,7 +62,7 @@ optimizer:
         "did you mean 'cosine'?",
         (0, "training.batch_size"): "is 1; it must be greater than or equal to 2",
         (0, "training.seeed"): "is no known key; it must be among batch_size, pairs_per_epoch, "
-        "language_temperature, seed; did you mean 'seed'?",
+        "language_temperature, matryoshka, chunk_tokens, gather, seed; did you mean 'seed'?",
     }
     # One line each, the place first.
     lines = str(caught.value).splitlines()
@@ -74,7 +77,12 @@ optimizer:
         ("pooling: mean", "pooling", "is 'mean'"),
         ("pooling: {heads: 2}", "pooling", "must be a mapping with a 'kind'"),
         ("pooling:", "pooling", "is None"),
-        ("loss: {kind: infonce}", "loss.kind", "did you mean 'info_nce'?"),
+        ("loss: {kind: infonce}", "loss", "did you mean 'info_nce'?"),
+        ("negatives: {kind: mind}", "negatives", "did you mean 'mined'?"),
+        ("negatives: {kind: mined, cuont: 2}", "negatives.cuont", "did you mean 'count'?"),
+        ("negatives: {kind: mined, encoder: a/b, every: 2}", "negatives", "must be left out"),
+        ("training: {matryoshka: [8, 0]}", "training.matryoshka.1", "greater than or equal to 1"),
+        ("loss: {kind: distillation}", "loss.teacher", "is missing; it must be given"),
         ("head: {kind: linear, width: 8.0}", "head.width", "must be a valid integer"),
         ("head: {kind: linear, width: true}", "head.width", "must be a valid integer"),
         ("head: {kind: linear, width: '8'}", "head.width", "must be a valid integer"),
@@ -137,6 +145,7 @@ def test_a_wrong_domain_is_one_sentence(
         ("lane: {choice: [{workers: 1}, {workers: 2}]}", "lane"),
         ("base: {model: {choice: [builtin:tiny, b]}}", "base.model"),
         ("data: {train: {choice: [a, b]}}", "data.train"),
+        ("search: {sampler: {kind: {choice: [grid, tpe]}}}", "search.sampler.kind"),
     ],
 )
 def test_what_holds_for_the_whole_search_is_no_domain(
@@ -209,3 +218,127 @@ def test_set_may_turn_a_domain_into_a_value_and_back(space_file: WriteSpace) -> 
     assert space.tree["optimizer"]["lr"] == 5e-3
     narrower, _ = load_space(file, ["optimizer.lr.float=[2e-3, 4e-3]", "optimizer.lr.log=true"])
     assert narrower.domains() == {"optimizer.lr": Range(2e-3, 4e-3, False, True, None)}
+
+
+def test_cases_are_a_choice_with_names(space_file: WriteSpace) -> None:
+    space, _ = load_space(
+        space_file("""
+cases:
+  - {case: wide, head: {kind: linear, width: {int: [64, 128]}}}
+  - {loss: {kind: triplet}}
+  - case: deep
+""")
+    )
+    cases = space.tree["cases"]
+    assert isinstance(cases, Choice)
+    assert cases.labels == ("wide", "case 2", "deep")
+    assert cases.origins == (("cases", 0), ("cases", 1), ("cases", 2))
+    assert cases.options == (
+        {"case": "wide", "head": {"kind": "linear", "width": Range(64, 128, True, False, None)}},
+        {"case": "case 2", "loss": {"kind": "triplet"}},
+        {"case": "deep"},
+    )
+
+
+def test_faults_in_cases_are_told_at_their_lines(problems: Problems) -> None:
+    found = problems("""
+head: {kind: linear, width: 32}
+optimizer: {lr: {float: [1e-3, 1e-2]}}
+cases:
+  - case: one
+    head: {kind: mlp, hiden: 3}
+    optimzer: {lr: 0.1}
+  - case: two
+    optimizer:
+      lr: {float: [1e-3,
+                   20]}
+      warmup: {float: [0.5]}
+    search: {trials: 3}
+  - {case: one, base: {model: x}, cases: []}
+  - {case: 5}
+""")
+    assert [(p.line, p.key, p.message) for p in found] == [
+        (5, "head.hiden", "is no known key; it must be among kind, width, hidden, activation; "
+         "did you mean 'hidden'?"),
+        (6, "optimzer", "is no known key; it must be among case, pooling, head, adapter, loss, "
+         "negatives, optimizer, training; did you mean 'optimizer'?"),
+        (9, "optimizer.lr", "is 20.0; it must be less than or equal to 10"),
+        (11, "cases.1.optimizer.warmup.float",
+         "is [0.5]; it must have at least 2 items, not 1"),
+        (12, "cases.1.search",
+         "stands in a case; 'search' must be the same for all trials"),
+        (13, "cases.2", "has a name, 'one', given twice"),
+        (13, "cases.2.base", "stands in a case; 'base' must be the same for all trials"),
+        (13, "cases.2.cases", "stands in a case; 'cases' must be the same for all trials"),
+        (14, "case", "is 5; it must be a valid string"),
+    ]  # fmt: skip
+
+
+def test_a_fault_beside_the_cases_is_found_though_the_first_case_hides_it(
+    problems: Problems,
+) -> None:
+    (problem,) = problems("""
+head:
+  choice:
+    - {kind: linear, width: 32}
+    - {kind: linear, width: 0}
+cases:
+  - {head: {kind: identity}}
+  - {loss: {kind: triplet}}
+""")
+    assert (problem.line, problem.key) == (4, "head.width")
+
+
+@pytest.mark.parametrize(
+    "cases",
+    ["[]", "{kind: mean}", "[3]", "[{case: a}, b]", "mean", "{choice: [{case: a}, {case: b}]}"],
+)
+def test_cases_that_are_no_list_of_mappings_are_one_problem(problems: Problems, cases: str) -> None:
+    (problem,) = problems(f"optimizer: {{lr: 0.1}}\ncases: {cases}")
+    assert (problem.line, problem.key) == (2, "cases")
+    assert problem.message == "must be a list of mappings, one a case"
+
+
+def test_a_case_without_a_name_may_not_get_one_that_is_taken(problems: Problems) -> None:
+    (problem,) = problems("cases:\n  - {case: case 2}\n  - {loss: {kind: triplet}}")
+    assert (problem.line, problem.message) == (3, "has a name, 'case 2', given twice")
+
+
+GRID = "search: {sampler: {kind: grid}}"
+
+
+def test_a_grid_goes_through_lists_of_numbers_only(problems: Problems) -> None:
+    found = problems(f"""
+{GRID}
+head:
+  choice:
+    - {{kind: linear, width: {{int: [8, 16]}}}}
+    - kind: mlp
+      hidden: {{int: [8, 600]}}
+optimizer:
+  lr: {{float: [1e-3, 1e-2], log: true}}
+  warmup: {{float: [0, 0.5]}}
+  weight_decay: {{float: [0, 1], step: 0.25}}
+cases:
+  - case: a
+    training: {{language_temperature: {{float: [1, 5]}}}}
+""")
+    assert [(p.line, p.key) for p in found] == [
+        (6, "head.mlp.hidden"),
+        (8, "optimizer.lr"),
+        (9, "optimizer.warmup"),
+        (13, "cases.a.training.language_temperature"),
+    ]
+    assert found[2].message == (
+        "runs from 0.0 to 0.5, which a grid cannot go through; it must have a 'step' of at most "
+        "100 numbers in all, or be a choice"
+    )
+
+
+def test_other_samplers_go_through_any_range(space_file: WriteSpace) -> None:
+    text = "optimizer: {lr: {float: [1e-3, 1e-2], log: true}, warmup: {float: [0, 0.5]}}"
+    for kind in ("tpe", "random"):
+        load_space(space_file(f"search: {{sampler: {{kind: {kind}}}}}\n{text}"))
+    with pytest.raises(InputError):
+        load_space(space_file(f"{GRID}\n{text}"))
+    load_space(space_file(f"{GRID}\n{text}"), ["optimizer.lr=1e-3", "optimizer.warmup.step=0.1"])

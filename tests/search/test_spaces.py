@@ -9,7 +9,9 @@ import torch
 
 from components.base import Base
 from components.encoder import assemble
+from components.interface import Embedded
 from components.ragged import Tokens
+from search.objective import build_loss
 from search.prepare import prepare
 from search.sampler import draw
 from search.space import Choice, Range, probes, reference
@@ -34,15 +36,18 @@ def test_both_ends_of_every_domain_build_and_run(file: Path, base: Base) -> None
         trial = TrialConfig.of(probe.values)
         parts = (trial.adapter, trial.pooling, trial.head)
         if str(parts) not in built:
-            encoder = assemble(base, *parts)
+            encoder = assemble(base, *parts, prepared.split.train.families)
             family = torch.tensor([0, 1])
             emb = encoder(Tokens.of([[5, 6, 7], [8]]), family)
             built[str(parts)] = emb.shape
             encoder.close()
             assert emb.isfinite().all()
-        loss = trial.loss.build()
-        vectors = torch.eye(3)
-        assert loss(vectors, vectors, torch.arange(3)).isfinite()
+        width = trial.head.out(base.width)
+        loss = build_loss(trial, base.width, prepared.others)
+        vectors = torch.eye(width)[:3]
+        taught = {name: torch.eye(size)[:3] for name, size in prepared.others.items()}
+        meaning = torch.arange(3)
+        assert loss(Embedded(vectors, vectors, meaning, vectors, meaning + 3, taught)).isfinite()
     values, picks = reference(prepared.space)
     TrialConfig.of(values)
     assert set(picks) <= set(taken)
@@ -51,8 +56,10 @@ def test_both_ends_of_every_domain_build_and_run(file: Path, base: Base) -> None
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_what_is_drawn_from_it_is_a_trial(file: Path) -> None:
     prepared = prepare(file)
-    for values in draw(prepared.space, prepared.config.search.sampler, 12):
-        assert prepared.trainable_parameters(values) > 0
+    settings = prepared.config.search.sampler
+    for values in draw(prepared.space, settings, min(12, prepared.trials), prepared.conflict):
+        assert not prepared.conflict(values)
+        prepared.trainable_parameters(values)
     for domain in prepared.space.domains().values():
         if isinstance(domain, Choice):
             assert len(domain.options) > 1, "a choice of one is a value"

@@ -9,24 +9,61 @@ from typing import Any
 
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
 from torch import Tensor, nn
 
 from components.base import Base
+from components.base.loading import locate
 from components.encoder import assemble
 from components.ragged import Tokens
-from search.checkpoint import Checkpoint
-from search.data.tokens import TokenisedCorpus
+from search.checkpoint import Checkpoint, restore_weights
+from search.data.corpus import Corpus
+from search.data.negatives import mine
+from search.data.pairs import Pairs
+from search.data.teachers import Teachers
+from search.data.tokens import Sentences, TokenisedCorpus
+from search.evaluation.retrieval import encode
+from search.ranks import Ranks
 from search.training import EpochReport, TrialError, schedule, train
-from search.trial import OptimizerConfig, TrialConfig
+from search.trial import MinedNegatives, OptimizerConfig, TrialConfig
 
 EPOCHS = 3
+TEACHER = "builtin:tiny"
 LORA = {"kind": "lora", "rank": 2, "targets": "all-linear", "last_layers": 2, "dropout": 0.2}
+SHORT = {"batch_size": 8, "pairs_per_epoch": 16}
 VARIETY: list[dict[str, Any]] = [
     {"adapter": LORA, "loss": {"kind": "info_nce", "learned": True}},
     {"pooling": {"kind": "attention", "heads": 4}, "head": {"kind": "mlp", "width": 8,
                                                             "hidden": 12}},
     {"pooling": {"kind": "max"}, "training": {"batch_size": 4, "pairs_per_epoch": 12, "seed": 7}},
+    {"adapter": LORA | {"kind": "family_lora", "targets": "auto"},
+     "head": {"kind": "moe", "width": 8},
+     "negatives": {"kind": "mined", "every": 2, "count": 2, "pool": 20},
+     "training": SHORT | {"chunk_tokens": 200, "matryoshka": [4]}},
+    {"negatives": {"kind": "mined", "encoder": "<a model>", "margin": None},
+     "loss": {"kind": "sum", "weights": {"info_nce": 1.0, "distillation": 2.0},
+              "settings": {"distillation": {"teacher": TEACHER}}}},
 ]  # fmt: skip
+# What a trial may ask for beyond its components, one at a time.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "mined": {"negatives": {"kind": "mined"}},
+    "mined in turn": {
+        "negatives": {"kind": "mined", "count": 2, "margin": None},
+        "loss": {"kind": "triplet", "negatives": "mined"},
+    },
+    "mined by another": {"negatives": {"kind": "mined", "encoder": TEACHER, "pool": None}},
+    "matryoshka": {"training": SHORT | {"matryoshka": [8, 2]}},
+    "chunks": {"adapter": LORA, "training": SHORT | {"chunk_tokens": 100}},
+    "alone": {"training": SHORT | {"gather": False}},
+    "mse": {"loss": {"kind": "distillation", "teacher": TEACHER}},
+    "cosine": {"loss": {"kind": "distillation", "teacher": TEACHER, "distance": "cosine"}},
+    "families": {
+        "adapter": LORA | {"kind": "family_lora", "shared": True},
+        "head": {"kind": "family", "width": 16},
+    },
+    "experts": {"head": {"kind": "moe", "width": 16}},
+}
 
 MakeConfig = Callable[..., TrialConfig]
 Corpora = tuple[TokenisedCorpus, TokenisedCorpus]
@@ -64,35 +101,97 @@ def assert_same(left: list[EpochReport], right: list[EpochReport]) -> None:
         for name, value in (a.weights | a.optimizer).items():
             assert torch.equal(value, (b.weights | b.optimizer)[name]), name
         assert torch.equal(a.random[0], b.random[0])
+        assert (a.mined is None) == (b.mined is None)
+        assert a.mined is None or torch.equal(a.mined, b.mined)
+
+
+@pytest.fixture(scope="module")
+def miner(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model whose loading draws random numbers, for its own layer."""
+    folder = tmp_path_factory.mktemp("miner")
+    torch.manual_seed(0)
+    modules = [Transformer(locate(TEACHER)), Pooling(128, "mean"), Dense(128, 24)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+    return str(folder)
+
+
+@pytest.fixture
+def config(config: MakeConfig, miner: str) -> MakeConfig:
+    """The same, with a real model in place of the name that stands for one."""
+
+    def make(**sections: Any) -> TrialConfig:
+        negatives = sections.get("negatives", {"kind": "none"})
+        if negatives.get("encoder") == "<a model>":
+            sections |= {"negatives": negatives | {"encoder": miner}}
+        return config(**sections)
+
+    return make
+
+
+@pytest.fixture
+def teachers(texts: tuple[Corpus, Corpus]) -> Teachers:
+    return Teachers(texts[0], "en")
 
 
 def run(config: TrialConfig, base: Base, corpora: Corpora, **options: Any) -> list[EpochReport]:
     return list(train(config, base, *corpora, **{"max_epochs": EPOCHS} | options))
 
 
-@pytest.mark.parametrize("sections", VARIETY)
+@pytest.fixture(scope="module")
+def known() -> dict[str, list[EpochReport]]:
+    return {}
+
+
+@pytest.fixture
+def alone(
+    base: Base,
+    corpora: Corpora,
+    texts: tuple[Corpus, Corpus],
+    known: dict[str, list[EpochReport]],
+) -> Callable[[TrialConfig], list[EpochReport]]:
+    """What a trial reports that finds nothing loaded and is not interrupted."""
+
+    def made(trial: TrialConfig) -> list[EpochReport]:
+        key = str(trial)
+        if key not in known:
+            known[key] = run(trial, base, corpora, teachers=Teachers(texts[0], "en"))
+        return known[key]
+
+    return made
+
+
+Alone = Callable[[TrialConfig], list[EpochReport]]
+
+
+@pytest.mark.parametrize("index", range(len(VARIETY)))
 def test_a_config_trains_alike_alone_and_after_others(
-    base: Base, corpora: Corpora, config: MakeConfig, sections: dict[str, Any]
+    base: Base, corpora: Corpora, teachers: Teachers, config: MakeConfig, alone: Alone, index: int
 ) -> None:
-    trial = config(**sections)
-    alone = run(trial, base, corpora)
-    for other in VARIETY:
-        if other != sections:
-            run(config(**other), base, corpora, max_epochs=1)
+    trial = config(**VARIETY[index])
+    expected = alone(trial)
+    # As in a lane: what one trial loads, the next finds there.
+    for other in (VARIETY[index], VARIETY[index - 1]):
+        run(config(**other), base, corpora, max_epochs=1, teachers=teachers)
     torch.rand(17)  # whatever else drew numbers in this process
-    assert_same(run(trial, base, corpora), alone)
+    assert_same(run(trial, base, corpora, teachers=teachers), expected)
 
 
 @pytest.mark.parametrize("sections", VARIETY)
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_resumed_equals_uninterrupted(
-    base: Base, corpora: Corpora, config: MakeConfig, sections: dict[str, Any], epoch: int
+    base: Base,
+    corpora: Corpora,
+    teachers: Teachers,
+    config: MakeConfig,
+    alone: Alone,
+    sections: dict[str, Any],
+    epoch: int,
 ) -> None:
     trial = config(**sections)
-    whole = run(trial, base, corpora)
+    whole = alone(trial)
     data = whole[epoch - 1].checkpoint.to_bytes()
     torch.manual_seed(12345)
-    resumed = run(trial, base, corpora, resume=Checkpoint.from_bytes(data))
+    resumed = run(trial, base, corpora, teachers=teachers, resume=Checkpoint.from_bytes(data))
     assert_same(resumed, whole[epoch:])
     assert resumed[0].seconds > whole[epoch - 1].seconds  # time goes on from where it stood
 
@@ -111,6 +210,101 @@ def test_training_learns_and_moves_what_trains(
     head, lora, temperature = 128 * 16 + 16, reports[0].trainable_parameters, 1
     assert lora > head + temperature
     assert reports[0].trainable_parameters == sum(value.numel() for value in first.values())
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_trains(
+    base: Base, corpora: Corpora, config: MakeConfig, teachers: Teachers, name: str
+) -> None:
+    first, last = run(config(**SETTINGS[name]), base, corpora, max_epochs=2, teachers=teachers)
+    assert all(math.isfinite(report.loss) and report.loss > 0 for report in (first, last))
+    assert (last.checkpoint.mined is None) == ("mined" not in name)
+    weights = last.checkpoint.weights
+    still = [key for key, value in weights.items() if value.equal(first.checkpoint.weights[key])]
+    assert still == []
+    assert ("loss.map.weight" in weights) == (name in ("mse", "cosine"))
+
+
+@pytest.mark.parametrize("name", ["alone", "chunks"])
+def test_what_changes_nothing_changes_nothing(
+    base: Base, corpora: Corpora, config: MakeConfig, name: str
+) -> None:
+    """One worker gathers nothing, and chunks save memory only."""
+    sections = SETTINGS[name] | {"adapter": LORA | {"dropout": 0.0}}
+    found = run(config(**sections), base, corpora)
+    for one, other in zip(found, run(config(**sections | {"training": SHORT}), base, corpora),
+                          strict=True):  # fmt: skip
+        assert one.loss == pytest.approx(other.loss, abs=1e-5)
+        for key, value in one.checkpoint.weights.items():
+            torch.testing.assert_close(value, other.checkpoint.weights[key], rtol=1e-5, atol=1e-5)
+
+
+def test_chunks_are_in_force(base: Base, corpora: Corpora, config: MakeConfig) -> None:
+    """They draw other numbers for the dropout."""
+    chunked = run(config(**SETTINGS["chunks"]), base, corpora, max_epochs=1)
+    whole = run(config(**SETTINGS["chunks"] | {"training": SHORT}), base, corpora, max_epochs=1)
+    assert abs(chunked[0].loss - whole[0].loss) > 1e-5
+
+
+def mined(report: EpochReport) -> Tensor:
+    assert report.checkpoint.mined is not None
+    return report.checkpoint.mined
+
+
+def test_negatives_are_those_of_the_model_as_it_is_when_they_are_due(
+    base: Base, corpora: Corpora, config: MakeConfig
+) -> None:
+    settings = MinedNegatives(every=2, count=2, pool=30)
+    trial = config(adapter=LORA, negatives=settings.model_dump())
+    reports = run(trial, base, corpora)
+    assert torch.equal(mined(reports[0]), mined(reports[1]))
+    assert not torch.equal(mined(reports[1]), mined(reports[2]))
+    corpus, training = corpora[0], trial.training
+    pairs = Pairs(corpus, training.pairs_per_epoch, training.language_temperature, training.seed)
+    torch.manual_seed(training.seed)
+    encoder = assemble(base, trial.adapter, trial.pooling, trial.head)
+    try:
+        for epochs, report in ((range(2), reports[0]), (range(2, 3), reports[2])):
+            if epochs.start:
+                restore_weights(reports[epochs.start - 1].checkpoint.part("encoder."), encoder)
+            expected = mine(
+                settings, pairs, corpus, epochs,
+                lambda some: encode(encoder.eval(), corpus, some, Ranks()), training.seed,
+            )  # fmt: skip
+            assert mined(report).tolist() == expected.tolist()
+    finally:
+        encoder.close()
+
+
+def test_negatives_of_another_model_are_found_by_that(
+    base: Base, corpora: Corpora, config: MakeConfig, teachers: Teachers, miner: str
+) -> None:
+    settings = MinedNegatives(encoder=miner, pool=20, margin=None)
+    trial = config(negatives=settings.model_dump())
+    first, second, _ = run(trial, base, corpora, teachers=teachers)
+    corpus, training = corpora[0], trial.training
+    pairs = Pairs(corpus, training.pairs_per_epoch, training.language_temperature, training.seed)
+
+    def theirs(sentences: Sentences) -> Tensor:
+        return teachers.sentences(miner, sentences)
+
+    for epoch, report in enumerate((first, second)):
+        expected = mine(settings, pairs, corpus, range(epoch, epoch + 1), theirs, training.seed)
+        assert mined(report).tolist() == expected.tolist()
+
+
+def test_a_teacher_takes_part(
+    base: Base, corpora: Corpora, texts: tuple[Corpus, Corpus], config: MakeConfig, miner: str
+) -> None:
+    """The same trial under two teachers of different widths ends elsewhere."""
+    reports = [
+        run(config(loss={"kind": "distillation", "teacher": name}), base, corpora, max_epochs=1,
+            teachers=Teachers(texts[0], "en"))[0]
+        for name in (TEACHER, miner)
+    ]  # fmt: skip
+    shapes = [report.checkpoint.weights["loss.map.weight"].shape for report in reports]
+    assert shapes == [(128, 16), (24, 16)]
+    assert [r.trainable_parameters for r in reports] == [129 * 16 + n * 16 for n in (128, 24)]
 
 
 @pytest.mark.parametrize("when", ["before the first epoch ends", "between epochs"])
@@ -157,6 +351,8 @@ def test_a_setting_that_does_not_fit_gives_the_base_back(
         run(config(adapter=LORA | {"targets": ["nothing"]}), base, corpora)
     with pytest.raises(ValueError, match=r"pooling\.heads is 3"):
         run(config(adapter=LORA, pooling={"kind": "attention", "heads": 3}), base, corpora)
+    with pytest.raises(ValueError, match=r"training\.matryoshka names 16"):
+        run(config(adapter=LORA, training={"matryoshka": [16]}), base, corpora)
 
 
 def test_a_checkpoint_of_another_trial_is_refused(

@@ -33,6 +33,34 @@ def test_a_config_survives_plain_data() -> None:
     assert plain["adapter"]["targets"] == ["q_proj"]
 
 
+def test_what_is_left_out_mines_nothing_asks_no_teacher_and_is_of_no_case() -> None:
+    config = TrialConfig.of({"base": BASE})
+    assert (config.negatives.kind, config.miner, config.teachers) == ("none", None, ())
+    assert config.case is None
+    training = config.training
+    assert (training.matryoshka, training.chunk_tokens, training.gather) == (None, None, True)
+
+
+def test_other_models_are_named_by_the_parts_that_ask_for_them() -> None:
+    sum_of = {
+        "kind": "sum",
+        "weights": {"info_nce": 1.0, "distillation": 1.0},
+        "settings": {"distillation": {"teacher": "a/b"}},
+    }
+    config = TrialConfig.of(
+        {"base": BASE, "loss": sum_of, "negatives": {"kind": "mined", "encoder": "c/d"}}
+    )
+    assert (config.teachers, config.miner) == (("a/b",), "c/d")
+    own = TrialConfig.of({"base": BASE, "negatives": {"kind": "mined", "every": 3}})
+    assert own.miner is None
+
+
+def test_a_fixed_encoder_finds_the_same_in_every_epoch() -> None:
+    mined = {"kind": "mined", "encoder": "c/d", "every": 2}
+    with pytest.raises(ValidationError, match="one of every and encoder must be left out"):
+        TrialConfig.of({"base": BASE, "negatives": mined})
+
+
 def test_the_sections_of_a_search_are_left_out() -> None:
     values = {"base": BASE, "search": {"trials": 3}, "data": {"train": "x"}, "lane": {}}
     assert TrialConfig.of(values) == TrialConfig.of({"base": BASE})
@@ -49,6 +77,19 @@ def test_the_sections_of_a_search_are_left_out() -> None:
         {"training": {"epochs": 3}},
         {"pooling": {"kind": "median"}},
         {"pooling": {"kind": "mean", "heads": 2}},
+        {"training": {"matryoshka": []}},
+        {"training": {"matryoshka": [0]}},
+        {"training": {"matryoshka": 8}},
+        {"training": {"chunk_tokens": 0}},
+        {"training": {"gather": 1}},
+        {"negatives": {"kind": "none", "count": 2}},
+        {"negatives": {"kind": "mined", "count": 0}},
+        {"negatives": {"kind": "mined", "margin": 0.0}},
+        {"negatives": {"kind": "mined", "margin": 1.5}},
+        {"negatives": {"kind": "mined", "pool": 1}},
+        {"negatives": {"kind": "mined", "every": 0}},
+        {"negatives": {"kind": "mined", "encoder": ""}},
+        {"case": 3},
     ],
 )
 def test_loose_values_are_refused(sections: dict[str, Any]) -> None:

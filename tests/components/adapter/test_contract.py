@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModel, PreTrainedModel
 
+from components.base.routing import routed
 from components.base.structure import layers_of
-from components.interface import AdapterConfig, variants
+from components.interface import Adapter, AdapterConfig, Config, variants
 
 KINDS = variants("components.adapter", AdapterConfig)
+IDS = torch.tensor([[7, 8, 9, 10, 11]])
+FAMILIES = ("cjk", "indic", "latin")
 
 
-@pytest.fixture(params=list(KINDS))
+def configs() -> list[AdapterConfig]:
+    """Every kind as it is by default, with each of its switches turned over, and with all."""
+    made: list[Config] = []
+    for kind, config in KINDS.items():
+        switches = {n: f.default for n, f in config.model_fields.items() if f.annotation is bool}
+        turned = {name: not value for name, value in switches.items()}
+        changes = [{}, *({name: value} for name, value in turned.items())]
+        changes += [turned] if len(turned) > 1 else []
+        made += [config.model_validate({"kind": kind} | change) for change in changes]
+    return [config for config in made if isinstance(config, AdapterConfig)]
+
+
+def name_of(config: AdapterConfig) -> str:
+    settings = config.model_dump(exclude={"kind"}, exclude_defaults=True)
+    return " ".join([config.kind, *(f"{name}={value}" for name, value in settings.items())])
+
+
+@pytest.fixture(params=configs(), ids=name_of)
 def config(request: pytest.FixtureRequest) -> AdapterConfig:
-    made = KINDS[request.param]()
+    made = request.param
     assert isinstance(made, AdapterConfig)
     return made
 
 
-IDS = torch.tensor([[7, 8, 9, 10, 11]])
+def build(config: AdapterConfig, model: PreTrainedModel) -> Adapter:
+    return config.build(model, FAMILIES)
 
 
 def run(model: PreTrainedModel) -> torch.Tensor:
-    out: torch.Tensor = model(input_ids=IDS, output_hidden_states=True).hidden_states
+    # Tokens of every family but one, and one of none: an adapter's weights all have to take part.
+    with routed(torch.tensor([0, 2, 1, 3, 0])):
+        out: torch.Tensor = model(input_ids=IDS, output_hidden_states=True).hidden_states
     return torch.stack(tuple(out))
 
 
@@ -35,7 +59,7 @@ def test_removed_it_leaves_no_trace(config: AdapterConfig, model: PreTrainedMode
     kinds = [(name, type(module)) for name, module in model.named_modules()]
     attributes, settings = set(vars(model)), model.config.to_dict()
     for _ in range(2):  # a second trial must find what the first one found
-        adapter = config.build(model)
+        adapter = build(config, model)
         assert torch.equal(run(model), before), "training starts at the base itself"
         for parameter in adapter.parameters():
             parameter.normal_()
@@ -52,22 +76,63 @@ def test_removed_it_leaves_no_trace(config: AdapterConfig, model: PreTrainedMode
 
 @torch.no_grad()
 def test_merged_it_computes_the_same_with_plain_layers(
-    config: AdapterConfig, model: PreTrainedModel
+    config: AdapterConfig, model: PreTrainedModel, tmp_path: Path
 ) -> None:
-    names = set(model.state_dict())
-    adapter = config.build(model)
+    before, kinds = run(model), [(name, type(module)) for name, module in model.named_modules()]
+    adapter = build(config, model)
     for parameter in adapter.parameters():
         parameter.normal_(std=0.1)
-    expected = run(model)
+    adapter.folders(tmp_path)
+    # What has weights for each family cannot be merged: it leaves the base as it was, and folders.
+    assert bool(list(tmp_path.iterdir())) == config.routes
+    expected = before if config.routes else run(model)
+    assert torch.equal(before, run(model)) == (not list(adapter.parameters()))
     adapter.merge()
-    assert set(model.state_dict()) == names
+    assert [(name, type(module)) for name, module in model.named_modules()] == kinds
     torch.testing.assert_close(run(model), expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_routes_says_whether_the_family_matters(
+    config: AdapterConfig, model: PreTrainedModel
+) -> None:
+    adapter = build(config, model)
+    for parameter in adapter.parameters():
+        parameter.normal_(std=0.1)
+    outs = []
+    for family in range(len(FAMILIES) + 1):
+        with routed(torch.full_like(IDS[0], family)):
+            outs.append(model(input_ids=IDS).last_hidden_state)
+    for index, out in enumerate(outs):
+        for other in outs[:index]:
+            assert torch.equal(out, other) == (not config.routes)
+
+
+def test_writing_folders_changes_nothing(
+    config: AdapterConfig, model: PreTrainedModel, tmp_path: Path
+) -> None:
+    model.requires_grad_(False)
+    adapter = build(config, model)
+    for parameter in adapter.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+
+    def gradients() -> list[torch.Tensor]:
+        out = run(model)[-1]
+        trained = list(adapter.parameters())
+        return [out, *torch.autograd.grad(out.square().sum(), trained)] if trained else [out]
+
+    before = gradients()
+    adapter.folders(tmp_path / "folders")
+    for one, two in zip(gradients(), before, strict=True):
+        assert torch.equal(one, two)
+    mine = {id(parameter) for parameter in adapter.parameters()}
+    assert {id(p) for p in model.parameters() if p.requires_grad} == mine
 
 
 @torch.no_grad()
 def test_below_its_boundary_nothing_changes(config: AdapterConfig, model: PreTrainedModel) -> None:
     before = run(model)
-    adapter = config.build(model)
+    adapter = build(config, model)
     for parameter in adapter.parameters():
         parameter.normal_()
     assert 0 <= adapter.boundary <= len(layers_of(model)[1])
@@ -78,7 +143,7 @@ def test_gradients_reach_the_adapter_and_nothing_else(
     config: AdapterConfig, model: PreTrainedModel
 ) -> None:
     model.requires_grad_(False)  # as a base is
-    adapter = config.build(model)
+    adapter = build(config, model)
     mine = {id(parameter) for parameter in adapter.parameters()}
     assert {id(p) for p in model.parameters() if p.requires_grad} == mine
     if not mine:
@@ -100,7 +165,7 @@ def test_gradients_reach_the_adapter_and_nothing_else(
 
 def test_in_bfloat16_gradients_are_finite(config: AdapterConfig, model: PreTrainedModel) -> None:
     model.to(torch.bfloat16).requires_grad_(False)
-    adapter = config.build(model)
+    adapter = build(config, model)
     trained = list(adapter.parameters())
     for parameter in trained:
         torch.nn.init.normal_(parameter, std=0.1)
@@ -120,7 +185,7 @@ def test_a_seed_gives_the_same_weights_whatever_came_before(
     drawn = []
     for _ in range(2):
         torch.manual_seed(7)
-        adapter = config.build(model)
+        adapter = build(config, model)
         drawn.append({name: p.detach().clone() for name, p in adapter.named_parameters()})
         for parameter in adapter.parameters():
             torch.nn.init.normal_(parameter)
@@ -134,10 +199,10 @@ def test_the_meta_device_counts_as_the_real_one_does(
     config: AdapterConfig, model: PreTrainedModel
 ) -> None:
     with torch.device("meta"):
-        shadow = config.build(AutoModel.from_config(copy.deepcopy(model.config)))
+        shadow = build(config, AutoModel.from_config(copy.deepcopy(model.config)))
     shapes = [
         {name: p.shape for name, p in adapter.named_parameters()}
-        for adapter in (shadow, config.build(model))
+        for adapter in (shadow, build(config, model))
     ]
     assert shapes[0] == shapes[1]
     assert all(p.is_meta for p in shadow.parameters())

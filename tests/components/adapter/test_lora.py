@@ -3,52 +3,115 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import PreTrainedModel
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModel, GPT2Config, PreTrainedModel
 
 from components.adapter.lora import Lora
+from components.interface import Adapter
+from tests.components.conftest import CONFIGS
 
 IDS = torch.tensor([[7, 8, 9, 10, 11], [20, 21, 22, 23, 24]])
 QUERY = {"qwen3": "q_proj", "bert": "query"}
 VALUE = {"qwen3": "v_proj", "bert": "value"}
+AUTO = {"qwen3": ["q_proj", "v_proj"], "bert": ["query", "value"], "gpt2": ["c_attn"]}
+LINEAR = {
+    "qwen3": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    "bert": ["query", "key", "value", "dense"],
+    "gpt2": ["c_attn", "c_proj", "c_fc"],
+}
 
 
 def linear_layers(model: PreTrainedModel) -> list[str]:
     return [name for name, module in model.named_modules() if hasattr(module, "lora_A")]
 
 
-@pytest.mark.parametrize("options", [{}, {"last_layers": 1, "rank": 3, "alpha": 5.0}])
-def test_equals_plain_peft(model: PreTrainedModel, options: dict[str, Any]) -> None:
+@pytest.fixture(params=[*CONFIGS, "conv1d"])
+def any_model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    """As `model`, and GPT-2, whose linear layers hold their weights the other way round."""
+    gpt2 = GPT2Config(n_layer=3, n_embd=32, n_head=4, vocab_size=120, n_positions=64)
+    config = copy.deepcopy(CONFIGS.get(request.param, gpt2))
+    made: PreTrainedModel = AutoModel.from_config(config, attn_implementation="eager")
+    return made.eval()
+
+
+# Our settings -> PEFT's for the same.
+SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "the default": ({"targets": "auto"}, {"r": 16, "lora_alpha": 32}),
+    "rank and alpha": ({"rank": 3, "alpha": 5.0}, {"r": 3, "lora_alpha": 5.0}),
+    "rslora": ({"rank": 3, "rslora": True}, {"r": 3, "lora_alpha": 6, "use_rslora": True}),
+    "dora": ({"rank": 3, "dora": True}, {"r": 3, "lora_alpha": 6, "use_dora": True}),
+    "both": (
+        {"rank": 3, "alpha": 2.0, "rslora": True, "dora": True},
+        {"r": 3, "lora_alpha": 2.0, "use_rslora": True, "use_dora": True},
+    ),
+    "the last layer": ({"rank": 3, "last_layers": 1}, {"r": 3, "lora_alpha": 6}),
+    "dora in all of the last two": (
+        {"rank": 2, "last_layers": 2, "targets": "all-linear", "dora": True},
+        {"r": 2, "lora_alpha": 4, "use_dora": True},
+    ),
+    "dropout that is off": (
+        {"rank": 3, "dropout": 0.5},
+        {"r": 3, "lora_alpha": 6, "lora_dropout": 0.5},
+    ),
+}
+
+
+def beside(
+    model: PreTrainedModel, ours: dict[str, Any], theirs: dict[str, Any]
+) -> tuple[Adapter, PeftModel]:
+    """Our adapter in the model, and plain PEFT with the same weights in a copy of it."""
     kind = model.config.model_type
-    names = [QUERY[kind], VALUE[kind]]
+    names = LINEAR[kind] if ours.get("targets") == "all-linear" else AUTO[kind]
+    layers = "012"[-ours.get("last_layers", 3) :]
+    pattern = rf"(.*\.)?[{layers}]\..*\b({'|'.join(names)})"
     other = copy.deepcopy(model)
-    rank = options.get("rank", 16)
-    plain = get_peft_model(
-        other,
-        LoraConfig(
-            r=rank,
-            lora_alpha=options.get("alpha", 2 * rank),
-            target_modules=rf".*\.{2 if options else '[012]'}\..*({'|'.join(names)})",
-        ),
-    )
-    adapter = Lora(targets=names, **options).build(model)
-    theirs = [p for p in plain.parameters() if p.requires_grad]
-    mine = list(adapter.parameters())
-    assert [p.shape for p in mine] == [p.shape for p in theirs]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = get_peft_model(other, LoraConfig(target_modules=pattern, **theirs))
+        adapter = Lora(**({"targets": names} | ours)).build(model)
+    trained = {name: p for name, p in plain.named_parameters() if p.requires_grad}
+    mine = {name.replace("/", "."): p for name, p in adapter.named_parameters()}
+    assert [(n, p.shape) for n, p in mine.items()] == [(n, p.shape) for n, p in trained.items()]
     with torch.no_grad():
-        for one, two in zip(mine, theirs, strict=True):
-            one.copy_(two.normal_(std=0.1))
-    outs = [m(input_ids=IDS).last_hidden_state for m in (model, other)]
-    torch.testing.assert_close(outs[0], outs[1], rtol=0, atol=1e-6)
-    weight = torch.randn_like(outs[0])
-    got = torch.autograd.grad((outs[0] * weight).sum(), mine)
-    want = torch.autograd.grad((outs[1] * weight).sum(), theirs)
-    for one, two in zip(got, want, strict=True):
-        torch.testing.assert_close(one, two, rtol=0, atol=1e-6)
+        for name, parameter in trained.items():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+            mine[name].copy_(parameter)
+    return adapter, plain
+
+
+def same(model: PreTrainedModel, adapter: Adapter, plain: PeftModel) -> None:
+    """Values and gradients are, drawn from the same seed."""
+    weight = torch.randn(*IDS.shape, 32)
+    found = []
+    for runs, owner in ((model, adapter), (plain, plain)):
+        torch.manual_seed(3)
+        out = runs(input_ids=IDS).last_hidden_state
+        trained = [p for p in owner.parameters() if p.requires_grad]
+        found.append([out, *torch.autograd.grad((out * weight).sum(), trained)])
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_equals_plain_peft(any_model: PreTrainedModel, name: str) -> None:
+    same(any_model, *beside(any_model, *SAME[name]))
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_in_training_it_equals_plain_peft_in_training(dora: bool) -> None:
+    # A base without dropout of its own, which plain PEFT's would act with.
+    model = AutoModel.from_config(copy.deepcopy(CONFIGS["decoder"])).eval()
+    ours = {"rank": 3, "dropout": 0.5, "dora": dora}
+    theirs = {"r": 3, "lora_alpha": 6, "lora_dropout": 0.5, "use_dora": dora}
+    adapter, plain = beside(model, ours, theirs)
+    adapter.train()
+    plain.train()
+    same(model, adapter, plain)
 
 
 @pytest.mark.parametrize(("last", "layers"), [(1, {2}), (2, {1, 2}), ("all", {0, 1, 2})])
@@ -84,8 +147,9 @@ def test_the_update_is_scaled_by_alpha_over_rank(model: PreTrainedModel) -> None
     torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-5)
 
 
-def test_dropout_acts_in_training_only(model: PreTrainedModel) -> None:
-    adapter = Lora(targets="all-linear", dropout=0.5).build(model)
+@pytest.mark.parametrize("dora", [False, True])
+def test_dropout_acts_in_training_only(model: PreTrainedModel, dora: bool) -> None:
+    adapter = Lora(targets="all-linear", dropout=0.5, dora=dora).build(model)
     for parameter in adapter.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
 
@@ -139,10 +203,7 @@ def test_all_linear_is_the_list_of_all_of_them(model: PreTrainedModel) -> None:
     whole = Lora(targets="all-linear", rank=2, last_layers=2).build(model)
     drawn = {name: p.detach().clone() for name, p in whole.named_parameters()}
     whole.remove()
-    names = {
-        "qwen3": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-        "bert": ["query", "key", "value", "dense"],
-    }[model.config.model_type]
+    names = LINEAR[model.config.model_type]
     torch.manual_seed(1)
     listed = Lora(targets=names, rank=2, last_layers=2).build(model)
     assert [name for name, _ in listed.named_parameters()] == list(drawn)

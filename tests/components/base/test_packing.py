@@ -23,9 +23,10 @@ from transformers import (
     XLMRobertaConfig,
 )
 
+from components.adapter.family_lora import FamilyLora
 from components.adapter.lora import Lora
 from components.base.model import Base
-from components.base.packing import LEAST, PADDING, cut
+from components.base.packing import SHORTEST, STEPS, Packing, padded_length
 from components.ragged import Tokens
 from tests.components.conftest import SIZES
 
@@ -121,13 +122,50 @@ def test_a_sentence_does_not_depend_on_its_batch(model: PreTrainedModel, tokens:
         torch.testing.assert_close(single, whole[a:b], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("lengths", [[], [5], [9] * 40, list(range(60, 0, -1)), [100] + [1] * 30])
-def test_cut_covers_all_with_little_padding(lengths: list[int]) -> None:
-    parts = list(cut(lengths))
-    assert [index for part in parts for index in range(len(lengths))[part]] == list(
-        range(len(lengths))
-    )
-    for part in parts:
-        chunk = lengths[part]
-        real, area = sum(chunk), chunk[0] * len(chunk)
-        assert real >= (1 - PADDING) * area or len(chunk) <= LEAST
+@pytest.mark.parametrize("config", PACKED, ids=lambda config: config.model_type)
+@torch.no_grad()
+def test_bit_for_bit_whatever_the_batch(config: PretrainedConfig) -> None:
+    base = base_of(AutoModel.from_config(copy.deepcopy(config)).eval())
+    assert base.pack()
+    lengths = [1, 2, 3, 5, 8, 9, 13, 17, 20, 23, 31, 32]
+    sentences = [torch.randint(5, 120, (n,)).tolist() for n in lengths * 3]
+    whole = base(Tokens.of(sentences))
+    ends = whole.offsets.tolist()
+    for size in (1, 2, 5, 12, 30):
+        for start in range(0, len(sentences), size):
+            some = base(Tokens.of(sentences[start : start + size])).values_TD
+            stop = min(start + size, len(sentences))
+            assert torch.equal(some, whole.values_TD[ends[start] : ends[stop]])
+
+
+@torch.no_grad()
+def test_a_batch_of_few_tokens_keeps_its_families(model: PreTrainedModel) -> None:
+    base = base_of(model)
+    base.pack()
+    adapter = FamilyLora(rank=2, targets="all-linear").build(model, ("cjk", "latin"))
+    for parameter in adapter.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    few, many = [[7, 8], [9]], [[7, 8], [9], *[[5] * 20] * 3]
+    family_B = torch.tensor([0, 1, 0, 1, 2])
+    got = base(Tokens.of(few), family_B[:2])
+    assert got.offsets.tolist() == [0, 2, 3]
+    want = base(Tokens.of(many), family_B).values_TD[:3]
+    torch.testing.assert_close(got.values_TD, want, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("most", [None, 100, 128])
+def test_padded_lengths_waste_little_and_never_cut(most: int | None) -> None:
+    for length in range(1, (most or 600) + 1):
+        padded = padded_length(length, most)
+        assert length <= padded <= max(most or 1000, length)
+        assert padded <= max(SHORTEST, 1.25 * length)
+        assert padded_length(padded, most) == padded
+    ladder = {padded_length(length) for length in range(65, 129)}
+    assert len(ladder) == STEPS
+
+
+@torch.no_grad()
+def test_every_token_is_in_one_chunk(tokens: Tokens) -> None:
+    packing = Packing.of(tokens)
+    assert sorted(packing.place_T.tolist()) == list(range(len(tokens.ids_T)))
+    assert sum(chunk.rows for chunk in packing.chunks) == len(tokens)

@@ -2,50 +2,167 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from typing import Any
 
 import pytest
 import torch
 from sentence_transformers.sentence_transformer import modules as stock
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from components.interface import Head, HeadConfig, variants
+from components.interface import Config, Head, HeadConfig, WideHeadConfig, variants
 
 KINDS = variants("components.head", HeadConfig)
+FAMILIES = ("latin", "indic", "cjk")
+NONE = len(FAMILIES)
 
 
-@pytest.fixture(params=list(KINDS))
-def head(request: pytest.FixtureRequest) -> Head:
-    config = KINDS[request.param].model_validate({"kind": request.param, "width": 6})
-    assert isinstance(config, HeadConfig)
-    return config.build(16)
+def configs() -> list[HeadConfig]:
+    """Every kind as it is by default, and with each of its switches turned over."""
+    made: list[Config] = []
+    for kind, config in KINDS.items():
+        narrow: dict[str, Any] = {"kind": kind}
+        if issubclass(config, WideHeadConfig):
+            narrow["width"] = 6
+        switches = {n: f.default for n, f in config.model_fields.items() if f.annotation is bool}
+        changes = [{}, *({name: not value} for name, value in switches.items())]
+        made += [config.model_validate(narrow | change) for change in changes]
+    return [config for config in made if isinstance(config, HeadConfig)]
 
 
-def test_shape_gradients_and_order(head: Head) -> None:
+def name_of(config: HeadConfig) -> str:
+    settings = config.model_dump(exclude={"kind", "width"}, exclude_defaults=True)
+    return " ".join([config.kind, *(f"{k}={v}" for k, v in settings.items())])
+
+
+@pytest.fixture(params=configs(), ids=name_of)
+def config(request: pytest.FixtureRequest) -> HeadConfig:
+    made = request.param
+    assert isinstance(made, HeadConfig)
+    return made
+
+
+@pytest.fixture
+def head(config: HeadConfig) -> Head:
+    return config.build(16, FAMILIES)
+
+
+@pytest.fixture
+def moved(head: Head) -> Head:
+    """A head that has left its start, where parts of it may be zero."""
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
+    return head
+
+
+def test_shape_gradients_and_order(config: HeadConfig, moved: Head) -> None:
     pooled = torch.randn(5, 16, requires_grad=True)
     before = pooled.detach().clone()
-    family = torch.tensor([0, 1, 4, 1, 5])
-    out = head(pooled, family)
-    assert out.shape == (5, 6)
+    family = torch.tensor([0, 1, NONE, 1, 2])
+    out = moved(pooled, family)
+    assert out.shape == (5, config.out(16))
     assert out.dtype == torch.float32
     (out * torch.randn_like(out)).sum().backward()
     assert torch.equal(pooled, before)
-    assert torch.equal(family, torch.tensor([0, 1, 4, 1, 5]))
+    assert torch.equal(family, torch.tensor([0, 1, NONE, 1, 2]))
     assert pooled.grad is not None
     assert pooled.grad.isfinite().all()
     assert (pooled.grad.abs().sum(1) > 0).all()
-    for name, parameter in head.named_parameters():
+    for name, parameter in moved.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.abs().sum() > 0, name
     order = torch.tensor([3, 0, 4, 1, 2])
-    torch.testing.assert_close(head(pooled[order], family[order]), out[order], rtol=0, atol=1e-6)
-    torch.testing.assert_close(head(pooled[:1], family[:1]), out[:1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(moved(pooled[order], family[order]), out[order], rtol=0, atol=1e-6)
+    torch.testing.assert_close(moved(pooled[:1], family[:1]), out[:1], rtol=1e-6, atol=1e-6)
 
 
-def test_stock_modules_give_the_same(head: Head) -> None:
-    described = head.stock()
-    assert described, "an export needs it"
+@pytest.mark.parametrize("family", [[NONE], [2, 2], [0, 0, NONE]])
+def test_every_parameter_has_a_gradient_whatever_families_a_batch_lacks(
+    head: Head, family: list[int]
+) -> None:
+    pooled = torch.randn(len(family), 16)
+    out = head(pooled, torch.tensor(family))
+    if not list(head.parameters()):
+        assert not out.requires_grad
+        return
+    out.square().sum().backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_nothing_is_stuck_where_it_starts(head: Head) -> None:
+    """A part that starts at zero learns from the first batch on."""
+    out = head(torch.randn(5, 16), torch.tensor([0, 1, NONE, 1, 2]))
+    weighted = (out * torch.randn_like(out)).sum()
+    for name, parameter in head.named_parameters():
+        (gradient,) = torch.autograd.grad(weighted, parameter, retain_graph=True)
+        assert gradient.any(), name
+
+
+def test_routes_says_whether_the_family_matters(config: HeadConfig, moved: Head) -> None:
+    pooled = torch.randn(1, 16)
+    outs = [moved(pooled, torch.tensor([family])) for family in range(NONE + 1)]
+    for i in range(len(outs)):
+        for j in range(i):
+            assert torch.equal(outs[i], outs[j]) == (not config.routes)
+
+
+def test_ignores_scale_says_whether_the_length_matters(config: HeadConfig, moved: Head) -> None:
+    pooled, family = torch.randn(4, 16), torch.tensor([0, 1, 2, NONE])
+    once, thrice = (F.normalize(moved(pooled * scale, family)) for scale in (1, 3))
+    assert ((once - thrice).abs().max() < 1e-5) == config.ignores_scale
+
+
+def test_routing_is_of_each_sentence_and_the_penalty_of_the_whole_batch(moved: Head) -> None:
+    pooled = torch.randn(7, 16)
+    routing = moved.routing(pooled)
+    assert routing.ndim == 2
+    assert len(routing) == 7
+    assert routing.dtype == torch.float32
+    # Parts of a batch, computed apart and laid end to end, must be the batch's routing.
+    parts = torch.cat([moved.routing(pooled[:3]), moved.routing(pooled[3:])])
+    torch.testing.assert_close(parts, routing, rtol=0, atol=1e-6)
+    penalty = moved.penalty(routing)
+    assert penalty.shape == ()
+    assert penalty.dtype == torch.float32
+    assert penalty.isfinite()
+    shuffled = moved.penalty(routing[torch.tensor([6, 2, 0, 5, 1, 4, 3])])
+    torch.testing.assert_close(shuffled, penalty, rtol=0, atol=1e-6)
+    if routing.shape[1] == 0:
+        assert penalty == 0
+        return
+    assert penalty > 0
+    penalty.backward()
+    reached = [p for p in moved.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert reached
+    assert all(p.grad.isfinite().all() for p in reached if p.grad is not None)
+
+
+def test_a_head_without_stock_modules_is_its_source_its_arguments_and_its_weights(
+    moved: Head,
+) -> None:
+    if moved.stock() is not None:
+        pytest.skip("described by stock modules")
+    kind = type(moved)
+    arguments = {name: getattr(moved, name) for name in inspect.signature(kind).parameters}
+    assert json.loads(json.dumps(arguments)) == arguments
+    names: dict[str, Any] = {"torch": torch, "nn": nn, "F": F, "Tensor": Tensor, "Head": nn.Module}
+    exec("from __future__ import annotations\n" + inspect.getsource(kind), names)
+    rebuilt = names[kind.__name__](**arguments)
+    rebuilt.load_state_dict(moved.state_dict())
+    pooled, family = torch.randn(5, 16), torch.tensor([0, 1, NONE, 1, 2])
+    assert torch.equal(rebuilt(pooled, family), moved(pooled, family))
+
+
+def test_stock_modules_give_the_same(moved: Head) -> None:
+    described = moved.stock()
+    if described is None:
+        pytest.skip("no stock modules compute this")
     pooled = torch.randn(5, 16, requires_grad=True)
     features: dict[str, Any] = {"sentence_embedding": pooled}
     for part in described:
@@ -55,7 +172,7 @@ def test_stock_modules_give_the_same(head: Head) -> None:
         module = getattr(stock, part.type)(**arguments)
         module.load_state_dict(part.weights)
         features = module(features)
-    got = head(pooled, torch.zeros(5, dtype=torch.int64))
+    got = moved(pooled, torch.zeros(5, dtype=torch.int64))
     expected = features["sentence_embedding"]
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
     weight = torch.randn_like(got)
@@ -63,12 +180,15 @@ def test_stock_modules_give_the_same(head: Head) -> None:
     torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_meta_device_counts_as_the_real_one_does(kind: str) -> None:
-    config = KINDS[kind].model_validate({"kind": kind, "width": 6})
-    assert isinstance(config, HeadConfig)
+def test_the_meta_device_counts_as_the_real_one_does(config: HeadConfig) -> None:
     with torch.device("meta"):
-        shadow = config.build(16)
+        shadow = config.build(16, FAMILIES)
     assert all(p.is_meta for p in shadow.parameters())
-    shapes = [{n: p.shape for n, p in h.named_parameters()} for h in (shadow, config.build(16))]
+    real = config.build(16, FAMILIES)
+    shapes = [{n: p.shape for n, p in h.named_parameters()} for h in (shadow, real)]
     assert shapes[0] == shapes[1]
+
+
+def test_a_head_is_built_without_families_too(config: HeadConfig) -> None:
+    pooled, family = torch.randn(2, 16), torch.zeros(2, dtype=torch.int64)
+    assert config.build(16)(pooled, family).shape == (2, config.out(16))

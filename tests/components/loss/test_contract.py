@@ -2,55 +2,262 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args, get_origin
+
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import normalize
 
-from components.interface import Loss, LossConfig, variants
+from components.interface import Embedded, Loss, LossConfig, variants
 
 KINDS = variants("components.loss", LossConfig)
+WIDTH = 16
 
 
-@pytest.fixture(params=list(KINDS))
-def loss(request: pytest.FixtureRequest) -> Loss:
-    config = KINDS[request.param]()
-    assert isinstance(config, LossConfig)
-    return config.build()
+def settings_of(kind: type[LossConfig]) -> Iterator[dict[str, Any]]:
+    """The default settings, and every option of every setting that has options."""
+    fields = {name: field for name, field in kind.model_fields.items() if name != "kind"}
+    needed = {name: field.examples[0] for name, field in fields.items()
+              if field.is_required() and field.examples}  # fmt: skip
+    yield needed
+    for name, field in fields.items():
+        options = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        for option in (False, True) if field.annotation is bool else options:
+            if option != field.default:
+                yield needed | {name: option}
 
 
+@dataclass
+class Case:
+    """A loss with its settings, and batches for it."""
+
+    config: LossConfig
+    teacher_width: int
+
+    def build(self) -> Loss:
+        return self.config.build(WIDTH, dict.fromkeys(self.config.teachers, self.teacher_width))
+
+    def batch(
+        self,
+        anchor: Tensor,
+        positive: Tensor,
+        meaning: Tensor,
+        negative: Tensor | None = None,
+        negative_meaning: Tensor | None = None,
+    ) -> Embedded:
+        if negative is not None and negative_meaning is None:
+            negative_meaning = torch.arange(1000, 1000 + len(negative))
+        teachers = {
+            name: torch.randn(len(anchor), self.teacher_width) for name in self.config.teachers
+        }
+        return Embedded(anchor, positive, meaning, negative, negative_meaning, teachers)
+
+    def random(self, size: int, mined: int, meaning: Tensor | None = None) -> Embedded:
+        """Random unit vectors, with gradients; so many mined negatives a pair."""
+        anchor, positive = (units(size).requires_grad_() for _ in range(2))
+        if meaning is None:
+            meaning = torch.arange(size)
+        negative = units(size * mined).requires_grad_() if mined else None
+        return self.batch(anchor, positive, meaning, negative)
+
+
+def cases() -> Iterator[Any]:
+    for kind, config_class in KINDS.items():
+        assert issubclass(config_class, LossConfig)
+        for settings in settings_of(config_class):
+            config = config_class.model_validate(settings)
+            for teacher_width in (WIDTH, 5) if config.teachers else (WIDTH,):
+                name = [kind, *map(str, settings.values()), str(teacher_width)]
+                yield pytest.param(Case(config, teacher_width), id="-".join(name))
+
+
+@pytest.fixture(params=list(cases()))
+def case(request: pytest.FixtureRequest) -> Case:
+    made: Case = request.param
+    return made
+
+
+def units(size: int) -> Tensor:
+    return normalize(torch.randn(size, WIDTH), dim=-1)
+
+
+def leaves(batch: Embedded) -> list[Tensor]:
+    sides = [batch.anchor_BE, batch.positive_BE]
+    return sides if batch.negative_NE is None else [*sides, batch.negative_NE]
+
+
+def gradients(value: Tensor, batch: Embedded) -> list[Tensor]:
+    grads = torch.autograd.grad(value, leaves(batch), allow_unused=True, retain_graph=True)
+    return [
+        torch.zeros_like(side) if grad is None else grad
+        for side, grad in zip(leaves(batch), grads, strict=True)
+    ]
+
+
+MEANINGS = {
+    "distinct": lambda size: torch.arange(size),
+    "repeated": lambda size: torch.tensor([0, 1, 2, 3, 1, 5, 6, 0, 0])[:size],
+    "one": lambda size: torch.zeros(size, dtype=torch.int64),
+}
+
+
+@pytest.mark.parametrize("mined", [0, 1, 3])
 @pytest.mark.parametrize("size", [1, 2, 9])
-def test_a_finite_scalar_with_finite_gradients(loss: Loss, size: int) -> None:
-    raw = torch.randn(2, size, 8, requires_grad=True)
-    anchor, positive = normalize(raw, dim=-1)
-    meaning = torch.arange(size)
-    before = [tensor.detach().clone() for tensor in (anchor, positive, meaning)]
-    value = loss(anchor, positive, meaning)
+@pytest.mark.parametrize("meanings", list(MEANINGS))
+def test_a_finite_scalar_with_finite_gradients(
+    case: Case, size: int, mined: int, meanings: str
+) -> None:
+    loss = case.build()
+    batch = case.random(size, mined, MEANINGS[meanings](size))
+    if batch.negative_meaning_N is not None and meanings == "repeated":
+        batch.negative_meaning_N[::2] = batch.meaning_B[0]  # mined by mistake
+    if case.config.needs_negatives and not mined:
+        with pytest.raises(ValueError, match=r"negatives\.kind must be 'mined'"):
+            loss(batch)
+        return
+    before = [side.detach().clone() for side in (*leaves(batch), *batch.teachers.values())]
+    value = loss(batch)
     assert value.shape == ()
     assert value.dtype == torch.float32
-    value.backward()
-    for now, then in zip((anchor, positive, meaning), before, strict=True):
-        assert torch.equal(now, then)
     assert value.isfinite()
-    assert raw.grad is not None
-    assert raw.grad.isfinite().all()
+    assert value.requires_grad, "a batch that costs nothing has gradients of zero, and not none"
+    grads = gradients(value, batch)
+    assert all(grad.isfinite().all() for grad in grads)
+    if size == 9 and meanings == "distinct":
+        assert all(grad.any() for grad in grads[:2]), "neither side of the pairs is left as it is"
+    value.backward()
     for name, parameter in loss.named_parameters():
         assert parameter.grad is not None, name
-        assert parameter.grad.isfinite(), name
-        assert size == 1 or parameter.grad.abs().sum() > 0, name
+        assert parameter.grad.isfinite().all(), name
+        compared = meanings == "distinct" and (size > 1 or mined > 0)
+        assert not compared or parameter.grad.abs().sum() > 0, name
+    for now, then in zip((*leaves(batch), *batch.teachers.values()), before, strict=True):
+        assert torch.equal(now, then)
 
 
-def test_order_of_the_pairs_and_repeated_meanings(loss: Loss) -> None:
-    anchor, positive = normalize(torch.randn(2, 9, 8), dim=-1)
-    meaning = torch.tensor([0, 1, 2, 3, 1, 5, 6, 0, 8])
+@pytest.mark.parametrize("mined", [0, 1, 3])
+def test_the_order_of_the_pairs_and_the_numbers_of_meanings_are_nothing(
+    case: Case, mined: int
+) -> None:
+    if case.config.needs_negatives and not mined:
+        pytest.skip("it needs mined negatives")
+    loss = case.build()
+    batch = case.random(9, mined, MEANINGS["repeated"](9))
+    if batch.negative_meaning_N is not None:
+        batch.negative_meaning_N[4] = 1
     order = torch.randperm(9)
-    torch.testing.assert_close(
-        loss(anchor[order], positive[order], meaning[order]), loss(anchor, positive, meaning)
+    # The negatives of a pair go with it, in another order among themselves.
+    inner = (order.unsqueeze(1) * mined + torch.randperm(mined)).flatten()
+    other = Embedded(
+        batch.anchor_BE[order].detach().requires_grad_(),
+        batch.positive_BE[order].detach().requires_grad_(),
+        500 - 3 * batch.meaning_B[order],
+        None if batch.negative_NE is None else batch.negative_NE[inner].detach().requires_grad_(),
+        None if batch.negative_meaning_N is None else 500 - 3 * batch.negative_meaning_N[inner],
+        {name: teacher[order] for name, teacher in batch.teachers.items()},
     )
-    everything_equal = loss(anchor, positive, torch.zeros(9, dtype=torch.int64))
-    assert everything_equal.isfinite()
+    value, moved = loss(batch), loss(other)
+    torch.testing.assert_close(moved, value, rtol=1e-6, atol=1e-6)
+    before, after = gradients(value, batch), gradients(moved, other)
+    assert any(grad.any() for grad in before)
+    for mine, theirs, rows in zip(before, after, (order, order, inner), strict=False):
+        torch.testing.assert_close(theirs, mine[rows], rtol=1e-5, atol=1e-6)
 
 
-def test_true_pairs_cost_less_than_false_ones(loss: Loss) -> None:
-    anchor = normalize(torch.randn(9, 8), dim=-1)
-    meaning = torch.arange(9)
-    assert loss(anchor, anchor, meaning) < loss(anchor, anchor.roll(1, 0), meaning)
+@pytest.mark.parametrize("mined", [0, 1])
+def test_equal_embeddings_have_finite_gradients(case: Case, mined: int) -> None:
+    if case.config.needs_negatives and not mined:
+        pytest.skip("it needs mined negatives")
+    anchor, positive, negative = (
+        normalize(torch.ones(9, WIDTH), dim=-1).requires_grad_() for _ in range(3)
+    )
+    batch = case.batch(anchor, positive, torch.arange(9), negative if mined else None)
+    value = case.build()(batch)
+    assert value.isfinite()
+    assert all(grad.isfinite().all() for grad in gradients(value, batch))
+
+
+def test_what_contrasts_prefers_true_pairs_to_false_ones(case: Case) -> None:
+    if not case.config.takes_negatives:
+        pytest.skip("it compares with no other sentence")
+    loss = case.build()
+    anchor, negative = units(9), units(9)
+    true, false = (
+        loss(case.batch(anchor, positive, torch.arange(9), negative))
+        for positive in (anchor, anchor.roll(1, 0))
+    )
+    assert true < false
+
+
+def pull(case: Case, spot: str, meaning: int) -> float:
+    """How a step down the loss moves the first anchor towards a similar vector in that spot.
+
+    Everything else that the first anchor meets is orthogonal to that vector, or the same whether
+    the vector is there or its mirror image; what is the same is taken off.
+    """
+    torch.manual_seed(1)
+    loss = case.build()
+    axes = torch.eye(WIDTH)
+    vector, mirror, translation = axes[:3]
+    anchor, positive, negative = (
+        normalize(torch.randn(8, WIDTH) * (torch.arange(WIDTH) > 2), dim=-1) for _ in range(3)
+    )
+    positive[0] = translation
+    anchor[0] = normalize(0.64 * translation + 0.543 * (vector + mirror), dim=-1)
+    batch = case.batch(anchor, positive, torch.arange(8), negative)
+    side, row, numbers = {
+        "translation": (positive, 7, batch.meaning_B),
+        "own negative": (negative, 0, batch.negative_meaning_N),
+        "negative of another": (negative, 3, batch.negative_meaning_N),
+    }[spot]
+    assert numbers is not None
+    numbers[row] = meaning
+    moves = []
+    for there in (vector, mirror):
+        side[row] = there
+        leaf = anchor.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(loss(replace(batch, anchor_BE=leaf)), leaf)
+        moves.append(-grad[0] @ vector)
+    return float(moves[0] - moves[1])
+
+
+SPOTS = ["translation", "own negative", "negative of another"]
+
+
+@pytest.mark.parametrize("spot", SPOTS)
+def test_a_repetition_of_a_sentence_is_no_negative_of_it(case: Case, spot: str) -> None:
+    assert pull(case, spot, meaning=0) >= -1e-6
+
+
+@pytest.mark.parametrize("spot", SPOTS)
+def test_another_sentence_pushes_where_the_loss_contrasts(case: Case, spot: str) -> None:
+    pushed = pull(case, spot, meaning=77)
+    if case.config.takes_negatives and (spot == "own negative" or not case.config.needs_negatives):
+        assert pushed < -1e-3
+    else:
+        assert pushed == 0
+
+
+def test_mined_negatives_change_it_if_it_says_so(case: Case) -> None:
+    loss = case.build()
+    anchor = units(9)
+    positive, near = (normalize(anchor + share * units(9), dim=-1) for share in (0.2, 0.5))
+    batch = case.batch(anchor, positive, torch.arange(9), near)
+    values = [loss(batch), loss(replace(batch, negative_NE=-anchor))]
+    if not case.config.needs_negatives:
+        values.append(loss(replace(batch, negative_NE=None, negative_meaning_N=None)))
+    if case.config.takes_negatives:
+        assert all(values[0] > other + 1e-4 for other in values[1:])
+    else:
+        assert all(torch.equal(values[0], other) for other in values[1:])
+
+
+def test_what_it_needs_is_part_of_what_it_takes(case: Case) -> None:
+    assert case.config.takes_negatives or not case.config.needs_negatives
+    assert len(set(case.config.teachers)) == len(case.config.teachers)
+    if case.config.teachers:
+        with pytest.raises(KeyError):
+            case.config.build(WIDTH, {})

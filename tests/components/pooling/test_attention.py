@@ -69,3 +69,11 @@ def test_gradients_equal_a_loop(states: States, heads: int) -> None:
 
 def test_no_stock_module_computes_it() -> None:
     assert Attention().build(16).stock() is None
+
+
+def test_equal_tokens_pool_to_themselves() -> None:
+    pooling = Attention(heads=4).build(16)
+    torch.nn.init.normal_(next(pooling.parameters()))
+    token = torch.randn(16)
+    pooled = pooling(States(token.repeat(6, 1), torch.tensor([0, 1, 6])))
+    torch.testing.assert_close(pooled, token.repeat(2, 1), rtol=0, atol=1e-6)

@@ -29,3 +29,9 @@ def test_is_a_stock_pooling() -> None:
     assert part.type == "Pooling"
     assert part.arguments == {"embedding_dimension": 16, "pooling_mode": "mean"}
     assert not part.weights
+
+
+def test_equal_tokens_pool_to_themselves() -> None:
+    token = torch.randn(16)
+    pooled = Mean().build(16)(States(token.repeat(6, 1), torch.tensor([0, 1, 6])))
+    torch.testing.assert_close(pooled, token.repeat(2, 1), rtol=0, atol=1e-6)

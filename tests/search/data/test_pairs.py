@@ -160,3 +160,51 @@ def test_languages_are_mixed_within_an_epoch(corpus: TokenisedCorpus) -> None:
     order = np.array([positive for _, positive, _ in listed(list(Pairs(corpus, 60, 100.0, 0)
                                                                  .epoch(0, 60)))])  # fmt: skip
     assert (np.diff(order) != 0).sum() > 10
+
+
+def test_an_epoch_deals_out_what_was_drawn_for_it(corpus: TokenisedCorpus) -> None:
+    pairs = Pairs(corpus, 30, 3.0, 1)
+    for epoch in (0, 4):
+        anchor, positive = pairs.drawn(epoch)
+        assert (anchor.row == positive.row).all()
+        drawn = Counter(zip(anchor.language.tolist(), positive.language.tolist(),
+                            anchor.row.tolist(), strict=True))  # fmt: skip
+        assert drawn == Counter(listed(list(pairs.epoch(epoch, 30))))
+
+
+def test_a_batch_knows_its_rows_and_has_no_negatives_unless_given(corpus: TokenisedCorpus) -> None:
+    (batch,) = Pairs(corpus, 30, 3.0, 1).epoch(0, 30)
+    assert (batch.row == batch.anchor.row).all()
+    assert len(batch.negative) == len(batch.negative_meaning) == 0
+    assert len(batch[3:9].negative) == len(batch[:0].negative) == 0
+
+
+def test_negatives_stand_beside_their_pairs_in_their_language() -> None:
+    corpus = corpus_of(
+        {
+            "de": [f"d{row}" for row in range(12)],
+            "en": [f"e{row % 9}" for row in range(12)],
+            "ko": [f"k{row}" for row in range(12)],
+        }
+    )
+    pairs = Pairs(corpus, None, 1.0, 0)
+    # Three rows for the positive in language n and row r.
+    rows_LRK = np.array([[[(n + r) % 12, (5 * n + 3 * r + 1) % 12, (r + 7) % 12]
+                          for r in range(12)] for n in range(3)], dtype=np.int32)  # fmt: skip
+    plain = list(pairs.epoch(2, 8))
+    batches = list(pairs.epoch(2, 8, rows_LRK))
+    assert listed(batches) == listed(plain)  # the negatives do not change what is drawn
+    for batch in batches:
+        expected = [
+            (language, rows_LRK[language, row, place])
+            for language, row in zip(batch.positive.language, batch.positive.row, strict=True)
+            for place in range(3)
+        ]
+        assert list(zip(batch.negative.language, batch.negative.row, strict=True)) == expected
+        meanings = [corpus.meaning[row] for _, row in expected]
+        assert batch.negative_meaning.tolist() == meanings
+        part = batch[2:5]
+        assert list(zip(part.negative.language, part.negative.row, strict=True)) == expected[6:15]
+        assert part.negative_meaning.tolist() == meanings[6:15]
+        assert part.row.tolist() == batch.row[2:5].tolist()
+        assert len(batch[:7].negative) == len(batch[:-1].negative) == 21

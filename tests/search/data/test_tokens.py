@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from components.languages import FamilyTable
 from search.data.corpus import Corpus
-from search.data.tokens import Sentences, TokenisedCorpus, tokenise
+from search.data.tokens import Sentences, TokenisedCorpus, families_of, tokenise
 
 COLUMNS: dict[str, list[str | None]] = {
     "en": ["a", None, "abc", "ab"],
@@ -114,3 +115,51 @@ def test_meanings_equal_those_of_a_slow_closure() -> None:
                         changed = True
     assert meanings(**columns) == label
     assert len(set(label)) > 1
+
+
+GREETINGS: dict[str, list[str | None]] = {
+    "gujarati": [None, "નમસ્તે", "abc પાણી અને આગ"],
+    "zh-Hans": ["你好", "水", None],
+    "ru": ["abc", "def", "ghi"],  # a code goes before what is written
+    "klingon": ["Здравствуйте", "вода", "огонь"],
+    "el": ["νερό", "φωτιά", "γη"],
+    "en": ["hello", "water", "fire"],
+    "nothing": [None, None, "123"],
+}
+
+
+def test_a_language_has_the_family_of_its_code_or_else_of_its_script() -> None:
+    corpus = tokenise(Corpus(GREETINGS), "en", letters)
+    assert dict(zip(corpus.languages, corpus.family_of_language, strict=True)) == {
+        "gujarati": "indic",
+        "zh-Hans": "cjk",
+        "ru": "cyrillic",
+        "klingon": "cyrillic",
+        "el": "other",
+        "en": "latin",
+        "nothing": "other",
+    }
+    assert corpus.families == ("cjk", "cyrillic", "indic", "latin", "other")
+
+
+def test_a_table_of_ones_own_goes_before_both() -> None:
+    table = FamilyTable({"zh": "chinese", "Gujr": "gujr", "Latn": "western", "el": "western"})
+    corpus = tokenise(Corpus(GREETINGS), "en", letters, table)
+    assert corpus.family_of_language == (
+        "gujr", "chinese", "cyrillic", "cyrillic", "western", "western", "other"
+    )  # fmt: skip
+    assert corpus.families == ("chinese", "cyrillic", "gujr", "other", "western")
+
+
+def test_the_script_is_that_of_all_a_column_says_not_of_its_first_sentence() -> None:
+    columns: dict[str, list[str | None]] = {"x1": [None, "OK", "да нет да нет"], "en": ["a"] * 3}
+    assert families_of(Corpus(columns), FamilyTable()) == ("cyrillic", "latin")
+
+
+def test_each_sentence_has_the_index_of_its_languages_family() -> None:
+    corpus = tokenise(Corpus(GREETINGS), "en", letters)
+    chosen = Sentences(np.array([6, 0, 5, 3, 1, 0]), np.array([2, 1, 0, 0, 1, 2]))
+    family_B = corpus.family(chosen)
+    assert family_B.dtype == torch.int64
+    names = [corpus.families[index] for index in family_B.tolist()]
+    assert names == ["other", "indic", "latin", "cyrillic", "cjk", "indic"]

@@ -1,0 +1,113 @@
+"""Multiple negatives ranking loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field, ValidationInfo, field_validator
+from torch import Tensor
+
+from components.interface import Embedded, Loss, LossConfig
+
+Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
+
+
+class Mnrl(LossConfig):
+    """Rank each sentence's translation above other sentences, in any of four directions.
+
+    Attributes:
+        directions: what the denominator holds; a query is a sentence of the pivot, a doc a
+            translation or a mined negative.
+        partition: one softmax over all directions, or the mean of one each.
+    """
+
+    kind: Literal["mnrl"] = "mnrl"
+    scale: float = Field(default=20.0, gt=0, le=1000, description="of the cosine: 1 / temperature")
+    directions: list[Direction] = Field(default=["query_to_doc"])
+    partition: Literal["joint", "per_direction"] = "joint"
+
+    @field_validator("directions")
+    @classmethod
+    def _hold_the_pair(cls, directions: list[Direction]) -> list[Direction]:
+        if "query_to_doc" not in directions:
+            raise ValueError(
+                f"loss.directions is {directions}; it must hold 'query_to_doc', which compares the "
+                f"pair itself"
+            )
+        for direction in directions:
+            if directions.count(direction) > 1:
+                raise ValueError(
+                    f"loss.directions holds {direction!r} twice; it must hold each direction once"
+                )
+        return directions
+
+    @field_validator("partition")
+    @classmethod
+    def _every_softmax_holds_the_pair(cls, partition: str, info: ValidationInfo) -> str:
+        if partition == "per_direction":
+            for direction in info.data.get("directions", []):
+                if direction in ("query_to_query", "doc_to_doc"):
+                    raise ValueError(
+                        f"loss.partition is 'per_direction', but {direction!r} never holds the "
+                        f"pair itself; it must be 'joint'"
+                    )
+        return partition
+
+    def build(self, width: int, teachers: Mapping[str, int] | None = None) -> Loss:
+        return MnrlLoss(self.scale, list(self.directions), self.partition)
+
+
+class MnrlLoss(Loss):
+    """Rank each sentence's translation above other sentences, in any of four directions.
+
+    The loss is ``mean_i(log Z_i - scale a_i . p_i)``. Z_i is the sum of ``exp(scale s)`` over these
+    similarities s:
+
+    - query_to_doc: ``a_i . c_j``, of the translations and the mined negatives c of all pairs;
+    - doc_to_query: ``p_i . a_j``, of all pairs;
+    - query_to_query: ``a_i . a_j``, of the other pairs;
+    - doc_to_doc: ``p_i . c_j``, of the translations and the mined negatives of the other pairs.
+
+    A joint partition adds up the sums of all directions, so that with doc_to_query the pair itself
+    counts twice; otherwise ``log Z_i`` is the mean of their logarithms. With both query_to_doc and
+    doc_to_query the latter is symmetric InfoNCE at temperature ``1 / scale``.
+
+    Sources: Henderson et al., 2017, Efficient Natural Language Response Suggestion, section 4.4;
+    Li et al., 2023, Towards General Text Embeddings with Multi-stage Contrastive Learning (all
+    four directions); sentence-transformers 6.2, MultipleNegativesRankingLoss.
+
+    Departure: in-batch repetitions of a sentence are never negatives of it, in any direction.
+    """
+
+    def __init__(self, scale: float, directions: list[str], partition: str) -> None:
+        super().__init__()
+        self.scale = scale
+        self.directions = directions
+        self.partition = partition
+
+    def forward(self, batch: Embedded) -> Tensor:
+        query_BE, doc_BE = batch.anchor_BE, batch.positive_BE
+        size = len(query_BE)
+        other_BC = batch.same_BC.clone().fill_diagonal_(False)
+        score_BC = self._score(query_BE, batch.candidate_CE, other_BC)
+        compared = [score_BC]
+        if "doc_to_query" in self.directions:
+            compared.append(score_BC[:, :size].T)
+        if "query_to_query" in self.directions:
+            compared.append(self._score(query_BE, query_BE, batch.same_BC[:, :size]))
+        if "doc_to_doc" in self.directions:
+            own_BB = torch.eye(size, dtype=torch.bool, device=query_BE.device)
+            mined = len(batch.candidate_CE) // size - 1
+            own_BC = torch.cat([own_BB, own_BB.repeat_interleave(mined, dim=1)], dim=1)
+            compared.append(self._score(doc_BE, batch.candidate_CE, batch.same_BC | own_BC))
+        if self.partition == "joint":
+            log_z_B = torch.cat(compared, dim=1).logsumexp(1)
+        else:
+            log_z_B = torch.stack([side.logsumexp(1) for side in compared]).mean(0)
+        return (log_z_B - score_BC.diagonal()).mean()
+
+    def _score(self, left_BE: Tensor, right_CE: Tensor, without_BC: Tensor) -> Tensor:
+        return (self.scale * left_BE @ right_CE.T).masked_fill(without_BC, -math.inf)

@@ -1,0 +1,37 @@
+"""First-token pooling."""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from components.interface import Pooling, PoolingConfig, StockModule
+from components.ragged import States
+
+
+class Cls(PoolingConfig):
+    """The state of the first token."""
+
+    needs_bidirectional: ClassVar[bool] = True
+    kind: Literal["cls"] = "cls"
+
+    def build(self, width: int) -> Pooling:
+        return ClsPooling(width)
+
+
+class ClsPooling(Pooling):
+    """The state of the first token, which BERT's tokenizer puts there to stand for the sentence.
+
+    ``pooled = x_1``. In a decoder the first token sees no other, so this would say nothing.
+
+    Source: Reimers and Gurevych, 2019, Sentence-BERT, section 3.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, states: States) -> Tensor:
+        return states.first
+
+    def stock(self) -> list[StockModule]:
+        return [StockModule("Pooling", {"embedding_dimension": self.width, "pooling_mode": "cls"})]

@@ -1,0 +1,82 @@
+"""A weighted sum of poolings."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from components.interface import Pooling, PoolingConfig
+from components.mix import MixConfig
+from components.ragged import States
+
+
+class Weighted(MixConfig[PoolingConfig], PoolingConfig):
+    """Other poolings, each times its weight, added up.
+
+    Attributes:
+        weights: kind of a pooling -> its weight. A pooling whose weight is 0 for good is not made.
+        settings: kind of a pooling -> its settings, where they are not the default ones.
+    """
+
+    family: ClassVar[str] = "pooling"
+    kind: Literal["weighted"] = "weighted"
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={"mean": 0.5, "max": 0.5})
+    learned: bool = Field(default=False, description="learn the weights from that start")
+
+    @classmethod
+    def part_config(cls) -> type[PoolingConfig]:
+        return PoolingConfig
+
+    @property
+    def only_scales(self) -> bool:
+        parts = self.parts()
+        return bool(parts) and all(p.only_scales or p.kind == "mean" for p in parts.values())
+
+    @property
+    def needs_bidirectional(self) -> bool:
+        return any(part.needs_bidirectional for part in self.parts().values())
+
+    def parts(self) -> dict[str, PoolingConfig]:
+        # A learned weight may leave 0 again.
+        every = self.model_copy(update={"weights": dict.fromkeys(self.weights, 1.0)})
+        return super(Weighted, every).parts() if self.learned else super().parts()
+
+    def build(self, width: int) -> Pooling:
+        if not any(self.weights.values()):
+            raise ValueError("pooling.weights are all 0; one of them at least must be above 0")
+        parts = []
+        for kind, config in self.parts().items():
+            try:
+                parts.append(config.build(width))
+            except ValueError as error:
+                raise ValueError(self.moved(kind, str(error))) from error
+        return WeightedPooling(parts, [self.weights[kind] for kind in self.parts()], self.learned)
+
+
+class WeightedPooling(Pooling):
+    """Other poolings, each times its weight, added up.
+
+    ``pooled = sum_k w_k pooled_k``. Learned weights are a parameter (one number a part) and may go
+    anywhere from where they start, below zero too.
+
+    Source: none in particular; sentence-transformers lays several poolings end to end instead,
+    which multiplies the width.
+    """
+
+    def __init__(self, parts: list[Pooling], weights: list[float], learned: bool) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.weights = weights
+        self.learned = learned
+        weight_P = torch.tensor(weights, dtype=torch.float32)
+        if learned:
+            self.weight_P = nn.Parameter(weight_P)
+        else:
+            self.register_buffer("weight_P", weight_P, persistent=False)
+
+    def forward(self, states: States) -> Tensor:
+        pooled_PBD = torch.stack([part(states) for part in self.parts])
+        return (self.weight_P.view(-1, 1, 1) * pooled_PBD).sum(0)

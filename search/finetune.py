@@ -1,0 +1,225 @@
+"""The command: ``python -m search.finetune``: one model, no search, no cluster."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search.folder import INTERRUPTED, conclude, make_folder, quiet, run_folder, told, write_run
+from search.folder import terminal as console_of
+from search.problems import InputError
+from search.source import KeyPath, Source, assign
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from search.journal import Journal
+    from search.prepare import Prepared
+
+# Of the built-in corpus, which is as long as one likes; of sentences of one's own, all are used.
+BUILTIN_PAIRS_PER_EPOCH = 2048
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    pooling: Annotated[str, typer.Option(help="Kind of pooling.")] = "mean",
+    head: Annotated[str | None, typer.Option(help="Kind of head.", show_default="linear")] = None,
+    mlp_head: Annotated[bool, typer.Option("--mlp-head", help="As --head mlp.")] = False,
+    mlp_hidden: Annotated[
+        int | None, typer.Option(help="Width of that head's hidden layer.", show_default="2048")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Dimensions of the embedding.", show_default="768")
+    ] = None,
+    adapter: Annotated[str, typer.Option(help="Kind of adapter.")] = "none",
+    loss: Annotated[str, typer.Option(help="Kind of loss.")] = "info_nce",
+    negatives: Annotated[str, typer.Option(help="Kind of negatives.")] = "none",
+    base: Annotated[str, typer.Option(help="Folder or hub name of the model.")] = "builtin:tiny",
+    train: Annotated[str, typer.Option(help="Parallel sentences, a column a language.")] = (
+        "builtin:cldr"
+    ),
+    validation: Annotated[
+        str | None, typer.Option(help="Likewise.", show_default="a tenth of --train")
+    ] = None,
+    languages: Annotated[
+        str | None, typer.Option(help="Columns to use, with commas.", show_default="all")
+    ] = None,
+    pivot: Annotated[str, typer.Option(help="Language the others are scored against.")] = "en",
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the sentences.")] = 3,
+    batch_size: Annotated[int | None, typer.Option(help="Pairs a step.", show_default="64")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="1e-3")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, data and dropout.")] = 0,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting: adapter.rank=8."),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder that run folders are made in.")] = Path(
+        "runs"
+    ),
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run folder.", show_default="finetune and time")
+    ] = None,
+) -> None:
+    """Train one cross-lingual sentence embedder, as a search would train one of its trials.
+
+    Exit status: 0 best/ is there; 1 the training failed; 2 the settings, data or model are at
+    fault; 130 interrupted.
+    """
+    with told():
+        if mlp_head and head not in (None, "mlp"):
+            raise InputError(f"--mlp-head is given beside --head {head}; it must be left out")
+        if mlp_hidden is not None and not mlp_head and head != "mlp":
+            raise InputError(
+                f"--mlp-hidden is {mlp_hidden}, but the head has no hidden layer of that kind; "
+                f"--mlp-head must be given too"
+            )
+        source = Source({}, {})
+        given: dict[str, tuple[KeyPath, Any]] = {
+            "pooling": (("pooling", "kind"), pooling),
+            "mlp-head" if mlp_head else "head": (("head", "kind"), "mlp" if mlp_head else head),
+            "mlp-hidden": (("head", "hidden"), mlp_hidden),
+            "width": (("head", "width"), width),
+            "adapter": (("adapter", "kind"), adapter),
+            "loss": (("loss", "kind"), loss),
+            "negatives": (("negatives", "kind"), negatives),
+            "base": (("base", "model"), base),
+            "train": (("data", "train"), train),
+            "validation": (("data", "validation"), validation),
+            "languages": (("data", "languages"), languages and languages.split(",")),
+            "pivot": (("data", "pivot"), pivot),
+            "epochs": (("search", "scheduler", "max_epochs"), epochs),
+            "batch-size": (("training", "batch_size"), batch_size),
+            "lr": (("optimizer", "lr"), lr),
+            "seed": (("training", "seed"), seed),
+        }
+        for flag, (path, value) in given.items():
+            if value is not None:
+                _put(source, path, value, f"--{flag} {value}")
+        _put(source, ("search", "trials"), 1)
+        _put(source, ("search", "scheduler", "kind"), "none")
+        if "kind" not in source.tree.get("head", {"kind": ""}):
+            _put(source, ("head", "kind"), "linear")
+        if train == "builtin:cldr":
+            _put(source, ("training", "pairs_per_epoch"), BUILTIN_PAIRS_PER_EPOCH)
+        assign(source, assignments or [])
+        folder = run_folder(output.resolve(), name, "finetune")
+        raise typer.Exit(_finetune(source, folder))
+
+
+def _put(source: Source, path: KeyPath, value: Any, place: str = "") -> None:
+    """Set a key, as if the option had been a line of a space file."""
+    node = source.tree
+    for step in path[:-1]:
+        node = node.setdefault(str(step), {})
+    node[str(path[-1])] = value
+    if place:
+        for end in range(1, len(path)):
+            source.places.setdefault(path[:end], (place, 0))
+        source.places[path] = (place, 0)
+
+
+def _finetune(source: Source, folder: Path) -> int:
+    # Imported here: they take seconds, and --help and a misspelt option need none of them.
+    from search.journal import Journal, Outcomes, read_journal
+    from search.prepare import prepare_space
+    from search.report.leaderboard import write_leaderboard
+    from search.spacefile import space_of
+
+    console = console_of()
+    space, config = space_of(source)
+    domains = space.domains()
+    if domains:
+        raise InputError(
+            [
+                source.problem(
+                    (name,), "is a domain; with one model to train, it must be one value"
+                )
+                for name in domains
+            ]
+        )
+    prepared = prepare_space(space, config)
+    make_folder(folder)
+    console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
+    write_run(folder / "run.json", prepared)
+    journal = Journal(folder / "journal.jsonl")
+    interrupted = False
+    try:
+        _train(console, folder, prepared, journal)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        journal.close()
+        outcomes = Outcomes(read_journal(folder / "journal.jsonl"))
+        if outcomes.by_trial:
+            write_leaderboard(folder / "leaderboard.csv", outcomes)
+        else:
+            shutil.rmtree(folder)  # nothing was trained: leave the name free
+    if not outcomes.by_trial:
+        return INTERRUPTED
+    return conclude(console, folder, outcomes, prepared, interrupted)
+
+
+def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal) -> None:
+    """Train, tell, and keep the last checkpoint."""
+    import torch
+
+    from components.base import load
+    from search.data.teachers import Teachers
+    from search.features import open_features
+    from search.training import TrialError, train
+    from search.trial import TrialConfig
+
+    config, split = prepared.config, prepared.split
+    trial = TrialConfig.of(config.model_dump())
+    with quiet(folder):
+        base = load(config.base, "cuda" if torch.cuda.is_available() else "cpu")
+        features = open_features(
+            base, config.base, config.cache, prepared.boundaries(), config.training,
+            config.search.scheduler.max_epochs,
+        )  # fmt: skip
+    epochs = config.search.scheduler.max_epochs
+    journal.append({"event": "trial", "trial": 0, "reference": False, "values": trial.plain()})
+    began = time.time()
+    state, error = "failed", ""
+    try:
+        reports = train(
+            trial,
+            base,
+            split.train,
+            split.validation,
+            max_epochs=epochs,
+            teachers=Teachers(split.train_text, config.data.pivot, base.device),
+            features=features,
+        )
+        while True:
+            with quiet(folder):
+                report = next(reports, None)
+            if report is None:
+                break
+            file = folder / "trials" / "0" / "checkpoint.safetensors"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(report.checkpoint.to_bytes())
+            journal.append(report.plain() | {"event": "report", "trial": 0, "began": began})
+            worst = min(report.scores.by_language.items(), key=lambda item: item[1])
+            console.print(
+                f"epoch {report.epoch} of {epochs}: loss {report.loss:.3f}, accuracy "
+                f"{report.scores.accuracy:.3f} (worst: {worst[0]} {worst[1]:.3f}), "
+                f"{report.seconds:.0f} s"
+            )
+        state = "finished"
+    except (TrialError, ValueError) as fault:
+        error = str(fault)
+        console.print(f"the training failed: {error}", markup=False, style="red")
+    finally:
+        if state == "finished" or error:
+            journal.append({"event": "end", "trial": 0, "state": state, "error": error})
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,303 @@
+"""The command: ``python -m search.tokens``: how many tokens a sentence has in each language."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from search.folder import terminal, told
+from search.problems import InputError, Problem
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from components.base import Base
+    from search.data.corpus import Corpus
+
+# Key of a space file -> the option that stands for it here.
+OPTIONS = {"data.train": "--data", "data.languages": "--languages", "data.pivot": "--pivot"}
+BAR = 48  # of the longest
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+    """What a tokenizer makes of one language. Shares are between 0 and 1.
+
+    Attributes:
+        family: of scripts.
+        tokens_mean, tokens_median, tokens_p95: a sentence, as the model sees it: with special
+            tokens and cut.
+        ratio: mean tokens over the pivot's, of the rows that have both; None where there are none.
+        unknown: share of the unknown token among those that stand for text.
+        cut: share of the sentences that are longer than the model's maximum.
+        lost: share of the tokens that lie beyond it.
+        characters_mean, characters_median, characters_p95: Unicode code points a sentence.
+        tokens_per_character: of whole sentences, before the cut.
+    """
+
+    language: str
+    family: str
+    sentences: int
+    tokens_mean: float
+    tokens_median: float
+    tokens_p95: float
+    ratio: float | None
+    unknown: float
+    cut: float
+    lost: float
+    characters_mean: float
+    characters_median: float
+    characters_p95: float
+    tokens_per_character: float
+
+
+@app.command()
+def main(
+    base: Annotated[str, typer.Option(help="Folder or hub name of the model.")] = "builtin:tiny",
+    data: Annotated[str, typer.Option(help="Parallel sentences, a column a language.")] = (
+        "builtin:cldr"
+    ),
+    languages: Annotated[
+        str | None, typer.Option(help="Columns to use, with commas.", show_default="all")
+    ] = None,
+    pivot: Annotated[str, typer.Option(help="Language the others are compared with.")] = "en",
+    max_length: Annotated[
+        int, typer.Option(min=4, help="Tokens after which a sentence is cut.")
+    ] = 128,
+    file: Annotated[
+        Path | None, typer.Option("--csv", help="Write the numbers there too.", show_default="none")
+    ] = None,
+) -> None:
+    """Count the tokens a sentence that a model's tokenizer makes of each language.
+
+    Exit status: 0 counted; 2 the data or the model are at fault; 130 interrupted.
+    """
+    with told():
+        for option, value in (("--base", base), ("--data", data)):
+            if not value:
+                raise InputError(f"{option} is ''; it must name something")
+        # Imported here: they take seconds, and --help and a misspelt option need none of them.
+        from components.base import BaseConfig, load_skeleton
+        from search.data.corpus import load_corpus
+        from search.settings import DataSettings
+
+        with _as_options():
+            skeleton = load_skeleton(BaseConfig(model=base, max_length=max_length))
+            chosen = None if languages is None else [name.strip() for name in languages.split(",")]
+            corpus = load_corpus(DataSettings(train=data, languages=chosen, pivot=pivot))
+        counts = count(corpus, pivot, skeleton)
+        if file is not None:
+            _write(file, counts)
+        console = terminal()
+        title = f"{base} on {data}: {len(corpus):,} rows, {len(counts)} languages\n"
+        console.print(title, markup=False, soft_wrap=True)
+        for table in _tables(console, counts, pivot):
+            console.print(table, "")
+        console.print(_bars(console, counts), "")
+        for remark in _remarks(counts, skeleton, asked=max_length):
+            console.print(remark, markup=False, soft_wrap=True)
+        if file is not None:
+            console.print(f"\nnumbers: {file}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _as_options() -> Iterator[None]:
+    """Name in each fault the option at fault, not the key of a space file."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            [
+                Problem("", 0, OPTIONS[p.key], p.message.replace(" data.languages", " --languages"))
+                for p in error.problems
+            ]
+        ) from error
+    except ValueError as error:
+        raise InputError(str(error).replace("base.model", "--base", 1)) from error
+
+
+def count(corpus: Corpus, pivot: str, base: Base) -> list[Count]:
+    """Count, fewest tokens first.
+
+    Args:
+        base: needs no weights.
+    """
+    import numpy as np
+
+    from components.languages import FamilyTable
+    from search.data.tokens import families_of
+
+    families = dict(zip(corpus.languages, families_of(corpus, FamilyTable()), strict=True))
+    added = base.tokenize([""])[0]  # the special tokens that stand in every sentence
+    unknown_id = base.tokenizer.unk_token_id
+    seen: dict[str, dict[int, int]] = {}  # tokens of each row that has the language
+    counts = {}
+    for language, column in corpus.columns.items():
+        texts = {row: text for row, text in enumerate(column) if text is not None}
+        ids = base.tokenize(list(texts.values()))
+        tokens = np.array([len(one) for one in ids])
+        whole = _uncut(base, list(texts.values()), tokens.tolist())
+        characters = np.array([len(text) for text in texts.values()])
+        # Some tokenizers end every sentence with the token that also stands for what is unknown.
+        unknown = sum(one.count(unknown_id) - added.count(unknown_id) for one in ids)
+        seen[language] = dict(zip(texts, tokens.tolist(), strict=True))
+        counts[language] = Count(
+            language=language,
+            family=families[language],
+            sentences=len(texts),
+            tokens_mean=float(tokens.mean()),
+            tokens_median=float(np.median(tokens)),
+            tokens_p95=float(np.percentile(tokens, 95)),
+            ratio=None,
+            unknown=unknown / max(1, int(tokens.sum()) - len(added) * len(texts)),
+            cut=float((whole > tokens).mean()),
+            lost=float((whole - tokens).sum() / max(1, whole.sum())),
+            characters_mean=float(characters.mean()),
+            characters_median=float(np.median(characters)),
+            characters_p95=float(np.percentile(characters, 95)),
+            tokens_per_character=float(whole.sum() / characters.sum()),
+        )
+    ratios = {language: _ratio(rows, seen[pivot]) for language, rows in seen.items()}
+    full = [dataclasses.replace(one, ratio=ratios[one.language]) for one in counts.values()]
+    return sorted(full, key=lambda one: one.tokens_mean)
+
+
+def _uncut(base: Base, texts: Sequence[str], tokens: Sequence[int]) -> Any:
+    """Tokens of whole sentences; only those that fill the model's maximum can be longer."""
+    import numpy as np
+
+    whole = np.array(tokens)
+    full = np.flatnonzero(whole == base.max_length).tolist()
+    if full:
+        longer = base.tokenizer([texts[place] for place in full], verbose=False)["input_ids"]
+        whole[full] = [len(one) for one in longer]
+    return whole
+
+
+def _ratio(rows: dict[int, int], others: dict[int, int]) -> float | None:
+    both = rows.keys() & others.keys()
+    beneath = sum(others[row] for row in both)
+    return sum(rows[row] for row in both) / beneath if beneath else None
+
+
+def _write(file: Path, counts: Sequence[Count]) -> None:
+    names = [field.name for field in dataclasses.fields(Count)]
+    try:
+        with file.open("w", encoding="utf-8", newline="") as out:
+            writer = csv.DictWriter(out, names)
+            writer.writeheader()
+            for one in counts:
+                plain = dataclasses.asdict(one).items()
+                writer.writerow({k: round(v, 6) if isinstance(v, float) else v for k, v in plain})
+    except OSError as error:
+        reason = error.strerror
+        raise InputError(f"--csv is {str(file)!r}, which cannot be written: {reason}") from error
+
+
+def _share(value: float) -> str:
+    if 0 < value < 0.0005:
+        return "<0.1 %"
+    return f"{100 * value:.1f} %" if value else "0"
+
+
+def _tables(console: Console, counts: Sequence[Count], pivot: str) -> list[Table]:
+    """The numbers in one table, or in two where the terminal is too narrow for that."""
+
+    def number(value: float) -> str:
+        return f"{value:,.1f}"
+
+    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "language": ("\nlanguage", str),
+        "family": ("\nfamily", str),
+        "sentences": ("\nsentences", "{:,}".format),
+        "tokens_mean": ("tokens\nmean", number),
+        "tokens_median": ("\nmedian", number),
+        "tokens_p95": ("\np95", number),
+        "ratio": (f"times\n{pivot}", lambda ratio: "-" if ratio is None else f"{ratio:.2f}"),
+        "unknown": ("\nunknown", _share),
+        "cut": ("\ncut", _share),
+        "characters_mean": ("characters\nmean", number),
+        "characters_median": ("\nmedian", number),
+        "characters_p95": ("\np95", number),
+        "tokens_per_character": ("tokens a\ncharacter", "{:.2f}".format),
+    }
+
+    def table(names: Sequence[str]) -> Table:
+        made = Table(box=None, padding=(0, 1), header_style="bold")
+        for name in names:
+            side: Literal["left", "right"] = "left" if name in ("language", "family") else "right"
+            # Text, not str: a column of the user's file may be named like Rich's markup.
+            made.add_column(Text(columns[name][0], justify=side), no_wrap=True, justify=side)
+        for one in counts:
+            made.add_row(
+                *(Text(columns[name][1](getattr(one, name))) for name in names),
+                style="bold" if one.language == pivot else None,
+            )
+        return made
+
+    names = list(columns)
+    whole = table(names)
+    unbounded = console.options.update(width=10_000)
+    if Measurement.get(console, unbounded, whole).minimum <= console.width:
+        return [whole]
+    half = names.index("characters_mean")
+    return [table(names[:half]), table(["language", *names[half:]])]
+
+
+def _bars(console: Console, counts: Sequence[Count]) -> Table:
+    """Mean tokens as bars."""
+    block = "#" if console.options.ascii_only else "█"
+    longest = max(one.tokens_mean for one in counts) or 1.0
+    chart = Table.grid(padding=(0, 1))
+    chart.add_column()
+    chart.add_column(justify="right")
+    chart.add_column(no_wrap=True)
+    for one in counts:
+        bar = block * round(BAR * one.tokens_mean / longest)
+        chart.add_row(Text(f" {one.language}"), f"{one.tokens_mean:,.1f}", Text(bar, "cyan"))
+    return chart
+
+
+def _remarks(counts: Sequence[Count], base: Base, asked: int) -> Iterator[str]:
+    """How the numbers are to be read."""
+    added = len(base.tokenize([""])[0])
+    end = ", where the model's positions end" if base.max_length < asked else ""
+    yield (
+        f"Tokens are those the model sees of a sentence: special tokens included ({added} in "
+        f"each), cut at {base.max_length}{end}."
+    )
+    yield (
+        "Characters are Unicode code points (a vowel sign is one); tokens a character are those of "
+        "whole sentences."
+    )
+    if any(one.unknown for one in counts):
+        yield (
+            "Unknown is the share of tokens that stand for text the tokenizer cannot read. One may "
+            "stand for a whole word: few tokens are then no merit."
+        )
+    cut = [one for one in counts if one.cut]
+    if not cut:
+        yield f"No sentence is longer than {base.max_length} tokens."
+        return
+    shares = ", ".join(
+        f"{one.language} {_share(one.cut)} ({_share(one.lost)})" for one in reversed(cut)
+    )
+    yield (
+        f"Cut are sentences of more than {base.max_length} tokens; the model never sees the rest. "
+        f"In brackets the share of the language's tokens that is lost: {shares}."
+    )
+
+
+if __name__ == "__main__":
+    app()

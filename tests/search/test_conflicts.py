@@ -1,0 +1,147 @@
+"""Settings that can have no effect: each rule, and the nearest settings that do have one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from search.conflicts import conflict
+from search.trial import TrialConfig
+
+# One place where every setting below has an effect.
+FACTS: dict[str, Any] = {
+    "width": 128,
+    "causal": False,
+    "families": ("cjk", "latin"),
+    "workers": 2,
+}
+MINED = {"kind": "mined"}
+SCALED = {"kind": "length_mean"}
+
+
+def found(sections: dict[str, Any], **facts: Any) -> str:
+    values: dict[str, Any] = {
+        "base": {"model": "builtin:tiny"},
+        "head": {"kind": "linear", "width": 16},
+    }
+    return conflict(TrialConfig.of(values | sections), **FACTS | facts)
+
+
+def sum_of(weights: dict[str, float], **settings: dict[str, Any]) -> dict[str, Any]:
+    given = {"distillation": {"teacher": "a/b"}} if "distillation" in weights else {}
+    return {"kind": "sum", "weights": weights, "settings": given | settings}
+
+
+@pytest.mark.parametrize(
+    ("sections", "facts", "fault"),
+    [
+        (
+            {"pooling": {"kind": "cls"}},
+            {"causal": True},
+            "pooling.kind is 'cls', but the first token of a decoder sees no other; it must be "
+            "another pooling, or the base an encoder",
+        ),
+        (
+            {"pooling": SCALED, "head": {"kind": "linear", "width": 16, "bias": False}},
+            {},
+            "pooling.kind is 'length_mean', which only scales the mean, and the head 'linear' as "
+            "it is set passes a scale on to the unit vector, where it is lost; the pooling must be "
+            "'mean', or the head have a bias or an activation",
+        ),
+        (
+            {"pooling": SCALED, "head": {"kind": "identity"}},
+            {},
+            "pooling.kind is 'length_mean', which only scales the mean, and the head 'identity'",
+        ),
+        (
+            {"adapter": {"kind": "family_lora"}},
+            {"families": ("latin",)},
+            "adapter.kind is 'family_lora', but all languages are of one family, 'latin'; it must ",
+        ),
+        (
+            {"head": {"kind": "family", "width": 16}},
+            {"families": ("latin",)},
+            "head.kind is 'family', but all languages are of one family, 'latin'; it must be a "
+            "head that all families share",
+        ),
+        (
+            {"negatives": MINED, "loss": {"kind": "distillation", "teacher": "a/b"}},
+            {},
+            "negatives.kind is 'mined', but the loss 'distillation' compares with none; it must be "
+            "'none', or the loss another",
+        ),
+        (
+            {"negatives": MINED, "loss": sum_of({"distillation": 1.0, "info_nce": 0.0})},
+            {},
+            "negatives.kind is 'mined', but the loss 'sum' compares with none",
+        ),
+        (
+            {"loss": {"kind": "triplet", "negatives": "mined"}},
+            {},
+            "loss.kind is 'triplet' with mined negatives, but negatives.kind is 'none'; it must be "
+            "'mined'",
+        ),
+        (
+            {"loss": sum_of({"info_nce": 1.0, "triplet": 1.0}, triplet={"negatives": "mined"})},
+            {},
+            "loss.kind is 'sum' with mined negatives, but negatives.kind is 'none'",
+        ),
+        (
+            {"training": {"gather": False}},
+            {"workers": 1},
+            "training.gather is false, but a lane has one worker, which gathers nothing; it must "
+            "be true, or lane.workers more than 1",
+        ),
+        (
+            {"training": {"matryoshka": [8, 16]}},
+            {},
+            "training.matryoshka names 16; it must be below the embedding's width, 16",
+        ),
+        (
+            {"training": {"matryoshka": [128]}, "head": {"kind": "identity"}},
+            {},
+            "training.matryoshka names 128; it must be below the embedding's width, 128",
+        ),
+        (
+            {"training": {"matryoshka": [8, 4, 8]}},
+            {},
+            "training.matryoshka names 8 twice; it must name each width once",
+        ),
+    ],
+)
+def test_a_setting_without_effect_is_one_sentence_that_begins_with_its_key(
+    sections: dict[str, Any], facts: dict[str, Any], fault: str
+) -> None:
+    said = found(sections, **facts)
+    assert said.startswith(fault)
+    assert "\n" not in said
+    if facts:  # the settings themselves are fine where the run is another
+        assert found(sections) == ""
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"pooling": {"kind": "cls"}},
+        {"pooling": SCALED},
+        {"pooling": SCALED, "head": {"kind": "mlp", "width": 16, "hidden": 8}},
+        {"pooling": {"kind": "max"}, "head": {"kind": "identity"}},
+        {"head": {"kind": "family", "width": 16}, "adapter": {"kind": "family_lora"}},
+        {"negatives": MINED},
+        {"negatives": MINED, "loss": {"kind": "triplet", "negatives": "mined"}},
+        {"negatives": MINED, "loss": {"kind": "triplet"}},
+        {"negatives": MINED, "loss": sum_of({"distillation": 1.0, "info_nce": 0.1})},
+        {"loss": {"kind": "distillation", "teacher": "a/b"}},
+        {"loss": sum_of({"info_nce": 1.0, "triplet": 0.0}, triplet={"negatives": "mined"})},
+        {"training": {"gather": False, "matryoshka": [15, 1]}},
+        {"training": {"matryoshka": [127]}, "head": {"kind": "identity"}},
+    ],
+)
+def test_settings_with_an_effect_are_let_through(sections: dict[str, Any]) -> None:
+    assert found(sections) == ""
+
+
+def test_one_worker_may_gather() -> None:
+    assert found({}, workers=1) == ""

@@ -1,0 +1,128 @@
+"""One model without a search: the command's flags, its run folder, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from typer.testing import CliRunner, Result
+
+from search.finetune import app
+
+SMALL = [
+    "--languages", "en,de,gu", "--epochs", "2", "--width", "16",
+    "--set", "data.train_rows=24", "--set", "data.validation_rows=8",
+    "--set", "training.pairs_per_epoch=16", "--set", "training.batch_size=8",
+    "--set", "base.max_length=32",
+]  # fmt: skip
+
+
+def finetune(output: Path, *flags: str) -> Result:
+    torch.set_num_threads(1)
+    return CliRunner().invoke(app, [*flags, "--output", str(output), "--name", "one", *SMALL])
+
+
+def values(folder: Path) -> dict[str, Any]:
+    first = json.loads((folder / "journal.jsonl").read_text().splitlines()[0])
+    found: dict[str, Any] = first["values"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("line", "kinds"),
+    [
+        ("", {"pooling": "mean", "head": "linear"}),
+        ("--pooling last", {"pooling": "last", "head": "linear"}),
+        ("--pooling attention", {"pooling": "attention", "head": "linear"}),
+        ("--mlp-head", {"pooling": "mean", "head": "mlp"}),
+        ("--mlp-head --mlp-hidden 1024", {"pooling": "mean", "head": "mlp"}),
+        ("--pooling attention --mlp-head", {"pooling": "attention", "head": "mlp"}),
+    ],
+)
+def test_the_lines_of_the_notes(tmp_path: Path, line: str, kinds: dict[str, str]) -> None:
+    result = finetune(tmp_path, *line.split())
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "one"
+    config = values(folder)
+    assert {section: config[section]["kind"] for section in kinds} == kinds
+    if kinds["head"] == "mlp":
+        assert config["head"]["hidden"] == (1024 if "1024" in line else 2048)
+    assert (config["adapter"]["kind"], config["loss"]["kind"]) == ("none", "info_nce")
+
+
+def test_the_run_folder_is_that_of_a_search(tmp_path: Path) -> None:
+    result = finetune(
+        tmp_path, "--adapter", "family_lora", "--set", "adapter.rank=2", "--negatives", "mined",
+        "--loss", "triplet", "--lr", "0.01", "--seed", "3",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "one"
+    there = {path.name for path in folder.iterdir()}
+    assert there == {
+        "best", "journal.jsonl", "leaderboard.csv", "output.log", "run.json", "trials",
+    }  # fmt: skip
+    config = values(folder)
+    assert config["adapter"]["rank"] == 2
+    assert config["optimizer"]["lr"] == 0.01
+    assert config["training"]["seed"] == 3
+    (row,) = csv.DictReader((folder / "leaderboard.csv").open())
+    assert (row["state"], row["epochs"]) == ("finished", "2")
+    assert "epoch 2 of 2: loss" in result.output
+    model = SentenceTransformer(str(folder / "best"), trust_remote_code=True)
+    assert model.encode(["a", "b"]).shape == (2, 16)
+    assert json.loads((folder / "run.json").read_text())["versions"]["torch"]
+
+
+def test_the_same_seed_trains_the_same_model(tmp_path: Path) -> None:
+    scores = []
+    for part in ("a", "b"):
+        assert finetune(tmp_path / part, "--pooling", "attention").exit_code == 0
+        (row,) = csv.DictReader((tmp_path / part / "one" / "leaderboard.csv").open())
+        scores.append({k: v for k, v in row.items() if k != "seconds"})
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--pooling", "meen"], "--pooling meen: pooling: is 'meen'; it must be one of"),
+        (["--mlp-hidden", "64"], "--mlp-hidden is 64, but the head has no hidden layer"),
+        (["--mlp-head", "--head", "moe"], "--mlp-head is given beside --head moe"),
+        (["--mlp-head", "--mlp-hidden", "0"], "--mlp-hidden 0: head.hidden"),
+        (["--base", "/nowhere"], "--base /nowhere: base.model is '/nowhere', which does not exist"),
+        (["--train", "no.csv"], "--train no.csv: data.train: is 'no.csv', which does not exist"),
+        (["--lr", "-1"], "--lr -1.0: optimizer.lr: is -1.0; it must be greater than 0"),
+        (["--loss", "distillation"], "loss.teacher: is missing; it must be given"),
+        (["--loss", "distillation", "--set", "loss.teacher=/no"], "loss.teacher"),
+        (["--set", "optimizer.lr={float: [0.1, 1]}"], "is a domain"),
+        (["--set", "adapter.rank=4"], "rank"),
+        (["--pooling", "cls"], "pooling.kind is 'cls', but the first token of a decoder"),
+        (["--name", "../x"], "--name is '../x'"),
+    ],
+)
+def test_a_fault_is_one_sentence(tmp_path: Path, flags: list[str], words: str) -> None:
+    result = CliRunner().invoke(app, ["--output", str(tmp_path / "runs"), *SMALL, *flags])
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_as_a_program_it_exits_with_the_same_sentence(tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "search.finetune", "--output", str(tmp_path), "--pooling", "meen"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert process.returncode == 2
+    assert process.stderr.startswith("error: --pooling meen: pooling: is 'meen'; it must be one of")
+    assert "Traceback" not in process.stderr
