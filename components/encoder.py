@@ -119,7 +119,7 @@ def misfit(
         if part.routes and len(families) < 2:
             return (
                 f"{name}.kind is {part.kind!r}, but all languages are of one family, "
-                f"{''.join(families)!r}; it must be a {name} that all families share"
+                f"{''.join(families)!r}; it must be one that all families share"
             )
     return ""
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from search.folder import terminal, told
 from search.problems import InputError
@@ -35,17 +36,20 @@ def show(folder: FOLDER = None) -> None:
         groups: dict[str, list[tuple[int, float]]] = {}
         for entry in entries:
             groups.setdefault(entry.what, []).append((entry.size, entry.used))
-        table = Table("what", "files", "MB", "last used", box=None, header_style="bold")
+        what_column = Column("what", overflow="fold")
+        table = Table(what_column, "files", "MB", "last used", box=None, header_style="bold")
         for what, files in sorted(
             groups.items(), key=lambda item: max(used for _, used in item[1])
         ):
             size = sum(size for size, _ in files) / 1e6
             used = datetime.fromtimestamp(max(used for _, used in files))
-            table.add_row(what, str(len(files)), f"{size:.1f}", f"{used:%Y-%m-%d %H:%M}")
+            table.add_row(escape(what), str(len(files)), f"{size:.1f}", f"{used:%Y-%m-%d %H:%M}")
         if entries:
             console.print(table)
         total = sum(entry.size for entry in entries) / 1e6
-        console.print(f"{len(entries)} files, {total:.1f} MB in {place}", markup=False)
+        console.print(
+            f"{len(entries)} files, {total:.1f} MB in {place}", markup=False, soft_wrap=True
+        )
 
 
 @app.command()
@@ -61,9 +65,14 @@ def clear(
     with told():
         since = None if unused is None else time.time() - _seconds(unused)
         place = _place(folder)
-        gone = Store(place, 0).clear(since) if place.is_dir() else []
+        try:
+            gone = Store(place, 0).clear(since) if place.is_dir() else []
+        except OSError as error:
+            raise InputError(f"{error.filename} cannot be removed: {error.strerror}") from error
         size = sum(entry.size for entry in gone) / 1e6
-        terminal().print(f"{len(gone)} files, {size:.1f} MB removed from {place}", markup=False)
+        terminal().print(
+            f"{len(gone)} files, {size:.1f} MB removed from {place}", markup=False, soft_wrap=True
+        )
 
 
 def _place(folder: Path | None) -> Path:

@@ -5,7 +5,8 @@ over tokens, their last states. A trial with adapters on the last layers needs t
 the first of these. All of it is stored by what it was computed from, in shards: sentences in the
 order in which trials meet them, so that a search computes no more than it uses.
 
-In float32 on a CPU a stored state is, bit for bit, what the base would give in any batch.
+In float32 on a CPU a stored state of a packed base is, bit for bit, what the base would give in any
+batch.
 """
 
 from __future__ import annotations
@@ -213,8 +214,9 @@ class Features:
         self.boundaries = tuple(b for b in boundaries if base.cuttable(b))
         self._training = training
         self._max_epochs = max_epochs
-        self._sets: dict[tuple[str, int, bool], FeatureSet] = {}
-        self._orders: dict[str, Sentences] = {}
+        # By the corpus itself, which its sets keep alive: to hash it takes longer than a trial.
+        self._sets: dict[tuple[int, int, bool], FeatureSet] = {}
+        self._orders: dict[int, Sentences] = {}
 
     def feed(self, encoder: Encoder, corpus: TokenisedCorpus) -> tuple[Feed, str]:
         """What an encoder is to start from, and what that is in words."""
@@ -235,7 +237,7 @@ class Features:
         return feed, f"layer {stored.boundary}"
 
     def _set(self, corpus: TokenisedCorpus, boundary: int, pooled: bool) -> FeatureSet:
-        key = (corpus.digest, boundary, pooled)
+        key = (id(corpus), boundary, pooled)
         if key not in self._sets:
             self._sets[key] = FeatureSet(
                 self._base,
@@ -251,7 +253,7 @@ class Features:
 
     def _order(self, corpus: TokenisedCorpus) -> Sentences:
         """Sentences as trials meet them, then those that they may not meet."""
-        if corpus.digest not in self._orders:
+        if id(corpus) not in self._orders:
             settings = self._training
             pairs = Pairs(
                 corpus, settings.pairs_per_epoch, settings.language_temperature, settings.seed
@@ -260,8 +262,8 @@ class Features:
             met = Sentences.join([*drawn, corpus.present()])
             rows = corpus.lengths.shape[1]
             _, first = np.unique(met.language * rows + met.row, return_index=True)
-            self._orders[corpus.digest] = met[np.sort(first)]
-        return self._orders[corpus.digest]
+            self._orders[id(corpus)] = met[np.sort(first)]
+        return self._orders[id(corpus)]
 
 
 def needs_tokens(pooling: Pooling, width: int) -> bool:
@@ -410,7 +412,8 @@ def chosen_boundaries(
                 passes = sum(expected[above] for above in candidates if above >= boundary)
                 more, others = best(boundary, left - 1)
                 saved = passes * (boundary - last) - boundary + more
-                found = max(found, (saved, [boundary, *others]), key=lambda option: option[0])
+                option = saved, [boundary, *others]
+                found = max(found, option, key=lambda one: (one[0], -len(one[1])))
         return found
 
     return best(0, min(most, len(candidates)))[1]

@@ -102,7 +102,6 @@ class Objective(nn.Module):
         emb_BE, routing_BK = (
             torch.cat(side).requires_grad_() for side in zip(*cached, strict=True)
         )
-        after = random_state()
         scalar = self._compare(emb_BE, routing_BK, batch, part)
         torch.autograd.backward(scalar)
         sizes = [len(chunk) for chunk in chunks]
@@ -117,7 +116,6 @@ class Objective(nn.Module):
             reached = [(out, g) for out, g in outs if out.requires_grad]
             if reached:
                 torch.autograd.backward([o for o, _ in reached], [g for _, g in reached])
-        set_random_state(after)
         return scalar.detach()
 
     def _embed(self, sentences: Sentences) -> tuple[Tensor, Tensor]:

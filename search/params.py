@@ -323,7 +323,7 @@ def _of_space(file: Path) -> tuple[str, Table]:
 
 
 def _values(prepared: Prepared, grid: bool) -> Iterator[dict[str, Any]]:
-    from search.space import grid as combinations
+    from search.grid import grid as combinations
     from search.space import probes, reference
 
     yield reference(prepared.space)[0]

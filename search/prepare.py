@@ -18,12 +18,14 @@ from components.encoder import assemble, trainable_parameters
 from components.languages import FamilyTable
 from search.conflicts import conflict
 from search.data.corpus import Corpus, load_corpora
+from search.data.pairs import Pairs
 from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.features import chosen_boundaries
+from search.grid import grid
 from search.problems import InputError, Problem
 from search.settings import DataSettings, RunConfig
-from search.space import Probe, Space, grid, probes, reference
+from search.space import Probe, Space, probes, reference
 from search.spacefile import load_space
 from search.trial import TrialConfig, flatten
 
@@ -84,7 +86,9 @@ class Prepared:
         corpus = self.split.train
         mean = len(corpus.ids) / max(1, sum(corpus.counts))
         scheduler, training = config.search.scheduler, config.training
-        pairs = training.pairs_per_epoch or sum(corpus.counts)
+        pairs = Pairs(
+            corpus, training.pairs_per_epoch, training.language_temperature, training.seed
+        ).size
         met = min(sum(corpus.counts), 2 * pairs * scheduler.max_epochs)
         # A trial's passes over the sentences that trials meet, times the trials of each boundary.
         passes = self.trials * scheduler.expected_epochs() * 2 * pairs / met / len(found)

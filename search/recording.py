@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -59,16 +59,27 @@ class StopSwitch(Unpickled, Stopper):
 class Recorder(Unpickled, Callback):
     """Writes what Tune hears into the journal and shows it.
 
+    Args:
+        comes_again: whether a trial that has lost its lane will be given to another.
+
     Attributes:
         outcomes: of the trials so far.
         fatal: why no lane can train any trial; empty where they can.
     """
 
-    def __init__(self, journal: Journal, view: View, max_epochs: int, switch: StopSwitch) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        view: View,
+        max_epochs: int,
+        switch: StopSwitch,
+        comes_again: Callable[[int], bool] = lambda number: False,
+    ) -> None:
         self.outcomes = Outcomes()
         self.fatal = ""
         self._switch = switch
         self._told: set[str] = set()
+        self._comes_again = comes_again
         self._journal = journal
         self._view = view
         self._max_epochs = max_epochs
@@ -109,7 +120,9 @@ class Recorder(Unpickled, Callback):
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """A trial has lost its lane more often than it may."""
+        """A trial has lost its lane, and either comes again or has lost too many."""
+        if self._comes_again(self._meet(trial)):
+            return
         lines = (trial.error_file and Path(trial.error_file).read_text().strip().splitlines()) or []
         self._end(trial, lines[-1] if lines else "its lane was lost")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 from ray.tune.search import Searcher
 
+from search.grid import grid
 from search.settings import SamplerSettings
-from search.space import Choice, Domain, Space, grid, reference
+from search.space import Choice, Domain, Space, reference
 from search.trial import TrialConfig
 
 Refuse = Callable[[Mapping[str, Any]], str]
 # After so many draws in a row that can have no effect, the next one is tried, and fails by itself.
 MOST_REFUSED = 100
+# A trial that has lost so many lanes is at fault itself.
+MOST_LOSSES = 2
 
 
 class StudySearcher(Searcher):
@@ -39,6 +43,7 @@ class StudySearcher(Searcher):
         metric: key of the result to maximise.
         log: the journal file.
         name: of the study.
+        trials: how many to draw; None for as many as are asked for.
         refuse: as `Draws` takes it.
     """
 
@@ -51,11 +56,16 @@ class StudySearcher(Searcher):
         metric: str,
         log: Path,
         name: str,
+        trials: int | None = None,
         refuse: Refuse = lambda values: "",
     ) -> None:
         super().__init__(metric=metric, mode="max")
         self._max_epochs = max_epochs
+        self._left = math.inf if trials is None else trials
         self._trials: dict[str, Trial] = {}
+        self._orders: dict[str, dict[str, Any]] = {}
+        self._lost: list[tuple[Trial, dict[str, Any]]] = []
+        self._losses: Counter[int] = Counter()
         self._noted: set[tuple[int, int]] = set()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = optuna.create_study(
@@ -71,11 +81,27 @@ class StudySearcher(Searcher):
         """The study."""
         return self._study
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """Draw a trial: its number, counted from 0, and its config as plain values."""
-        number, trial, values = self._draws.next()
-        self._trials[trial_id] = trial
-        return {"trial": number, "values": TrialConfig.of(values).plain()}
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """A trial: its number, counted from 0, and its config as plain values.
+
+        One that has lost its lane comes again before a new one is drawn. When all have been drawn
+        there is none for now, or for good when none is under way that might be lost.
+        """
+        if self._lost:
+            trial, order = self._lost.pop(0)
+        elif self._left > 0:
+            self._left -= 1
+            number, trial, values = self._draws.next()
+            order = {"trial": number, "values": TrialConfig.of(values).plain()}
+        else:
+            finished: str = Searcher.FINISHED
+            return None if self._trials else finished
+        self._trials[trial_id], self._orders[trial_id] = trial, order
+        return order
+
+    def comes_again(self, number: int) -> bool:
+        """Whether a trial waits for another lane."""
+        return any(order["trial"] == number for _, order in self._lost)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note an intermediate value."""
@@ -90,6 +116,12 @@ class StudySearcher(Searcher):
     ) -> None:
         """Tell the study how a trial ended."""
         if trial_id not in self._trials:
+            return
+        order = self._orders.pop(trial_id)
+        if error and self._losses[order["trial"]] < MOST_LOSSES:
+            # Tune itself gives up a trial whose lane dies as it is handed over.
+            self._losses[order["trial"]] += 1
+            self._lost.append((self._trials.pop(trial_id), order))
             return
         value = (result or {}).get(self.metric)
         if error or result is None or value is None or not math.isfinite(value):

@@ -11,10 +11,11 @@ from typing import Annotated, Any, Self, Union, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.interface import Config
+from search.grid import points
 from search.problems import InputError, Problem, nearest
 from search.settings import FIXED_SECTIONS, RunConfig
 from search.source import KeyPath, Source, read
-from search.space import CASES, Choice, Probe, Range, Space, is_domain, points, probes
+from search.space import CASES, Choice, Probe, Range, Space, is_domain, probes
 
 
 class ChoiceSpec(Config):

@@ -49,7 +49,6 @@ def run_trials(
     config, split = prepared.config, prepared.split
     settings = config.search
     stop = StopSwitch()
-    recorder = Recorder(journal, view, settings.scheduler.max_epochs, stop)
     searcher = StudySearcher(
         prepared.space,
         settings.sampler,
@@ -57,7 +56,11 @@ def run_trials(
         metric=settings.metric,
         log=folder / "study.log",
         name=name,
+        trials=prepared.trials,
         refuse=prepared.conflict,
+    )
+    recorder = Recorder(
+        journal, view, settings.scheduler.max_epochs, stop, comes_again=searcher.comes_again
     )
     with tempfile.TemporaryDirectory(prefix="isogloss-") as scratch, stop.on_signals():
         lane = LaneSetup(
@@ -89,7 +92,7 @@ def run_trials(
         tune.Tuner(
             trainable,
             tune_config=TuneConfig(
-                num_samples=prepared.trials,
+                num_samples=-1,  # the searcher counts, since a lost trial comes again
                 max_concurrent_trials=plan.lanes,
                 search_alg=searcher,
                 scheduler=_scheduler(settings.scheduler, settings.metric),

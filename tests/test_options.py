@@ -1,4 +1,4 @@
-"""Every option in the README's table: it is in spaces/notes.yaml too, it trains, and only it does."""
+"""Every cure in the README is in spaces/notes.yaml too, trains, and trains nothing else."""
 
 from __future__ import annotations
 

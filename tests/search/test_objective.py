@@ -52,7 +52,7 @@ VARIETY: dict[str, dict[str, Any]] = {
     "sum": {"loss": SUM, "training": {"matryoshka": [5]}},
     "adapter alone": {"adapter": LORA, "head": {"kind": "identity"}},
 }
-MINED = 2
+PAIRS, MINED = 5, 2
 
 MakeConfig = Callable[..., TrialConfig]
 
@@ -70,13 +70,13 @@ def teachers(texts: tuple[Corpus, Corpus]) -> dict[str, Tensor]:
 
 @pytest.fixture(params=[0, MINED], ids=["none mined", "mined"])
 def batch(request: pytest.FixtureRequest, corpus: TokenisedCorpus) -> Batch:
-    """Eight pairs, without or with negatives; one of these is the sentence itself."""
+    """Some pairs, without or with negatives, of which one is the sentence itself."""
     rows_LRK = None
     if request.param:
         shape = (*corpus.lengths.shape, request.param)
         rows_LRK = np.random.default_rng(0).integers(0, shape[1], shape).astype(np.int32)
         rows_LRK[:, :, 1] = np.arange(shape[1])
-    return next(Pairs(corpus, 8, 5.0, 0).epoch(0, 8, rows_LRK))
+    return next(Pairs(corpus, PAIRS, 5.0, 0).epoch(0, PAIRS, rows_LRK))
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def held(objective: Objective, batch: Batch) -> list[tuple[bool, int, int]]:
     return calls
 
 
-@pytest.mark.parametrize("budget", [10, 41, 43, 44, 46, 97, 99, 101])
+@pytest.mark.parametrize("budget", [10, 41, 43, 44, 46, 80])
 def test_no_more_tokens_than_asked_for_are_held_for_the_backward_pass(
     make: Make, batch: Batch, corpus: TokenisedCorpus, budget: int
 ) -> None:
@@ -251,7 +251,7 @@ def test_no_more_tokens_than_asked_for_are_held_for_the_backward_pass(
     with make({}, chunk_tokens=budget) as objective:
         calls = held(objective, batch)
     half = len(calls) // 2
-    assert half > 3
+    assert half > 1
     assert [kept for kept, _, _ in calls] == [False] * half + [True] * half
     assert [tokens for _, tokens, _ in calls] == expected * 2
     assert sum(count for _, _, count in calls) == 2 * len(sentences)
@@ -264,7 +264,7 @@ def test_what_fits_at_once_is_encoded_once(
     with make({"adapter": LORA}, chunk_tokens=chunk_tokens) as objective:
         ((kept, tokens, sentences),) = held(objective, batch)
     assert kept
-    assert sentences == 16 + len(batch.negative)
+    assert sentences == 2 * PAIRS + len(batch.negative)
     assert tokens == sum(
         corpus.lengths[side.language, side.row].sum()
         for side in (batch.anchor, batch.positive, batch.negative)

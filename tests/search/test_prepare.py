@@ -12,10 +12,11 @@ import pytest
 from components.base import Base
 from components.base.loading import BUILTIN
 from components.encoder import assemble, trainable_parameters
+from search.grid import grid
 from search.prepare import prepare
 from search.problems import InputError, Problem
 from search.sampler import draw
-from search.space import grid, probes
+from search.space import probes
 from search.trial import TrialConfig
 
 WriteSpace = Callable[..., Path]

@@ -14,10 +14,12 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from ray.tune.search import Searcher
 
-from search.sampler import MOST_REFUSED, StudySearcher, draw
+from search.grid import grid
+from search.sampler import MOST_LOSSES, MOST_REFUSED, StudySearcher, draw
 from search.settings import SamplerSettings
-from search.space import Space, grid, reference
+from search.space import Space, reference
 from search.spacefile import load_space
 from search.trial import TrialConfig
 
@@ -42,7 +44,11 @@ def space(space_file: Callable[..., Path]) -> Space:
 @pytest.fixture
 def searcher(space: Space, tmp_path: Path) -> Callable[..., StudySearcher]:
     def make(
-        name: str = "study", refuse: Any = None, space: Space = space, **settings: Any
+        name: str = "study",
+        refuse: Any = None,
+        space: Space = space,
+        trials: int | None = None,
+        **settings: Any,
     ) -> StudySearcher:
         return StudySearcher(
             space,
@@ -51,6 +57,7 @@ def searcher(space: Space, tmp_path: Path) -> Callable[..., StudySearcher]:
             metric="accuracy",
             log=tmp_path / f"{name}.log",
             name=name,
+            trials=trials,
             **{} if refuse is None else {"refuse": refuse},
         )
 
@@ -79,21 +86,45 @@ def test_stopped_finished_and_failed_are_pruned_complete_and_fail(searcher: Make
     study.suggest("failed")
     study.on_trial_result("failed", {"epoch": 1, "accuracy": 0.4})
     study.on_trial_complete("failed", {"epoch": 1, "accuracy": math.nan, "failed": "why"})
-    study.suggest("lost")
-    study.on_trial_complete("lost", None, error=True)
-    study.suggest("lost with a result")
-    study.on_trial_complete("lost with a result", {"epoch": 2, "accuracy": 0.5}, error=True)
+    for time in range(MOST_LOSSES + 1):
+        study.suggest(f"lost {time}")
+        study.on_trial_complete(f"lost {time}", {"epoch": 2, "accuracy": 0.5}, error=True)
     study.suggest("silent")
     study.on_trial_complete("silent", {})
     study.on_trial_complete("never heard of", {"epoch": 1, "accuracy": 0.5})
     states = [trial.state for trial in study.study.trials]
-    assert states == [TrialState.PRUNED, TrialState.COMPLETE, *[TrialState.FAIL] * 5]
+    assert states == [TrialState.PRUNED, TrialState.COMPLETE, *[TrialState.FAIL] * 4]
     stopped, finished, nan, failed, *_ = study.study.trials
     assert stopped.intermediate_values == {1: 0.1, 2: 0.3, 3: 0.2}
     assert finished.value == pytest.approx(0.8)
     assert len(finished.intermediate_values) == EPOCHS
     assert nan.intermediate_values == {1: 0.1}
     assert failed.intermediate_values == {1: 0.4}
+
+
+def test_a_trial_that_loses_its_lane_comes_again_before_a_new_one(searcher: Make) -> None:
+    study = searcher(trials=2)
+    first = study.suggest("a")
+    assert isinstance(first, dict)
+    study.on_trial_result("a", {"epoch": 1, "accuracy": 0.4})
+    assert not study.comes_again(0)
+    study.on_trial_complete("a", {"epoch": 1, "accuracy": 0.4}, error=True)
+    assert study.comes_again(0)
+    assert study.suggest("b") == first
+    assert not study.comes_again(0)
+    second = study.suggest("c")
+    assert isinstance(second, dict)
+    assert second["trial"] == 1
+    # All are drawn, but one under way may still be lost: there is none for now, not for good.
+    assert study.suggest("d") is None
+    study.on_trial_complete("c", {"epoch": EPOCHS, "accuracy": 0.5})
+    study.on_trial_result("b", {"epoch": 1, "accuracy": 0.4})
+    study.on_trial_complete("b", None, error=True)
+    assert study.suggest("e") == first
+    study.on_trial_complete("e", {"epoch": EPOCHS, "accuracy": 0.6})
+    assert study.suggest("f") == Searcher.FINISHED
+    assert [trial.state for trial in study.study.trials] == [TrialState.COMPLETE] * 2
+    assert len(study.study.trials[0].intermediate_values) == 2
 
 
 def test_a_result_that_comes_only_with_the_end_is_noted(searcher: Make) -> None:
@@ -110,7 +141,7 @@ def test_the_first_trial_is_the_reference(searcher: Make, space: Space) -> None:
         first = run(study, "first", [0.1])
         second = run(study, "second", [0.2])
     values, picks = reference(space)
-    assert first == {"trial": 0, "values": TrialConfig.of(values).model_dump()}
+    assert first == {"trial": 0, "values": TrialConfig.of(values).plain()}
     assert second["trial"] == 1
     trial = study.study.trials[0]
     assert trial.params == {
@@ -129,7 +160,7 @@ def test_what_is_drawn_is_a_legal_config(searcher: Make) -> None:
     study = searcher(kind="random")
     drawn = [study.suggest(str(n))["values"] for n in range(30)]
     for values in drawn:
-        assert TrialConfig.model_validate(values).model_dump() == values
+        assert TrialConfig.model_validate(values).plain() == values
     ranks = {v["adapter"]["rank"] for v in drawn if v["adapter"]["kind"] == "lora"}
     assert ranks and all(rank % 4 == 0 for rank in ranks)
     layers = {v["adapter"]["last_layers"] for v in drawn if v["adapter"]["kind"] == "lora"}
@@ -226,7 +257,7 @@ def test_what_is_refused_is_still_told_apart_by_seed(space: Space) -> None:
 
 def test_the_reference_is_tried_whatever_is_refused(searcher: Make, space: Space) -> None:
     first = searcher(refuse=lambda values: "never").suggest("a")
-    assert first["values"] == TrialConfig.of(reference(space)[0]).model_dump()
+    assert first["values"] == TrialConfig.of(reference(space)[0]).plain()
 
 
 def test_where_everything_is_refused_something_is_tried_in_the_end(
@@ -263,8 +294,8 @@ def test_a_grid_is_the_reference_and_every_other_combination_once(
         suggested = [study.suggest(str(n)) for n in range(48)]
     assert [trial["trial"] for trial in suggested] == list(range(48))
     drawn = [trial["values"] for trial in suggested]
-    first = TrialConfig.of(reference(flat)[0]).model_dump()
-    combinations = [TrialConfig.of(values).model_dump() for values, _ in grid(flat)]
+    first = TrialConfig.of(reference(flat)[0]).plain()
+    combinations = [TrialConfig.of(values).plain() for values, _ in grid(flat)]
     assert len(combinations) == 4 * 4 * 3
     assert drawn == [first, *(values for values in combinations if values != first)]
     trials = study.study.trials
@@ -306,6 +337,6 @@ cases: [{case: a, pooling: {kind: max}}, {case: b, adapter: {kind: lora}}]
     )
     study = searcher(space=space, kind="grid")
     drawn = [study.suggest(str(n))["values"] for n in range(3)]
-    assert [values["case"] for values in drawn] == [None, "a", "b"]
+    assert [values.get("case") for values in drawn] == [None, "a", "b"]
     assert [values["head"]["kind"] for values in drawn] == ["linear", "mlp", "mlp"]
     assert [trial.params for trial in study.study.trials] == [{}, {"cases": "a"}, {"cases": "b"}]

@@ -20,6 +20,7 @@ from torch import Tensor
 from search.store import FOLDER_VARIABLE, Entry, Store, default_folder
 
 GB = 1e9
+ROOT = Path(__file__).parents[2]
 
 
 def key(name: object) -> str:
@@ -272,7 +273,8 @@ def start(store: Store, tmp_path: Path) -> Iterator[Callable[[str, str], subproc
 
     def begin(code: str, name: str) -> subprocess.Popen[bytes]:
         arguments = [sys.executable, "-c", PROLOGUE + code, store.folder, tmp_path, name]
-        started.append(subprocess.Popen(arguments, env=os.environ | {"OMP_NUM_THREADS": "1"}))
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        started.append(subprocess.Popen(arguments, env=environment, cwd=ROOT))
         return started[-1]
 
     yield begin
@@ -288,7 +290,7 @@ def test_two_processes_share_the_work(store: Store, tmp_path: Path, start: Start
     processes = [start(BUILDER, "one"), start(BUILDER, "two")]
     while any(process.poll() is None for process in processes):
         store.clear(unused_since=0)  # removes locks that nobody holds
-        time.sleep(0.001)
+        time.sleep(0.01)
     assert [process.returncode for process in processes] == [0, 0]
     computed = sorted(path.name.split("-")[1:] for path in tmp_path.glob("computed-*"))
     assert [number for number, _ in computed] == [str(number) for number in range(6)]

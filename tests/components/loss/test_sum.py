@@ -111,8 +111,8 @@ def test_a_weight_of_zero_makes_no_loss_and_asks_for_nothing() -> None:
         ({"settings": {"circle": {}}}, ("settings", "circle"),
          "loss.settings.circle is not among the weights; it must be among info_nce, triplet"),
         ({"settings": {"triplet": {"margn": 1.0}}}, ("settings", "triplet", "margn"),
-         "loss.settings.triplet.margn is no setting of 'triplet'; it must be among margin, distance, "
-         "negatives, symmetric; did you mean 'margin'?"),
+         "loss.settings.triplet.margn is no setting of 'triplet'; it must be among margin, "
+         "distance, negatives, symmetric; did you mean 'margin'?"),
         ({"settings": {"triplet": {"margin": "wide"}}}, ("settings", "triplet", "margin"),
          "Input should be a valid number"),
         ({"settings": {"triplet": {"margin": 0.0}}}, ("settings", "triplet", "margin"),
