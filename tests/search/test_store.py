@@ -256,15 +256,16 @@ while len(found) < 6:
     held = True
 assert all(same(found[number], of(number)) for number in range(6))
 """
-HOLDER = """
+WRITER = """
 def compute():
-    (word / "holds").touch()
-    wait("go-on")
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the end, when the file is so long
     return of(1, rows=100_000)
 store.build(key("x"), "x", compute, True)
 """
+HOLDER = WRITER.replace(
+    "def compute():\n", "def compute():\n    (word / 'holds').touch()\n    wait('go-on')\n"
+)
 
 
 @pytest.fixture
@@ -312,25 +313,31 @@ def test_a_process_that_ends_half_way(store: Store, tmp_path: Path, start: Start
     assert store.build(key("x"), "x", never, wait=False) is None
     if end == "killed":
         process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert files(store) == {f"{key('x')}.lock"}
+        got = store.build(key("x"), "x", lambda: of(2), wait=False)  # the lock is free
     else:
         (tmp_path / "go-on").touch()
-    assert process.wait() == -(signal.SIGKILL if end == "killed" else signal.SIGXFSZ)
-    (tmp_path / "go-on").unlink(missing_ok=True)
-    left = {f"{key('x')}.new"} if end != "killed" else set()
-    assert files(store) == {f"{key('x')}.lock"} | left
-    assert store.load(key("x")) is None
-    if left:
-        store.clear()
-        assert files(store) == set()
-    got = store.build(key("x"), "x", lambda: of(2), wait=False)  # the lock is free
+        got = store.build(key("x"), "x", lambda: of(2), wait=True)
+        assert process.wait() == -signal.SIGXFSZ
     assert got is not None and same(got, of(2))
+    assert files(store) == {f"{key('x')}.arrow", f"{key('x')}.lock", "room.lock"}
 
 
-def test_a_file_of_a_killed_writer_is_in_nobodys_way(store: Store) -> None:
-    folder = store.folder / key("x")[:2]
-    folder.mkdir()
-    (folder / f"{key('x')}.new").write_bytes(b"x" * 100_000)
+def test_what_a_killed_writer_left_is_in_nobodys_way(store: Store) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", PROLOGUE + WRITER, store.folder, "", ""], cwd=ROOT, check=False
+    )
+    assert process.returncode == -signal.SIGXFSZ
+    left = {f"{key('x')}.new", f"{key('x')}.lock"}
+    assert files(store) == left
     assert store.load(key("x")) is None and store.entries() == []
+    (half,) = store.folder.glob("*/*.new")
+    data = half.read_bytes()
+    assert len(data) == 100_000
+    assert store.clear() == []
+    assert files(store) == set()
+    half.write_bytes(data)
     assert same(built(store, "x", of(1)), of(1))
     assert files(store) == {f"{key('x')}.arrow", f"{key('x')}.lock", "room.lock"}
 
