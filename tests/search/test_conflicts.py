@@ -62,7 +62,7 @@ def sum_of(weights: dict[str, float], **settings: dict[str, Any]) -> dict[str, A
         (
             {"head": {"kind": "family", "width": 16}},
             {"families": ("latin",)},
-            "head.kind is 'family', but all languages are of one family, 'latin'; it must be a "
+            "head.kind is 'family', but all languages are of one family, 'latin'; "
             "it must be one that all families share",
         ),
         (
