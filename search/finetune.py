@@ -171,7 +171,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
 
     from components.base import load
     from search.data.teachers import Teachers
-    from search.features import open_features
+    from search.features import open_features, told_of
     from search.training import TrialError, train
     from search.trial import TrialConfig
 
@@ -179,10 +179,13 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     trial = TrialConfig.of(config.model_dump())
     with quiet(folder):
         base = load(config.base, "cuda" if torch.cuda.is_available() else "cpu")
+        boundaries = prepared.boundaries()
         features = open_features(
-            base, config.base, config.cache, prepared.boundaries(), config.training,
+            base, config.base, config.cache, boundaries, config.training,
             config.search.scheduler.max_epochs,
         )  # fmt: skip
+    for note in told_of(base, features, config.cache, boundaries):
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     epochs = config.search.scheduler.max_epochs
     journal.append({"event": "trial", "trial": 0, "reference": False, "values": trial.plain()})
     began = time.time()

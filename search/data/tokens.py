@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -75,7 +76,7 @@ class TokenisedCorpus:
         index_L = np.asarray([self.families.index(name) for name in self.family_of_language])
         return torch.from_numpy(index_L[sentences.language]).to(device)
 
-    @property
+    @cached_property
     def lengths(self) -> Ints:
         """Tokens of each sentence, (L, R); 0 where it is missing."""
         return np.diff(self.starts, axis=1)

@@ -278,7 +278,7 @@ def two_clusters() -> Iterator[list[str]]:
     for instance in instances:
         below = psutil.Process(instance.pid).children(recursive=True)
         instance.send_signal(signal.SIGTERM)
-        _, left = psutil.wait_procs([psutil.Process(instance.pid), *below], timeout=30)
+        _, left = psutil.wait_procs([psutil.Process(instance.pid), *below], timeout=5)
         for process in left:
             process.kill()
 
