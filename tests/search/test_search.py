@@ -292,6 +292,7 @@ def wait_for_port(port: int) -> None:
     raise AssertionError(f"nothing answers at port {port}")
 
 
+@pytest.mark.slow
 def test_a_cluster_has_all_its_resources_back(two_clusters: list[str], tmp_path: Path) -> None:
     address = two_clusters[0]
     printed = run(tmp_path, "joined", "--address", address, "--trials", "4", *SMALL, **UNGUARDED)
