@@ -105,7 +105,17 @@ class Prepared:
 
     def conflict(self, values: Mapping[str, Any]) -> str:
         """Why a setting of a trial can have no effect; empty where each has one."""
-        return _conflict(self.config, self.skeleton, self.split, TrialConfig.of(values))
+        return self.conflict_of(TrialConfig.of(values))
+
+    def conflict_of(self, trial: TrialConfig) -> str:
+        """The same of a trial's config."""
+        return conflict(
+            trial,
+            width=self.skeleton.width,
+            causal=self.skeleton.causal,
+            families=self.split.train.families,
+            workers=self.config.lane.workers,
+        )
 
     def trainable_parameters(self, values: Mapping[str, Any]) -> int:
         """Exact number of parameters that a trial trains."""
@@ -166,11 +176,11 @@ def prepare_space(space: Space, config: RunConfig) -> Prepared:
                     f"of lane.workers, {config.lane.workers}",
                 )
             )
-    idle = list(_never_effective(space, config, skeleton, split))
-    problems += idle or _idle_reference(space, config, skeleton, split)
+    prepared = Prepared(space, config, skeleton, split, others)
+    problems += list(_never_effective(prepared)) or _idle_reference(prepared)
     if problems:
         raise InputError(problems)
-    return Prepared(space, config, skeleton, split, others)
+    return prepared
 
 
 def load_split(settings: DataSettings, skeleton: Base) -> Split:
@@ -185,26 +195,14 @@ def load_split(settings: DataSettings, skeleton: Base) -> Split:
     return Split(train, validation, *texts)
 
 
-def _conflict(config: RunConfig, skeleton: Base, split: Split, trial: TrialConfig) -> str:
-    return conflict(
-        trial,
-        width=skeleton.width,
-        causal=skeleton.causal,
-        families=split.train.families,
-        workers=config.lane.workers,
-    )
-
-
-def _never_effective(
-    space: Space, config: RunConfig, skeleton: Base, split: Split
-) -> Iterator[Problem]:
+def _never_effective(prepared: Prepared) -> Iterator[Problem]:
     """Options that no trial can hold, since something has no effect in each that does.
 
     An option that is at odds with some others only is left to the sampler, which passes over it
     there.
     """
     cases: dict[str | None, tuple[TrialConfig, dict[str, dict[str, tuple[Any, Probe]]]]] = {}
-    for probe in probes(space):
+    for probe in probes(prepared.space):
         trial = TrialConfig.of(probe.values)
         _, found = cases.setdefault(trial.case, (trial, {name: {} for name in TRIAL_SECTIONS}))
         for section, values in found.items():
@@ -217,20 +215,19 @@ def _never_effective(
                 faults: Counter[str] = Counter()
                 for combination in product(*(others | {section: [value]}).values()):
                     chosen = dict(zip(others, combination, strict=True))
-                    fault = _conflict(config, skeleton, split, trial.model_copy(update=chosen))
+                    fault = prepared.conflict_of(trial.model_copy(update=chosen))
                     if not fault:
                         break
                     faults[fault] += 1
                 else:
                     # Beside some others, another fault may come before that of this option.
-                    yield _at(space, probe, faults.most_common(1)[0][0])
+                    yield _at(prepared.space, probe, faults.most_common(1)[0][0])
 
 
-def _idle_reference(
-    space: Space, config: RunConfig, skeleton: Base, split: Split
-) -> Iterator[Problem]:
+def _idle_reference(prepared: Prepared) -> Iterator[Problem]:
     """A setting without effect in the trial that others are held against."""
-    fault = _conflict(config, skeleton, split, TrialConfig.of(reference(space)[0]))
+    space = prepared.space
+    fault = prepared.conflict(reference(space)[0])
     if fault and space.domains():
         key = fault.split(" ", 1)[0]
         message = f"{fault} (in the reference trial, which takes the first of most options)"

@@ -40,11 +40,12 @@ def work(settings: dict[str, Any]) -> None:
         os.chdir(settings["folder"])
     try:
         train_corpus, validation, *texts = ray.get(settings["corpora"])
-        base = load(BaseConfig(**settings["base"]), get_device())
+        config = BaseConfig(**settings["base"])
+        base = load(config, get_device())
         cache = CacheSettings(**settings["cache"])
         features = open_features(
             base,
-            BaseConfig(**settings["base"]),
+            config,
             cache,
             settings["boundaries"],
             TrainingConfig(**settings["training"]),

@@ -181,12 +181,9 @@ def _max_length(config: BaseConfig, settings: PreTrainedConfig) -> int:
 @contextlib.contextmanager
 def _one_sentence(model: str) -> Iterator[None]:
     """Turn whatever the loading raises into one sentence, and keep its progress bars quiet."""
-    quiet = logging.getLogger("transformers").level
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
-        yield
+        with quiet_loading("transformers"):
+            yield
     except Exception as error:  # the libraries beneath raise everything from OSError to KeyError
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         kind = type(error).__name__
@@ -195,7 +192,19 @@ def _one_sentence(model: str) -> Iterator[None]:
         raise ValueError(
             f"base.model {model!r} cannot be loaded{where} ({kind}: {reason.strip()})"
         ) from error
+
+
+@contextlib.contextmanager
+def quiet_loading(library: str) -> Iterator[None]:
+    """Keep a library's warnings and transformers' progress bars quiet."""
+    logger = logging.getLogger(library)
+    level = logger.level
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
     finally:
-        logging.getLogger("transformers").setLevel(quiet)
+        logger.setLevel(level)
         if bars:
             transformers_logging.enable_progress_bar()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
-from components.base.loading import locate
+from components.base.loading import locate, quiet_loading
 from search.data.corpus import Corpus
 from search.data.tokens import Sentences
 from search.randomness import random_state, set_random_state
@@ -73,22 +71,15 @@ def load_teacher(name: str, device: torch.device | str = "cpu") -> SentenceTrans
         raise ValueError(str(error).removeprefix("base.model ")) from error
     # A model of our own making may need the file it came with.
     own = (Path(source) / "isogloss_modules.py").exists()
-    logger = logging.getLogger("sentence_transformers")
-    level = logger.level
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    logger.setLevel(logging.ERROR)
     random = random_state()  # a trial that loads a model must not differ from one that need not
     try:
-        return SentenceTransformer(source, device=str(device), trust_remote_code=own)
+        with quiet_loading("sentence_transformers"):
+            return SentenceTransformer(source, device=str(device), trust_remote_code=own)
     except Exception as error:  # from OSError to the libraries' own
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         raise ValueError(f"{name!r} cannot be loaded: {reason.strip()}") from error
     finally:
         set_random_state(random)
-        logger.setLevel(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 def embed(model: SentenceTransformer, texts: list[str]) -> Tensor:
