@@ -14,11 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -33,7 +31,7 @@ from components.ragged import STATISTICS, States, Statistics
 from search.data.pairs import Pairs
 from search.data.tokens import Ints, Sentences, TokenisedCorpus
 from search.settings import CacheSettings
-from search.store import Store, default_folder
+from search.store import Store, folder_of, open_store
 from search.trial import TrainingConfig
 
 # Of one shard: small enough to compute while another lane does the next, large enough for a file.
@@ -58,33 +56,49 @@ def plain_feed(encoder: Encoder, corpus: TokenisedCorpus) -> Feed:
     return feed
 
 
-@dataclass
 class FeatureSet:
     """What one boundary gives of one corpus.
 
-    Attributes:
+    Args:
         boundary: index of the first layer that is not in it; the depth for the last states.
         pooled: only their statistics.
         digest: of all that the numbers depend on, but the tokens and the boundary.
         order: every sentence of the corpus, in the order of shards.
         name: of the base.
+
+    Attributes:
+        below: other sets of the corpus, in the same order; those of states that lie on the way to
+            the boundary are computed with it where they are missing.
+        layers_run: layers computed here, each times the tokens that it was computed for.
     """
 
-    base: Base
-    corpus: TokenisedCorpus
-    boundary: int
-    pooled: bool
-    store: Store
-    digest: str
-    order: Sentences
-    name: str
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        base: Base,
+        corpus: TokenisedCorpus,
+        boundary: int,
+        pooled: bool,
+        store: Store,
+        digest: str,
+        order: Sentences,
+        name: str,
+        below: Sequence[FeatureSet] = (),
+    ) -> None:
+        self.base = base
+        self.corpus = corpus
+        self.boundary = boundary
+        self.pooled = pooled
+        self.store = store
+        self.order = order
+        self.below = [one for one in below if one.boundary <= boundary and not one.pooled]
+        self.layers_run = 0
+        self._digest = digest
+        self._name = name
         # What is stored has a row for each sentence, or for each token.
-        self._rows = np.sign(self.corpus.lengths) if self.pooled else self.corpus.lengths
-        at = self.order.language, self.order.row
+        self._rows = np.sign(corpus.lengths) if pooled else corpus.lengths
+        at = order.language, order.row
         # Cut where the count of tokens passes a multiple of the shard's size.
-        shard = (np.cumsum(self.corpus.lengths[at]) - 1) // SHARD_TOKENS
+        shard = (np.cumsum(corpus.lengths[at]) - 1) // SHARD_TOKENS
         numbers, shard = np.unique(shard, return_inverse=True)
         self._starts: Ints = np.searchsorted(shard, np.arange(len(numbers) + 1))
         row = np.cumsum(self._rows[at]) - self._rows[at]
@@ -93,7 +107,6 @@ class FeatureSet:
         self._shard[at] = shard
         self._place[at] = row - row[self._starts[shard]]
         self._loaded: dict[int, dict[str, Tensor]] = {}
-        self.built_tokens = 0
 
     def __call__(self, sentences: Sentences) -> States | Statistics:
         """What is stored of some sentences, on the base's device."""
@@ -128,15 +141,22 @@ class FeatureSet:
         wait = False
         while missing:
             for shard in missing:
-                key = self._key(shard)
-                compute = partial(self._compute, shard)
-                tensors = self.store.load(key)
-                if tensors is None:
-                    tensors = self.store.build(key, self._what(), compute, wait)
+                tensors = self._fetch(shard, wait)
                 if tensors is not None:
                     self._loaded[shard] = self._placed(tensors)
             missing = [shard for shard in missing if shard not in self._loaded]
             wait = True
+
+    def _fetch(self, shard: int, wait: bool) -> dict[str, Tensor] | None:
+        """A shard, computed where it is missing; None where another lane is at these sentences."""
+        key = self._key(shard)
+        tensors = self.store.load(key)
+        if tensors is None:
+            with self.store.held(self._sentences_key(shard), wait) as held:
+                if held:
+                    there = self.store.load(key)
+                    tensors = self._compute(shard) if there is None else there
+        return tensors
 
     def _placed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """On a GPU they stay in its memory where they fit."""
@@ -151,33 +171,67 @@ class FeatureSet:
     def _sentences(self, shard: int) -> Sentences:
         return self.order[slice(int(self._starts[shard]), int(self._starts[shard + 1]))]
 
-    def _key(self, shard: int) -> str:
+    def _sentences_key(self, shard: int) -> str:
+        """Of all that is stored of a shard's sentences."""
         tokens = self.corpus.tokens(self._sentences(shard))
-        sha = hashlib.sha256(self.digest.encode())
-        sha.update(f"{self.boundary} {self.pooled}".encode())
+        sha = hashlib.sha256(self._digest.encode())
         sha.update(tokens.ids_T.numpy().tobytes())
         sha.update(tokens.offsets.numpy().tobytes())
         return sha.hexdigest()
 
+    def _key(self, shard: int) -> str:
+        whole = f"{self._sentences_key(shard)} {self.boundary} {self.pooled}"
+        return hashlib.sha256(whole.encode()).hexdigest()
+
     def _what(self) -> str:
         kind = "statistics" if self.pooled else "states"
         where = "the end" if self.boundary == self.base.depth else f"layer {self.boundary}"
-        return f"{self.name}: {kind} at {where}"
+        return f"{self._name}: {kind} at {where}"
 
     @torch.no_grad()
     def _compute(self, shard: int) -> dict[str, Tensor]:
+        """Compute a shard from the highest states that are stored, and what is missing between."""
+        stored: dict[int, Tensor] = {}
+        missing = [self]
+        for one in self.below:
+            tensors = self.store.load(one._key(shard))
+            if tensors is None:
+                missing.append(one)
+            else:
+                stored[one.boundary] = tensors["values_TD"]
+        # States first where statistics of them are to be taken.
+        missing.sort(key=lambda one: (one.boundary, one.pooled))
         sentences = self._sentences(shard)
         lengths = self.corpus.lengths[sentences.language, sentences.row]
-        self.built_tokens += int(lengths.sum())
-        calls = np.cumsum(lengths) // TOKENS_A_CALL
-        parts: dict[str, list[Tensor]] = {}
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        calls = offsets[1:] // TOKENS_A_CALL
+        parts: dict[tuple[FeatureSet, str], list[Tensor]] = {}
         for call in np.unique(calls):
-            tokens = self.corpus.tokens(sentences[calls == call], self.base.device)
-            states = self.base.below(tokens, self.boundary)
-            names = STATISTICS if self.pooled else ("values_TD",)
-            for name in names:
-                parts.setdefault(name, []).append(getattr(states, name).cpu())
-        return {name: torch.cat(part) for name, part in parts.items()}
+            (at,) = np.nonzero(calls == call)
+            rows = slice(offsets[at[0]], offsets[at[-1] + 1])
+            tokens = self.corpus.tokens(sentences[at], self.base.device)
+            states, reached = None, 0
+            for one in missing:
+                nearest = max((b for b in stored if reached < b <= one.boundary), default=None)
+                if nearest is not None:
+                    values_TD = stored[nearest][rows].to(self.base.device)
+                    states, reached = States(values_TD, tokens.offsets), nearest
+                if states is None:
+                    states = self.base.below(tokens, one.boundary)
+                elif reached < one.boundary:
+                    states = self.base.above(states, reached, until=one.boundary)
+                self.layers_run += len(tokens.ids_T) * (one.boundary - reached)
+                reached = one.boundary
+                for name in STATISTICS if one.pooled else ("values_TD",):
+                    parts.setdefault((one, name), []).append(getattr(states, name).cpu())
+        made: dict[FeatureSet, dict[str, Tensor]] = {}
+        for (one, name), part in parts.items():
+            made.setdefault(one, {})[name] = torch.cat(part)
+        kept = {
+            one: self.store.keep(one._key(shard), one._what(), tensors)
+            for one, tensors in made.items()
+        }
+        return kept[self]
 
 
 def _places(start_B: Ints, rows_B: Ints) -> Tensor:
@@ -192,7 +246,8 @@ class Features:
     Args:
         base: whose adapters, if any are in it, lie at the boundaries or above.
         digest: of the base's weights and settings.
-        boundaries: layers at which states may be stored, for adapters above them.
+        boundaries: layers at which states may be stored, for adapters above them; the depth stands
+            for the last states, for poolings that learn over tokens.
         training: how most trials meet the sentences, over so many epochs.
         name: of the base, for people.
     """
@@ -211,7 +266,7 @@ class Features:
         self._name = name
         self._store = store
         self._digest = _key_of(base, digest)
-        self.boundaries = tuple(b for b in boundaries if base.cuttable(b))
+        self.boundaries = tuple(b for b in boundaries if b == base.depth or base.cuttable(b))
         self._training = training
         self._max_epochs = max_epochs
         # By the corpus itself, which its sets keep alive: to hash it takes longer than a trial.
@@ -221,13 +276,14 @@ class Features:
     def feed(self, encoder: Encoder, corpus: TokenisedCorpus) -> tuple[Feed, str]:
         """What an encoder is to start from, and what that is in words."""
         base, boundary = self._base, encoder.adapter.boundary
-        if boundary == base.depth:
-            pooled = not needs_tokens(encoder.pooling, base.width)
-            return self._set(corpus, boundary, pooled), "statistics" if pooled else "states"
+        if boundary == base.depth and not needs_tokens(encoder.pooling, base.width):
+            return self._set(corpus, boundary, True), "statistics"
         below = [b for b in self.boundaries if b <= boundary]
         if not below:
             return plain_feed(encoder, corpus), "tokens"
         stored = self._set(corpus, max(below), False)
+        if stored.boundary == base.depth:
+            return stored, "states"
 
         def feed(sentences: Sentences) -> States:
             states = stored(sentences)
@@ -239,6 +295,8 @@ class Features:
     def _set(self, corpus: TokenisedCorpus, boundary: int, pooled: bool) -> FeatureSet:
         key = (id(corpus), boundary, pooled)
         if key not in self._sets:
+            below = [self._set(corpus, b, False) for b in self.boundaries if b < boundary or
+                     (b == boundary and pooled)]  # fmt: skip
             self._sets[key] = FeatureSet(
                 self._base,
                 corpus,
@@ -248,6 +306,7 @@ class Features:
                 self._digest,
                 self._order(corpus),
                 self._name,
+                below,
             )
         return self._sets[key]
 
@@ -288,7 +347,8 @@ def _key_of(base: Base, digest: str) -> str:
             "weights": digest,
             "config": config,
             "dtype": str(base.model.dtype),
-            "packed": base.first_position,
+            "attention": base.attention,
+            "first_position": base.first_position,
             "max_length": base.max_length,  # the most that attention pads to
             "device": base.device.type,
             "torch": version("torch"),
@@ -308,21 +368,11 @@ def open_features(
     max_epochs: int,
 ) -> Features | None:
     """The features of a base, where the settings allow any and there is a place for them."""
-    if not cache.max_gb:
-        return None
-    folder = _folder(cache)
-    try:
-        store = Store(folder, cache.max_gb * 1e9)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError:
+    store = open_store(cache)
+    if store is None:
         return None
     digest = weights_digest(config, store)
     return Features(base, store, digest, boundaries, training, max_epochs, config.model)
-
-
-def _folder(cache: CacheSettings) -> Path:
-    return Path(cache.folder).expanduser() if cache.folder else default_folder()
 
 
 def told_of(
@@ -332,7 +382,7 @@ def told_of(
     notes = []
     if features is None and cache.max_gb:
         notes.append(
-            f"every trial runs the whole base: nothing can be stored in {_folder(cache)}, which "
+            f"every trial runs the whole base: nothing can be stored in {folder_of(cache)}, which "
             f"must be a folder to write to"
         )
     if base.first_position is None:
@@ -377,22 +427,19 @@ def _digest(file: Path) -> dict[str, Tensor]:
 
 
 def chosen_boundaries(
-    depth: int,
-    expected: dict[int, float],
-    state_bytes: int,
-    tokens: int,
-    budget: float,
+    expected: dict[int, float], whole: bool, state_bytes: int, tokens: int, budget: float
 ) -> list[int]:
     """Which layers' states to store.
 
     An adapter on the last N layers starts from the highest stored boundary at or below L - N, and
-    saves as many layers for each token it meets. Of all sets of boundaries within the budget, this
-    is the one that saves most, once computing each boundary, which takes one pass over the layers
-    below it, has been paid.
+    saves as many layers for each token it meets; a pooling that learns over the tokens of a frozen
+    base starts from its last states, boundary L, where these are stored. Of all sets of boundaries
+    within the budget, this is the one that saves most, once the layers below the highest have been
+    run for it, unless they are run for another trial in any case.
 
     Args:
-        depth: layers L of the base.
-        expected: boundary L - N -> passes over the tokens that trials with such an adapter make.
+        expected: boundary -> passes over the tokens made by trials that would start there.
+        whole: some trial runs all layers, whatever is stored.
         state_bytes: of one token's state.
         tokens: that the trials meet.
         budget: bytes.
@@ -400,7 +447,7 @@ def chosen_boundaries(
     Returns:
         In ascending order; none where storing saves nothing.
     """
-    candidates = sorted(b for b in expected if 0 < b < depth)
+    candidates = sorted(b for b in expected if b > 0)
     most = int(budget // max(1, state_bytes * tokens))
 
     @cache
@@ -411,7 +458,7 @@ def chosen_boundaries(
             if boundary > last:
                 passes = sum(expected[above] for above in candidates if above >= boundary)
                 more, others = best(boundary, left - 1)
-                saved = passes * (boundary - last) - boundary + more
+                saved = (passes - (not whole)) * (boundary - last) + more
                 option = saved, [boundary, *others]
                 found = max(found, option, key=lambda one: (one[0], -len(one[1])))
         return found

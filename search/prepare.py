@@ -21,12 +21,13 @@ from search.data.corpus import Corpus, load_corpora
 from search.data.pairs import Pairs
 from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus, tokenise
-from search.features import chosen_boundaries
+from search.features import chosen_boundaries, needs_tokens
 from search.grid import grid
 from search.problems import InputError, Problem
 from search.settings import DataSettings, RunConfig
 from search.space import Probe, Space, probes, reference
 from search.spacefile import load_space
+from search.store import Store, open_store
 from search.trial import TrialConfig, flatten
 
 # What may differ between trials; those that rarely get on with each other stand last.
@@ -73,16 +74,23 @@ class Prepared:
         return 1 + sum(1 for _ in islice(others, None if wanted is None else wanted - 1))
 
     def boundaries(self) -> list[int]:
-        """Layers of the base whose states are worth storing, for the adapters above them."""
+        """Layers of the base whose states are worth storing, for what trials start from there.
+
+        The depth stands for the last states, for poolings that learn over tokens.
+        """
         space, config, skeleton = self.space, self.config, self.skeleton
-        found: dict[str, int] = {}
+        adapters: dict[str, int] = {}
+        over_tokens: dict[str, bool] = {}
         for probe in probes(space):
             trial = TrialConfig.of(probe.values)
-            if repr(trial.adapter) not in found:
-                with torch.device("meta"):
+            with torch.device("meta"):
+                if repr(trial.adapter) not in adapters:
                     built = trial.adapter.build(skeleton.model, self.split.train.families)
-                found[repr(trial.adapter)] = built.boundary
-                built.remove()
+                    adapters[repr(trial.adapter)] = built.boundary
+                    built.remove()
+                if repr(trial.pooling) not in over_tokens:
+                    pooling = trial.pooling.build(skeleton.width)
+                    over_tokens[repr(trial.pooling)] = needs_tokens(pooling, skeleton.width)
         corpus = self.split.train
         mean = len(corpus.ids) / max(1, sum(corpus.counts))
         scheduler, training = config.search.scheduler, config.training
@@ -90,14 +98,18 @@ class Prepared:
             corpus, training.pairs_per_epoch, training.language_temperature, training.seed
         ).size
         met = min(sum(corpus.counts), 2 * pairs * scheduler.max_epochs)
-        # A trial's passes over the sentences that trials meet, times the trials of each boundary.
-        passes = self.trials * scheduler.expected_epochs() * 2 * pairs / met / len(found)
+        # A trial's passes over the sentences that trials meet, times the trials of each adapter.
+        passes = self.trials * scheduler.expected_epochs() * 2 * pairs / met / len(adapters)
         expected: dict[int, float] = {}
-        for boundary in found.values():
+        for boundary in adapters.values():
             expected[boundary] = expected.get(boundary, 0.0) + passes
+        whole = skeleton.depth in expected
+        share = sum(over_tokens.values()) / len(over_tokens)
+        expected[skeleton.depth] = share * expected.get(skeleton.depth, 0.0)
         size = skeleton.model.dtype.itemsize * skeleton.width
         budget = config.cache.max_gb * 1e9
-        return chosen_boundaries(skeleton.depth, expected, size, int(met * mean), budget)
+        expected = {boundary: count for boundary, count in expected.items() if count}
+        return chosen_boundaries(expected, whole, size, int(met * mean), budget)
 
     def placing(self) -> AbstractContextManager[None]:
         """Add to the problems raised inside where their keys were written."""
@@ -144,7 +156,7 @@ def prepare_space(space: Space, config: RunConfig) -> Prepared:
         place = space.source.problem(("base", "model"), str(error))
         raise InputError([place]) from error
     with placing(space):
-        split = load_split(config.data, skeleton)
+        split = load_split(config.data, skeleton, open_store(config.cache))
     families = split.train.families
     problems = []
     seen = set()
@@ -183,15 +195,21 @@ def prepare_space(space: Space, config: RunConfig) -> Prepared:
     return prepared
 
 
-def load_split(settings: DataSettings, skeleton: Base) -> Split:
+def load_split(settings: DataSettings, skeleton: Base, store: Store | None = None) -> Split:
     """Load and tokenise the sentences to train on and to validate with.
+
+    Args:
+        store: keeps the tokens for later searches.
 
     Raises:
         InputError: the data are at fault.
     """
     texts = load_corpora(settings)
     table = FamilyTable(settings.families)
-    train, validation = (tokenise(t, settings.pivot, skeleton.tokenize, table) for t in texts)
+    stored = (store, skeleton.tokenization) if store else None
+    train, validation = (
+        tokenise(text, settings.pivot, skeleton.tokenize, table, stored) for text in texts
+    )
     return Split(train, validation, *texts)
 
 

@@ -127,6 +127,9 @@ class Recorder(Unpickled, Callback):
         self._end(trial, lines[-1] if lines else "its lane was lost")
 
     def _end(self, trial: Trial, error: str) -> None:
+        # Statistics of every number reported: most of what Tune keeps of a trial, and never asked.
+        trial.metric_analysis.clear()
+        trial.metric_n_steps.clear()
         number = self._meet(trial)
         outcome = self.outcomes.by_trial[number]
         if self.fatal or outcome.state is not None:

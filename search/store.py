@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pyarrow as pa
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
+
+from search.settings import CacheSettings
 
 SUFFIX = ".arrow"
 # Of the files of a key: nothing else in a folder is a store's to remove.
@@ -27,6 +30,24 @@ def default_folder() -> Path:
     named = os.environ.get(FOLDER_VARIABLE)
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(named) if named else home / "isogloss"
+
+
+def folder_of(settings: CacheSettings) -> Path:
+    """Where a search stores what it computes."""
+    return Path(settings.folder).expanduser() if settings.folder else default_folder()
+
+
+def open_store(settings: CacheSettings) -> Store | None:
+    """The store of a search, where the settings allow one and its folder can be written to."""
+    if not settings.max_gb:
+        return None
+    folder = folder_of(settings)
+    try:
+        store = Store(folder, settings.max_gb * 1e9)
+        with TemporaryFile(dir=folder):
+            return store
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -85,32 +106,47 @@ class Store:
             None where somebody else computes them and this is not to wait. Where they cannot be
             stored, they are in memory only.
         """
-        with self._held(key, wait) as held:
+        with self.held(key, wait) as held:
             if not held:
                 return None
             there = self.load(key)
-            if there is not None:
-                return there
-            tensors = {name: tensor.detach().cpu() for name, tensor in compute().items()}
-            with suppress(OSError):  # the disk is full, say
-                self._keep(key, tensors, what)
-            return self.load(key) or tensors
+            return self.keep(key, what, compute()) if there is None else there
 
-    def _keep(self, key: str, tensors: Mapping[str, Tensor], what: str) -> None:
+    def holds(self, key: str) -> bool:
+        """Whether there is something under a key; it may yet turn out to be damaged."""
+        return self._file(key).exists()
+
+    def keep(self, key: str, what: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Store tensors and map them into memory; where they cannot be stored, they are as given.
+
+        For whoever holds the key, or one that stands for it.
+        """
+        given = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
         file = self._file(key)
         fresh = file.with_suffix(".new")
-        try:
-            _write(fresh, tensors, what)
-            size = fresh.stat().st_size
-            if size <= self._most:
-                with FileLock(self.folder / "room.lock"):
-                    self._make_room(size)
-                    fresh.replace(file)
-        finally:
-            fresh.unlink(missing_ok=True)
+        with suppress(OSError):  # the disk is full, say
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                _write(fresh, given, what)
+                size = fresh.stat().st_size
+                if size <= self._most:
+                    with FileLock(self.folder / "room.lock"):
+                        self._make_room(size)
+                        fresh.replace(file)
+            finally:
+                fresh.unlink(missing_ok=True)
+        return self.load(key) or given
 
     @contextmanager
-    def _held(self, key: str, wait: bool) -> Iterator[bool]:
+    def held(self, key: str, wait: bool) -> Iterator[bool]:
+        """Be the only one, of all processes, that holds a key.
+
+        Args:
+            wait: for whoever holds it.
+
+        Yields:
+            Whether it is held now.
+        """
         # The lock is the system's own: it goes with the process that holds it.
         file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +173,7 @@ class Store:
         for lock in self.folder.glob(f"{FILES}.lock"):
             if lock.with_suffix(SUFFIX).exists():
                 continue
-            with self._held(lock.stem, wait=False) as held:
+            with self.held(lock.stem, wait=False) as held:
                 if held:  # whoever has opened it meanwhile sees that it is gone, and makes another
                     lock.with_suffix(".new").unlink(missing_ok=True)
                     lock.unlink(missing_ok=True)
@@ -168,7 +204,8 @@ class Store:
 def _write(file: Path, tensors: Mapping[str, Tensor], what: str) -> None:
     columns, about = [], {}
     for name, tensor in tensors.items():
-        data = memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        flat = tensor.contiguous().flatten()
+        data = memoryview(flat.view(torch.uint8).numpy().data if len(flat) else b"")
         columns.append(pa.array([data], type=pa.large_binary()))
         about[name] = {
             "dtype": str(tensor.dtype).removeprefix("torch."),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import itertools
+import json
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from components.base.cut import Reached, started_at, stopped_at
-from components.base.packing import MULTIPLE, NAME, Packing, packed
+from components.base.packing import MULTIPLE, VARLEN, Packing, packed, ways
 from components.base.routing import routed
 from components.base.structure import layers_of
 from components.ragged import States, Tokens
@@ -55,9 +58,33 @@ class Base:
         return ids
 
     @property
+    def tokenization(self) -> str:
+        """Everything that the ids of `tokenize` depend on beside the sentences, as text."""
+        tokenizer = self.tokenizer
+        about: dict[str, Any] = {name: version(name) for name in ("transformers", "tokenizers")}
+        about |= {"kind": type(tokenizer).__name__, "max_length": self.max_length}
+        settings = {k: v for k, v in tokenizer.init_kwargs.items() if k != "name_or_path"}
+        about |= {"settings": settings, "side": tokenizer.truncation_side}
+        if tokenizer.is_fast:
+            backend = json.loads(tokenizer.backend_tokenizer.to_str())
+            # Set anew by every call.
+            del backend["truncation"], backend["padding"]
+            about["backend"] = backend
+        else:
+            about["vocabulary"] = tokenizer.get_vocab()
+        return json.dumps(about, sort_keys=True, default=str)
+
+    @property
     def causal(self) -> bool:
         """Whether a token sees only those before it."""
         return any(getattr(module, "is_causal", False) for module in self.model.modules())
+
+    @property
+    def attention(self) -> str:
+        """How it runs: ``packed_varlen``, ``packed`` (see `packing`) or ``padded``."""
+        if self.first_position is None:
+            return "padded"
+        return str(self.model.config._attn_implementation)
 
     @property
     def depth(self) -> int:
@@ -87,22 +114,42 @@ class Base:
         if boundary == self.depth:
             return self(tokens)
         filled, family_T, packing = self._filled(tokens, None)
-        try:
-            with stopped_at(layers_of(self.model)[1][boundary]):
-                self._packed(packing, family_T, input_ids=filled.ids_T.unsqueeze(0))
-        except Reached as reached:
-            return States(reached.states.squeeze(0)[: len(tokens.ids_T)], tokens.offsets)
-        raise AssertionError("a model runs through its layers")
+        values_TD = self._until(boundary, packing, family_T, input_ids=filled.ids_T.unsqueeze(0))
+        return States(values_TD[: len(tokens.ids_T)], tokens.offsets)
 
-    def above(self, states: States, boundary: int, family_B: Tensor | None = None) -> States:
-        """Go on from what `below` gave: the same as `__call__` on the tokens."""
+    def above(
+        self,
+        states: States,
+        boundary: int,
+        family_B: Tensor | None = None,
+        until: int | None = None,
+    ) -> States:
+        """Go on from what `below` gave: the same as `__call__` on the tokens.
+
+        Args:
+            until: the boundary to stop at, as in `below`; the depth by default.
+        """
         real = len(states.values_TD)
         tokens = Tokens(states.offsets.new_zeros(real), states.offsets)
         filled, family_T, packing = self._filled(tokens, family_B)
         values_TD = functional.pad(states.values_TD, (0, 0, 0, len(filled.ids_T) - real))
-        with started_at(layers_of(self.model)[1], boundary, values_TD.unsqueeze(0)):
-            out_TD = self._packed(packing, family_T, inputs_embeds=values_TD.unsqueeze(0))
+        inputs_1TD = values_TD.unsqueeze(0)
+        with started_at(layers_of(self.model)[1], boundary, inputs_1TD):
+            out_TD = self._until(until, packing, family_T, inputs_embeds=inputs_1TD)
         return States(out_TD[:real], states.offsets)
+
+    def _until(
+        self, boundary: int | None, packing: Packing, family_T: Tensor, **inputs: Tensor
+    ) -> Tensor:
+        """What enters a layer, or, with None or at the depth, what comes out in the end."""
+        if boundary in (None, self.depth):
+            return self._packed(packing, family_T, **inputs)
+        try:
+            with stopped_at(layers_of(self.model)[1][boundary]):
+                self._packed(packing, family_T, **inputs)
+        except Reached as reached:
+            return reached.states.squeeze(0)
+        raise AssertionError("a model runs through its layers")
 
     def _filled(self, tokens: Tokens, family_B: Tensor | None) -> tuple[Tokens, Tensor, Packing]:
         """The tokens with fillers, the family of each, and how they are packed."""
@@ -147,24 +194,41 @@ class Base:
     def pack(self) -> bool:
         """Run packed from now on, if that gives the same states as padded on a mixed batch.
 
-        Positions count from 0 in most models, after the padding token's index in RoBERTa's kin.
-        What fits neither (attention with sinks, soft caps or biases) stays padded.
+        Of the ways to run packed, the fastest that does so is taken; whatever raises or gives other
+        states is passed over. Positions count from 0 in most models, after the padding token's
+        index in RoBERTa's kin. What fits neither (attention with sinks, soft caps or biases) stays
+        padded.
 
         Returns:
-            Whether the model runs packed.
+            Whether the model runs packed; `attention` says how.
         """
         tokens = self._mixed()
         before = self.model.config._attn_implementation
         expected = self(tokens)
-        self.model.set_attn_implementation(NAME)
-        for first in (0, (self.model.config.pad_token_id or 0) + 1):
+        firsts = (0, (self.model.config.pad_token_id or 0) + 1)
+        for way, first in itertools.product(ways(self.device, self.model.dtype), firsts):
+            self.model.set_attn_implementation(way)
             self.first_position = first
             with contextlib.suppress(Exception):
                 if self._close(self(tokens), expected):
+                    if way == VARLEN:
+                        self._run_back(tokens)
                     return True
         self.first_position = None
         self.model.set_attn_implementation(before)
         return False
+
+    def _run_back(self, tokens: Tokens) -> None:
+        """Run forward and backward: for some widths of heads, a kernel has no backward."""
+        embedded: list[Tensor] = []  # nothing else in a frozen model takes a gradient
+        hook = self.model.get_input_embeddings().register_forward_hook(
+            lambda module, args, out: embedded.append(out.requires_grad_())
+        )
+        try:
+            with torch.enable_grad():
+                torch.autograd.grad(self(tokens).values_TD.sum(), embedded)
+        finally:
+            hook.remove()
 
     @torch.no_grad()
     def cuttable(self, boundary: int) -> bool:

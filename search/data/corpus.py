@@ -7,14 +7,16 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 
 from search.data import cldr
 from search.problems import InputError, nearest
 from search.settings import DataSettings
+
+if TYPE_CHECKING:
+    import datasets
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".parquet": ("parquet", {}),
@@ -165,6 +167,8 @@ def _load(name: str, split: str, settings: DataSettings) -> Corpus:
 
 
 def _open(key: str, name: str, split: str) -> datasets.Dataset:
+    import datasets  # here: workers import this file, too, and the library takes a second
+
     path = Path(name).expanduser()
     local = path.exists() or path.suffix in FORMATS or name.startswith(("/", ".", "~"))
     if local and not path.exists():
@@ -205,6 +209,8 @@ def _open(key: str, name: str, split: str) -> datasets.Dataset:
 
 def _strings(file: Path, separator: str) -> datasets.Features:
     """Every named column of a csv file as text: a sentence such as "123" must not be a number."""
+    import datasets
+
     with file.open(encoding="utf-8-sig", newline="") as lines:
         header = next(csv.reader(lines, delimiter=separator), [])
     return datasets.Features({name: datasets.Value("string") for name in header if name})

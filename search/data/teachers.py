@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from components.base.loading import locate, quiet_loading
 from search.data.corpus import Corpus
 from search.data.tokens import Sentences
 from search.randomness import random_state, set_random_state
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 SENTENCES_A_CALL = 64
 
@@ -65,6 +68,9 @@ def load_teacher(name: str, device: torch.device | str = "cpu") -> SentenceTrans
     Raises:
         ValueError: it cannot be loaded.
     """
+    # Imported here: it takes a second, in every worker, and few searches need it.
+    from sentence_transformers import SentenceTransformer
+
     try:
         source = name if (Path(name) / "modules.json").exists() else locate(name)
     except ValueError as error:  # which takes it for the base's model

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from components.languages import FamilyTable
 from components.ragged import Tokens
 from search.data.corpus import Corpus
+from search.store import Store
 
 Ints = NDArray[np.int64]
 
@@ -112,13 +114,39 @@ def tokenise(
     pivot: str,
     tokenize: Callable[[list[str]], list[list[int]]],
     table: FamilyTable | None = None,
+    stored: tuple[Store, str] | None = None,
 ) -> TokenisedCorpus:
-    """Tokenise a corpus once, for every trial.
+    """Tokenise a corpus once, for every trial and, where the result is stored, for later searches.
 
     Args:
         tokenize: sentences -> token ids of each.
         table: leads from the languages to their families.
+        stored: where, and everything that the ids depend on beside the sentences.
     """
+    compute = partial(_tokenised, corpus, tokenize)
+    if stored is None:
+        arrays = compute()
+    else:
+        store, tokenization = stored
+        sha = hashlib.sha256(tokenization.encode())
+        sha.update(json.dumps(list(corpus.columns.values()), ensure_ascii=False).encode())
+        found = store.build(sha.hexdigest(), f"tokens of {len(corpus)} rows", compute, wait=True)
+        assert found is not None
+        arrays = found
+    return TokenisedCorpus(
+        languages=tuple(corpus.languages),
+        pivot=corpus.languages.index(pivot),
+        ids=arrays["ids"].numpy(),
+        starts=arrays["starts"].numpy(),
+        meaning=arrays["meaning"].numpy(),
+        family_of_language=families_of(corpus, table or FamilyTable()),
+    )
+
+
+def _tokenised(
+    corpus: Corpus, tokenize: Callable[[list[str]], list[list[int]]]
+) -> dict[str, torch.Tensor]:
+    """The arrays of a `TokenisedCorpus`."""
     flat: list[NDArray[np.int32]] = []
     lengths = np.zeros((len(corpus.columns), len(corpus)), dtype=np.int64)
     for index, column in enumerate(corpus.columns.values()):
@@ -127,15 +155,12 @@ def tokenise(
             flat.append(np.asarray(ids, dtype=np.int32))
             lengths[index, row] = len(ids)
     ends = np.cumsum(lengths.ravel()).reshape(lengths.shape)
-    starts = np.concatenate([ends[:, :1] - lengths[:, :1], ends], axis=1)
-    return TokenisedCorpus(
-        languages=tuple(corpus.languages),
-        pivot=corpus.languages.index(pivot),
-        ids=np.concatenate(flat) if flat else np.zeros(0, np.int32),
-        starts=starts,
-        meaning=_meanings(corpus),
-        family_of_language=families_of(corpus, table or FamilyTable()),
-    )
+    arrays = {
+        "ids": np.concatenate(flat) if flat else np.zeros(0, np.int32),
+        "starts": np.concatenate([ends[:, :1] - lengths[:, :1], ends], axis=1),
+        "meaning": _meanings(corpus),
+    }
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def families_of(corpus: Corpus, table: FamilyTable) -> tuple[str, ...]:

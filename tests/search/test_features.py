@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,7 @@ from tests.components.conftest import SIZES
 
 EPOCHS = 2
 DEPTH = 6
-BOUNDARIES = (2, 4)
+BOUNDARIES = (2, 4, DEPTH)
 TRAINING = {"batch_size": 4, "pairs_per_epoch": 8}
 LORA = {"kind": "lora", "rank": 2, "targets": "all-linear", "dropout": 0.2}
 POOLINGS = list(variants("components.pooling", PoolingConfig))
@@ -117,8 +118,8 @@ def opened(base: Base, store: Store, boundaries: Sequence[int] = BOUNDARIES) -> 
     return Features(base, store, "digest", boundaries, TrainingConfig(**TRAINING), EPOCHS, "tiny")
 
 
-def built_tokens(features: Features) -> int:
-    return sum(part.built_tokens for part in features._sets.values())
+def layers_run(features: Features) -> int:
+    return sum(part.layers_run for part in features._sets.values())
 
 
 def assert_same(left: list[EpochReport], right: list[EpochReport]) -> None:
@@ -150,7 +151,7 @@ def test_trials_are_the_same_with_features_and_without(
     assert plain[0].loss != plain[1].loss
     features = opened(base, store)
     assert features.boundaries == BOUNDARIES
-    cold, done = run(features), built_tokens(features)
+    cold, done = run(features), layers_run(features)
     assert_same(cold, plain)
     assert {report.start for report in cold} == {start}
     if start == "tokens":
@@ -160,35 +161,82 @@ def test_trials_are_the_same_with_features_and_without(
     for reports in (run(features), run(other)):
         assert_same(reports, plain)
         assert {report.start for report in reports} == {start}
-    assert (built_tokens(features), built_tokens(other)) == (done, 0)
-    words = {"statistics": "statistics at the end", "states": "states at the end"}
-    what = f"tiny: {words.get(start, f'states at {start}')}"
-    assert [entry.what for entry in store.entries()] == [what] * len(store.entries())
-    assert len(store.entries()) > 4  # several shards of two corpora
+    assert (layers_run(features), layers_run(other)) == (done, 0)
+    # What lies on the way is stored with it.
+    found = Counter(entry.what.removeprefix("tiny: ") for entry in store.entries())
+    way = ["states at layer 2", "states at layer 4", "states at the end", "statistics at the end"]
+    upto = {"layer 2": 1, "layer 4": 2, "states": 3, "statistics": 4}[start]
+    assert sorted(found) == way[:upto]
+    assert len(set(found.values())) == 1
+    assert found[way[0]] > 4  # several shards of two corpora
 
 
-def test_later_trials_find_what_earlier_ones_stored(
-    base: Base, corpora: Corpora, config: MakeConfig, store: Store
+TRIALS: dict[str, dict[str, Any]] = {
+    "mean": {},
+    "max": {"pooling": {"kind": "max"}, "head": {"kind": "mlp", "width": 8, "hidden": 12}},
+    "attention": {"pooling": {"kind": "attention"}},
+    "latent": {"pooling": {"kind": "latent_attention", "hidden": 8}},
+    "last 2": {"adapter": LORA | {"last_layers": 2}},
+    "last 1": {"adapter": LORA | {"kind": "family_lora", "last_layers": 1}},
+    "last 4": {"adapter": LORA | {"last_layers": 4}},
+}
+# Boundaries that may be stored; trials one after another; the layers that each runs to store them.
+COURSES: dict[str, tuple[tuple[int, ...], dict[str, int]]] = {
+    "all on one way": (
+        (2, 4, 6),
+        {"mean": 6, "max": 0, "attention": 0, "latent": 0, "last 2": 0, "last 1": 0, "last 4": 0},
+    ),
+    "from below": ((2, 4, 6), {"last 4": 2, "last 1": 2, "last 2": 0, "attention": 2, "mean": 0}),
+    "from above": ((2, 4), {"last 2": 4, "mean": 2, "last 4": 0, "max": 0}),
+    "nothing but the end": ((6,), {"attention": 6, "mean": 0}),
+    "statistics alone": ((), {"mean": 6, "max": 0}),
+}
+
+
+@pytest.mark.parametrize("course", COURSES)
+def test_no_layer_is_run_twice_for_what_is_stored(
+    base: Base, corpora: Corpora, config: MakeConfig, store: Store, course: str
 ) -> None:
-    """One lane, one trial after another; each kind of start is computed once."""
-    features = opened(base, store)
-    counts = [0]
-    for sections in (
-        {},
-        {"pooling": {"kind": "max"}, "head": {"kind": "mlp", "width": 8, "hidden": 12}},
-        {"pooling": {"kind": "attention"}},
-        {"pooling": {"kind": "latent_attention", "hidden": 8}},
-        {"adapter": LORA | {"last_layers": 2}},
-        {"adapter": LORA | {"kind": "family_lora", "last_layers": 1}},
-        {"adapter": LORA | {"last_layers": 4}},
-    ):
-        for _ in train(config(**sections), base, *corpora, max_epochs=EPOCHS, features=features):
+    boundaries, trials = COURSES[course]
+    features = opened(base, store, boundaries)
+    run = [0]
+    for name in trials:
+        trial = config(**TRIALS[name])
+        for _ in train(trial, base, *corpora, max_epochs=EPOCHS, features=features):
             pass
-        counts.append(built_tokens(features))
+        run.append(layers_run(features))
     # Of the corpus to train on, only what was met; of the other, all.
-    met, validation = (part.lengths.sum() for part in corpora)
-    assert validation < counts[1] < met + validation
-    assert np.diff(counts).tolist() == [counts[1], 0] * 3 + [counts[1]]
+    met, validation = (int(part.lengths.sum()) for part in corpora)
+    layers = list(trials.values())
+    tokens = run[1] // layers[0]
+    assert validation < tokens < met + validation
+    assert np.diff(run).tolist() == [tokens * count for count in layers]
+
+
+@pytest.mark.parametrize("first", [(), (2,), (4,), (2, 6)])
+def test_more_is_computed_from_what_is_there(
+    base: Base, corpora: Corpora, store: Store, first: tuple[int, ...]
+) -> None:
+    """A later search that stores other boundaries gets the same numbers, with fewer layers."""
+    corpus = corpora[1]
+    every = corpus.present()
+    for boundary in first:
+        opened(base, store, first)._set(corpus, boundary, False)(every)
+    features = opened(base, store)
+    got = features._set(corpus, DEPTH, True)(every)
+    assert isinstance(got, Statistics)
+    with torch.no_grad():
+        want = base(corpus.tokens(every))
+        for name in STATISTICS:
+            assert torch.equal(getattr(got, name), getattr(want, name))
+        for boundary in BOUNDARIES:
+            states = features._set(corpus, boundary, False)(every)
+            assert isinstance(states, States)
+            assert torch.equal(
+                states.values_TD, base.below(corpus.tokens(every), boundary).values_TD
+            )
+    spared = {(): 0, (2,): 2, (4,): 2, (2, 6): 4}[first]  # under layer 4, layer 2 is still to come
+    assert layers_run(features) == corpus.lengths.sum() * (DEPTH - spared)
 
 
 def wanted(corpus: TokenisedCorpus) -> dict[str, Sentences]:
@@ -281,7 +329,7 @@ def test_a_damaged_shard_is_computed_anew(
     base: Base, corpora: Corpora, store: Store, damage: str, pooled: bool
 ) -> None:
     corpus = corpora[1]
-    want = opened(base, store)._set(corpus, DEPTH, pooled)(corpus.present())
+    want = opened(base, store, ())._set(corpus, DEPTH, pooled)(corpus.present())
     entries = store.entries()
     data = entries[1].file.read_bytes()
     entries[1].file.unlink()  # never in place: it is mapped
@@ -291,9 +339,9 @@ def test_a_damaged_shard_is_computed_anew(
         entries[1].file.write_bytes(
             {"flipped": flipped, "truncated": data[: middle + 1], "empty": b""}[damage]
         )
-    stored = opened(base, store)._set(corpus, DEPTH, pooled)
+    stored = opened(base, store, ())._set(corpus, DEPTH, pooled)
     got = stored(corpus.present())
-    assert 0 < stored.built_tokens < corpus.lengths.sum() / 2
+    assert 0 < stored.layers_run < corpus.lengths.sum() * DEPTH / 2
     for name in STATISTICS:
         assert torch.equal(getattr(got, name), getattr(want, name))
     assert {entry.file for entry in store.entries()} == {entry.file for entry in entries}
@@ -372,7 +420,7 @@ def test_another_corpus_reuses_whole_shards(base: Base, store: Store) -> None:
     first = stored(smaller, order[chosen])
     got = first(order[chosen])
     assert isinstance(got, States)
-    assert first.built_tokens == smaller.lengths.sum()
+    assert first.layers_run == 2 * smaller.lengths.sum()
     second = stored(larger, Sentences.join([order[chosen], order[~chosen]]))
     with torch.no_grad():
         want = base.below(larger.tokens(order), 2)
@@ -383,7 +431,7 @@ def test_another_corpus_reuses_whole_shards(base: Base, store: Store) -> None:
     whole = first._starts[-2]  # the last one is not full
     kept = smaller.lengths[first.order.language, first.order.row][:whole].sum()
     assert kept > smaller.lengths.sum() / 2
-    assert second.built_tokens == larger.lengths.sum() - kept
+    assert second.layers_run == 2 * (larger.lengths.sum() - kept)
 
 
 def test_bfloat16_is_stored_as_it_is(
@@ -429,9 +477,10 @@ def encoder_of(base: Base, adapter: AdapterConfig, pooling: PoolingConfig | None
 def test_a_padded_base_has_plain_feeds_for_adapters(store: Store) -> None:
     base = base_of(AutoModel.from_config(MPNetConfig(**SIZES)))
     assert not base.pack()
-    features = opened(base, store, (1, 2))
-    assert features.boundaries == ()
-    (note,) = told_of(base, features, CacheSettings(), (1, 2))
+    wanted = (1, 2, base.depth)
+    features = opened(base, store, wanted)
+    assert features.boundaries == (base.depth,)
+    (note,) = told_of(base, features, CacheSettings(), wanted)
     assert "padded" in note and "mpnet" in note
     corpus = made(np.random.default_rng(1).integers(1, 24, (2, 20)).tolist())
     lora = Lora(rank=2, targets="all-linear", last_layers=1)
@@ -567,13 +616,11 @@ def test_weights_that_nobody_touched_are_not_read_again(model_folder: Path, stor
     assert weights_digest(config, store) == first
 
 
-def saved_by(chosen: Sequence[int], depth: int, expected: dict[int, float]) -> float:
+def saved_by(chosen: Sequence[int], whole: bool, expected: dict[int, float]) -> float:
     """Passes through layers that are spared, less those that it takes."""
-    saved = -float(sum(chosen))
-    for adapter, passes in expected.items():
-        below = [boundary for boundary in chosen if boundary <= adapter]
-        if below and adapter < depth:  # the others have no adapter, and start from the end
-            saved += passes * max(below)
+    saved = 0.0 if whole else -float(max(chosen, default=0))
+    for start, passes in expected.items():
+        saved += passes * max((boundary for boundary in chosen if boundary <= start), default=0)
     return saved
 
 
@@ -581,44 +628,47 @@ def test_chosen_boundaries_against_every_set() -> None:
     draw = random.Random(0)
     seen: dict[int, int] = {}
     for _ in range(500):
-        depth = draw.choice([6, 12, 36])
+        depth, whole = draw.choice([6, 12, 36]), draw.random() < 0.5
         expected = {
             draw.randint(0, depth): draw.choice([0.25, 0.5, 1.0, 1.25, 3.0, 40.0])
             for _ in range(draw.randint(0, 7))
         }
         room = draw.choice([0, 1, 2, 7])
-        got = chosen_boundaries(depth, expected, 10, 100, room * 1000.0 + draw.choice([0, 999]))
-        possible = [boundary for boundary in expected if 0 < boundary < depth]
+        got = chosen_boundaries(expected, whole, 10, 100, room * 1000.0 + draw.choice([0, 999]))
+        possible = [boundary for boundary in expected if boundary > 0]
         best = max(
-            saved_by(some, depth, expected)
+            saved_by(some, whole, expected)
             for size in range(min(room, len(possible)) + 1)
             for some in itertools.combinations(possible, size)
         )
-        assert saved_by(got, depth, expected) == pytest.approx(best)
+        assert saved_by(got, whole, expected) == pytest.approx(best)
         assert got == sorted(set(got) & set(possible)) and len(got) <= room
         for one in got:  # none is there for nothing
-            assert saved_by([b for b in got if b != one], depth, expected) < best
+            assert saved_by([b for b in got if b != one], whole, expected) < best
         seen[len(got)] = seen.get(len(got), 0) + 1
     assert all(seen.get(size, 0) > 5 for size in range(4)), seen
 
 
-def test_chosen_boundaries_of_many() -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_chosen_boundaries_of_many(whole: bool) -> None:
     """More than can be tried out; with room for all, each of them pays."""
     expected = dict.fromkeys(range(1, 36), 50.0)
-    assert chosen_boundaries(36, expected, 1, 1, 35) == list(range(1, 36))
+    assert chosen_boundaries(expected, whole, 1, 1, 35) == list(range(1, 36))
     for room in (1, 2):
         best = max(
-            saved_by(some, 36, expected) for some in itertools.combinations(range(1, 36), room)
+            saved_by(some, whole, expected) for some in itertools.combinations(range(1, 36), room)
         )
-        assert saved_by(chosen_boundaries(36, expected, 1, 1, room), 36, expected) == best
+        assert saved_by(chosen_boundaries(expected, whole, 1, 1, room), whole, expected) == best
 
 
-def test_no_adapter_needs_no_boundary() -> None:
-    assert chosen_boundaries(12, {12: 1000.0}, 1, 1, 1e9) == []
-    assert chosen_boundaries(12, {12: 1000.0, 4: 0.5}, 1, 1, 1e9) == []
-    assert chosen_boundaries(12, {0: 1000.0}, 1, 1, 1e9) == []
-    assert chosen_boundaries(12, {4: 2.0}, 1, 10, 9) == []
-    assert chosen_boundaries(12, {4: 2.0}, 1, 10, 10) == [4]
+def test_what_saves_nothing_is_not_stored() -> None:
+    assert chosen_boundaries({}, True, 1, 1, 1e9) == []
+    assert chosen_boundaries({0: 1000.0}, True, 1, 1, 1e9) == []
+    assert chosen_boundaries({4: 0.5}, False, 1, 1, 1e9) == []
+    assert chosen_boundaries({4: 0.5}, True, 1, 1, 1e9) == [4]  # it is passed in any case
+    assert chosen_boundaries({12: 3.0}, False, 1, 1, 1e9) == [12]
+    assert chosen_boundaries({4: 2.0}, False, 1, 10, 9) == []
+    assert chosen_boundaries({4: 2.0}, False, 1, 10, 10) == [4]
 
 
 def halving(settings: SchedulerSettings, trials: int) -> float:
@@ -645,9 +695,10 @@ def test_expected_epochs_against_a_simulation() -> None:
 
 
 SPACE = """
+pooling: {{choice: {poolings}}}
 adapter:
   choice:
-    - {{kind: none}}
+    {frozen}
     - {{kind: lora, targets: all-linear, last_layers: {{choice: [1, 2, 4, all]}}}}
 search: {{trials: {trials}, scheduler: {{max_epochs: {epochs}}}}}
 data: {{train: builtin:cldr, languages: [en, de], train_rows: 100, validation_rows: 20}}
@@ -656,17 +707,30 @@ cache: {{max_gb: {gb}}}
 
 
 def test_boundaries_of_a_space(space_file: Callable[..., Path]) -> None:
-    def boundaries(gb: float, trials: int = 50, epochs: int = 9) -> list[int]:
-        text = SPACE.format(trials=trials, gb=gb, epochs=epochs)
+    def boundaries(
+        gb: float, trials: int = 50, epochs: int = 9, frozen: bool = True, poolings: str = "mean"
+    ) -> list[int]:
+        text = SPACE.format(
+            trials=trials,
+            gb=gb,
+            epochs=epochs,
+            frozen="- {kind: none}" if frozen else "",
+            poolings=[{"kind": kind} for kind in poolings.split()],
+        )
         return prepare(space_file(text)).boundaries()
 
     assert boundaries(20) == [2, 4, 5]
+    assert boundaries(20, poolings="mean attention") == [2, 4, 5, 6]
     assert boundaries(0) == []
-    # Five kinds of trials, each of one pass over every sentence an epoch: from layer 2 on, three of
-    # five passes save two layers each, and to compute these once takes two.
-    assert boundaries(20, trials=3, epochs=1) == [2]
-    assert boundaries(20, trials=1, epochs=1) == []
-    tokens = prepare(space_file(SPACE.format(trials=1, gb=0, epochs=9))).split.train.lengths.sum()
+    # Trials without an adapter run all layers once: what is passed on the way costs nothing more.
+    assert boundaries(20, trials=1, epochs=1) == [2, 4, 5]
+    # Without such trials: from layer 2 on, three of four passes save two layers each, and to
+    # compute these once takes two.
+    assert boundaries(20, trials=2, epochs=1, frozen=False) == [2]
+    assert boundaries(20, trials=1, epochs=1, frozen=False) == []
+    tokens = prepare(
+        space_file(SPACE.format(trials=1, gb=0, epochs=9, frozen="", poolings=[{"kind": "mean"}]))
+    ).split.train.lengths.sum()
     one = tokens * 128 * 4 / 1e9  # a state is 128 numbers of 4 bytes
     # Room for one: two kinds of trials start from layer 4, or one from 5, or three from 2.
     assert boundaries(1.01 * one) == [4]

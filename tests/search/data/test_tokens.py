@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from components.base import BaseConfig, load_skeleton
 from components.languages import FamilyTable
 from search.data.corpus import Corpus
 from search.data.tokens import Sentences, TokenisedCorpus, families_of, tokenise
+from search.store import Store
 
 COLUMNS: dict[str, list[str | None]] = {
     "en": ["a", None, "abc", "ab"],
@@ -163,3 +166,57 @@ def test_each_sentence_has_the_index_of_its_languages_family() -> None:
     assert family_B.dtype == torch.int64
     names = [corpus.families[index] for index in family_B.tolist()]
     assert names == ["other", "indic", "latin", "cyrillic", "cjk", "indic"]
+
+
+def test_stored_tokens_are_those_that_were_made(tmp_path: Path) -> None:
+    """A later search finds them, mapped into memory, and does not tokenise again."""
+    calls: list[int] = []
+
+    def counted(texts: list[str]) -> list[list[int]]:
+        calls.append(len(texts))
+        return letters(texts)
+
+    store = Store(tmp_path, 1e9)
+    plain = tokenise(Corpus(COLUMNS), "de", letters)
+    first, again = (
+        tokenise(Corpus(COLUMNS), "de", counted, stored=(store, "letters")) for _ in range(2)
+    )
+    assert len(calls) == len(COLUMNS)
+    for made in (first, again):
+        assert (made.languages, made.pivot) == (plain.languages, plain.pivot)
+        assert made.family_of_language == plain.family_of_language
+        for name in ("ids", "starts", "meaning"):
+            got, want = getattr(made, name), getattr(plain, name)
+            assert got.dtype == want.dtype
+            assert np.array_equal(got, want)
+    (entry,) = store.entries()
+    assert entry.what.startswith("tokens")
+
+
+def test_other_sentences_or_another_tokenizer_are_stored_apart(tmp_path: Path) -> None:
+    store = Store(tmp_path, 1e9)
+    name, column = next(iter(COLUMNS.items()))
+    changed = COLUMNS | {name: [*column[:-1], "another"]}
+    gap = COLUMNS | {name: [*column[:-1], None]}
+    for columns in (COLUMNS, changed, gap):
+        for tokenization in ("letters", "others"):
+            tokenise(Corpus(columns), "de", letters, stored=(store, tokenization))
+    assert len(store.entries()) == 6
+
+
+def test_an_empty_corpus_is_stored_too(tmp_path: Path) -> None:
+    store = Store(tmp_path, 1e9)
+    for _ in range(2):
+        made = tokenise(Corpus({"en": [], "de": []}), "en", letters, stored=(store, "letters"))
+        assert made.lengths.shape == (2, 0)
+
+
+def test_what_ids_depend_on() -> None:
+    """The same for the same tokenizer, whatever it was used for; another for any other."""
+    config = BaseConfig(model="builtin:tiny", max_length=32)
+    first, used, shorter, other = (load_skeleton(config) for _ in range(4))
+    used.tokenize(["some words"])
+    shorter.max_length = 31
+    other.tokenizer.add_tokens(["another"])
+    assert first.tokenization == used.tokenization
+    assert len({base.tokenization for base in (first, shorter, other)}) == 3
