@@ -1,7 +1,7 @@
 # make search   set up, then search the built-in space on the built-in base and corpus
-# make test     set up, then run the tests (slow ones left out)
+# make test     set up, then run the tests, two at a time (slow ones left out)
 # make check    set up, then lint, types and the import contract
-# make test-slow   the slow tests
+# make test-slow   the slow tests, one after another
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,7 +22,7 @@ search: $(STAMP)
 	$(BIN)/python -m search.run spaces/lora_family.yaml
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n 2
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,10 @@ from search.lane import Lane, LaneSetup
 from search.prepare import prepare
 from search.trial import TrialConfig
 
+pytestmark = pytest.mark.ray
+
 EPOCHS = 3
+CPUS = 3  # one for the lane that several tests share, two for the lane of two workers
 SPACE = """
 data: {train: builtin:cldr, languages: [en, de, ko], train_rows: 80, validation_rows: 24}
 base: {model: builtin:tiny}
@@ -32,7 +37,7 @@ base: {model: builtin:tiny}
 def cluster() -> Iterator[None]:
     ray.init(
         "local",
-        num_cpus=2,
+        num_cpus=CPUS,
         num_gpus=0,
         include_dashboard=False,
         log_to_driver=False,
@@ -72,6 +77,11 @@ BEFORE = [
     config(adapter=LORA | {"rank": 8}),
     config(pooling={"kind": "last"}),
 ]
+SPLIT = config(
+    adapter=LORA | {"dropout": 0.0},
+    loss={"kind": "info_nce", "learned": True},
+    pooling={"kind": "attention", "heads": 2},
+)
 
 
 class OpenLane:
@@ -90,7 +100,7 @@ class OpenLane:
             start_attempts=1,
             work={
                 "base": {"model": "builtin:tiny"},
-                "cache": {"folder": str(folder.parent / "cache")},
+                "cache": {"folder": str(folder / "cache")},
                 "boundaries": [4],
                 "training": {"batch_size": 8, "pairs_per_epoch": 16},
                 "pivot": "en",
@@ -122,8 +132,9 @@ class OpenLane:
             results.append(self.step())
         return results
 
-    def checkpoint(self, trial: int) -> Checkpoint:
-        file = self._folder / "trials" / str(trial) / "checkpoint.safetensors"
+    def checkpoint(self) -> Checkpoint:
+        """Of the trial that was started last."""
+        file = self._folder / "trials" / str(self._trials - 1) / "checkpoint.safetensors"
         return Checkpoint.from_bytes(file.read_bytes())
 
     def close(self) -> None:
@@ -132,11 +143,21 @@ class OpenLane:
 
 def workers() -> list[int]:
     """Process ids of the Ray Train workers of this session."""
-    return [
-        process.pid
-        for process in psutil.Process().children(recursive=True)
-        if "RayTrainWorker" in " ".join(process.cmdline())
-    ]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # what ends meanwhile is none
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process.pid)
+    return found
+
+
+def wait_for_cpus(count: float) -> None:
+    """Wait until so many are free: Ray knows a moment later what a closed lane has given back."""
+    for _ in range(300):
+        if ray.available_resources().get("CPU") == count:
+            return
+        time.sleep(0.1)
+    raise AssertionError(ray.available_resources())
 
 
 def assert_equal(one: Checkpoint, other: Checkpoint) -> None:
@@ -149,68 +170,77 @@ def measured(results: list[dict[str, Any]]) -> list[Any]:
     return [(r["epoch"], r["loss"], r["accuracy"], r["by_language"]) for r in results]
 
 
+Trained = tuple[list[dict[str, Any]], Checkpoint]
+
+
 @pytest.fixture(scope="module")
 def alone(
     cluster: None, corpora: Any, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[list[dict[str, Any]], Checkpoint]:
-    """What the config LAST gives in a lane of its own that nothing disturbs."""
+) -> dict[str, Trained]:
+    """What LAST gives in a lane of its own that nothing has disturbed, and SPLIT after it."""
     lane = OpenLane(tmp_path_factory.mktemp("alone"), corpora)
-    results = lane.train(LAST)
+    found = {
+        name: (lane.train(values), lane.checkpoint())
+        for name, values in (("last", LAST), ("split", SPLIT))
+    }
     lane.close()
-    return results, lane.checkpoint(0)
+    wait_for_cpus(CPUS)
+    return found
+
+
+@pytest.fixture(scope="module")
+def lane(
+    alone: dict[str, Trained], corpora: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OpenLane]:
+    """Another lane, which tests use one after another."""
+    shared = OpenLane(tmp_path_factory.mktemp("shared"), corpora)
+    yield shared
+    shared.close()
+    wait_for_cpus(CPUS)
 
 
 def test_last_of_ten_equals_alone_and_a_failure_keeps_the_lane(
-    alone: tuple[list[dict[str, Any]], Checkpoint], corpora: Any, tmp_path: Path
+    alone: dict[str, Trained], lane: OpenLane
 ) -> None:
-    expected, weights = alone
-    lane = OpenLane(tmp_path / "shared", corpora)
+    expected, weights = alone["last"]
     before = [lane.train(values, stop_at=1 + index % EPOCHS) for index, values in enumerate(BEFORE)]
     assert "heads" in before[4][0]["failed"]
     assert all("failed" not in results[-1] for i, results in enumerate(before) if i != 4)
     at_work = workers()
     got = lane.train(LAST)
     assert workers() == at_work and len(at_work) == 1
-    lane.close()
 
     assert measured(got) == measured(expected)
     assert len(got) == EPOCHS and got[-1]["done"]
-    assert_equal(lane.checkpoint(9), weights)
-    assert ray.available_resources()["CPU"] == 2
+    assert_equal(lane.checkpoint(), weights)
 
 
 def test_a_killed_worker_comes_back_and_its_trial_goes_on_as_if_nothing_had_been(
-    alone: tuple[list[dict[str, Any]], Checkpoint], corpora: Any, tmp_path: Path
+    alone: dict[str, Trained], lane: OpenLane
 ) -> None:
-    expected, weights = alone
-    lane = OpenLane(tmp_path / "killed", corpora)
+    expected, weights = alone["last"]
     lane.start(LAST)
     got = [lane.step()]
     (victim,) = workers()
     os.kill(victim, signal.SIGKILL)
     got += [lane.step(), lane.step()]
     assert workers() != [victim]
-    lane.close()
 
     assert measured(got) == measured(expected)
-    assert_equal(lane.checkpoint(0), weights)
+    assert_equal(lane.checkpoint(), weights)
 
 
-def test_two_workers_train_what_one_trains(cluster: None, corpora: Any, tmp_path: Path) -> None:
-    values = config(
-        adapter=LORA | {"dropout": 0.0},
-        loss={"kind": "info_nce", "learned": True},
-        pooling={"kind": "attention", "heads": 2},
-    )
-    one = OpenLane(tmp_path / "one", corpora)
-    expected = one.train(values)
-    one.close()
+def test_two_workers_train_what_one_trains(
+    alone: dict[str, Trained], corpora: Any, tmp_path: Path
+) -> None:
+    expected, weights = alone["split"]
+    free = ray.available_resources()["CPU"]
     two = OpenLane(tmp_path / "two", corpora, workers=2)
-    got = two.train(values)
+    got = two.train(SPLIT)
     two.close()
     assert [r["loss"] for r in got] == pytest.approx([r["loss"] for r in expected], abs=1e-5)
-    mine, theirs = two.checkpoint(0).weights, one.checkpoint(0).weights
+    mine, theirs = two.checkpoint().weights, weights.weights
     assert mine.keys() == theirs.keys()
     for name in mine:
         torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-5)
-    assert ray.available_resources()["CPU"] == 2
+    wait_for_cpus(free)

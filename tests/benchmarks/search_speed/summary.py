@@ -1,0 +1,176 @@
+"""What the runs of all systems say together."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+
+from components.base import BaseConfig, load
+from components.base.packing import MULTIPLE, Packing
+from search.data.pairs import Pairs
+from search.data.tokens import Sentences
+from tests.benchmarks.search_speed.peers import RUN_TOKENS
+from tests.benchmarks.search_speed.workload import Workload
+
+Run = dict[str, Any]
+# Of P2 the wall time counts, since it mostly waits; of the others the CPU time.
+MEASURE = {"P0": "cpu_s", "P1": "cpu_s", "P1 gradcache": "cpu_s", "P2": "wall_s"}
+PACKAGES = ("torch", "transformers", "sentence-transformers", "peft", "ray", "optuna")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured with."""
+    cpu = platform.processor()
+    about = Path("/proc/cpuinfo")
+    if about.exists():
+        names = [line for line in about.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0].partition(":")[2].strip() if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def summarise(workload: Workload, runs: Sequence[Run]) -> dict[str, Any]:
+    """Medians over the repeats of ratios taken within one."""
+    repeats = sorted({run["repeat"] for run in runs})
+    by = {(run["repeat"], run["system"]): run for run in runs}
+
+    def over(value: Callable[..., float], *systems: str) -> dict[str, Any] | None:
+        """The value of the runs of some systems, in every repeat that has them all."""
+        found = [
+            value(*(by[repeat, system] for system in systems))
+            for repeat in repeats
+            if all((repeat, system) in by for system in systems)
+        ]
+        return {"median": median(found), "least": min(found), "most": max(found)} if found else None
+
+    groups = [trial.group for trial in workload.trials]
+    frozen = [number for number, group in enumerate(groups) if group == "frozen"]
+    last = [n for n, trial in enumerate(workload.trials) if trial.rank and trial.last == 4]
+    systems = sorted({system for _, system in by})
+    return {
+        "ratios": {
+            peer: {
+                ours: over(lambda p, o, what=what: p[what] / o[what], peer, ours)
+                for ours in ("cold", "warm")
+            }
+            for peer, what in MEASURE.items()
+        },
+        "costs": {
+            system: {
+                what: over(lambda run, what=what: run[what], system)
+                for what in ("cpu_s", "wall_s", "peak_gb")
+            }
+            for system in systems
+        },
+        "frozen trial, warm, against P2": over(
+            lambda p, o: (
+                median(p["trials"][n]["wall_s"] for n in frozen)
+                / median(o["trials"][n]["wall_s"] for n in frozen)
+            ),
+            "P2",
+            "warm",
+        ),
+        "LoRA on the last 4, warm, against itself unpadded": over(
+            lambda p, o: median(p["trials"][n]["busy_s"] / o["trials"][n]["busy_s"] for n in last),
+            "unpadded",
+            "warm",
+        ),
+        "orchestration": {
+            ours: over(lambda o: 1 - sum(row["busy_s"] for row in o["trials"]) / o["wall_s"], ours)
+            for ours in ("cold", "warm")
+        },
+        "stored bytes": over(lambda o: o["stored_bytes"], "cold"),
+        "build s": over(
+            lambda c, w: (
+                sum(row["busy_s"] for row in c["trials"])
+                - sum(row["busy_s"] for row in w["trials"])
+            ),
+            "cold",
+            "warm",
+        ),
+        "parity": {
+            system: _parity(by[0, "padded"]["trials"], by[0, system]["trials"])
+            for system in systems
+            if {(0, "padded"), (0, system)} <= set(by)
+        },
+    }
+
+
+def _parity(plain: Sequence[Run], other: Sequence[Run]) -> dict[str, Any]:
+    """How far a system's results are from those of our plain way."""
+    scores = [[row["accuracy"] for row in rows] for rows in (plain, other)]
+    same = [mine.get("losses") == row.get("losses") for mine, row in zip(plain, other, strict=True)]
+    best_first = [np.argsort(-np.asarray(found), kind="stable").tolist() for found in scores]
+    return {
+        "largest difference of accuracy": max(abs(a - b) for a, b in zip(*scores, strict=True)),
+        "same ranking": best_first[0] == best_first[1],
+        "losses bitwise equal": f"{sum(same)} of {len(same)}" if other[0].get("losses") else None,
+    }
+
+
+def padding(workload: Workload) -> dict[str, float]:
+    """Share of real tokens among those that each system's base computes in a step."""
+    size = workload.size
+    base = load(BaseConfig(model=workload.base, dtype="float32"))
+    corpus, _ = workload.corpora(base.tokenize)
+    training = workload.config(workload.trials[0]).training
+    pairs = Pairs(corpus, size.pairs_per_epoch, training.language_temperature, training.seed)
+    real = 0
+    computed = {"P0": 0, "P1": 0, "ours": 0, "ours, inside attention": 0}
+    for epoch in range(size.epochs):
+        for batch in pairs.epoch(epoch, size.batch_size):
+            both = [corpus.lengths[s.language, s.row] for s in (batch.anchor, batch.positive)]
+            total = int(sum(side.sum() for side in both))
+            real += total
+            computed["P0"] += sum(len(side) * int(side.max()) for side in both)
+            computed["P1"] += sum(_in_runs(side) for side in both)
+            computed["ours"] += math.ceil(total / MULTIPLE) * MULTIPLE
+            tokens = corpus.tokens(Sentences.join([batch.anchor, batch.positive]))
+            packing = Packing.of(tokens, base.max_length)
+            slots = sum(chunk.rows * chunk.longest for chunk in packing.chunks)
+            computed["ours, inside attention"] += slots
+    return {name: real / count for name, count in computed.items()}
+
+
+def _in_runs(lengths: np.ndarray) -> int:
+    """Tokens that P1 computes."""
+    ordered, start, count = sorted(lengths.tolist(), reverse=True), 0, 0
+    while start < len(ordered):
+        chosen = ordered[start : start + max(1, RUN_TOKENS // ordered[start])]
+        count += len(chosen) * ordered[start]
+        start += len(chosen)
+    return count
+
+
+def table(found: dict[str, Any]) -> str:
+    """The costs and ratios as a table in Markdown."""
+    lines = ["| | CPU s | wall s | peak GB | over ours, cold | over ours, warm |", "|" + "---|" * 6]
+    for system, costs in found["costs"].items():
+        ratios = found["ratios"].get(system, {})
+        cells = [f"{costs[what]['median']:.1f}" for what in ("cpu_s", "wall_s", "peak_gb")]
+        for ours in ("cold", "warm"):
+            ratio = ratios.get(ours)
+            cells.append(f"{ratio['median']:.1f}x" if ratio else "")
+        lines.append(f"| {system} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def by_group(workload: Workload, run: Run, what: str) -> dict[str, float]:
+    """Mean of a figure over the trials of each group."""
+    values: dict[str, list[float]] = {}
+    for trial, row in zip(workload.trials, run["trials"], strict=True):
+        if what in row:
+            values.setdefault(trial.group, []).append(row[what])
+    return {group: mean(found) for group, found in values.items()}
