@@ -102,9 +102,8 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Opt
     for key, value in checkpoint.optimizer.items():
         name, _, quantity = key.rpartition("/")
         parameter = named[name]
-        # AdamW keeps its count of steps on the CPU and its moments beside the parameter.
-        place = parameter.device if value.shape == parameter.shape and value.dim() else "cpu"
-        optimizer.state[parameter][quantity] = value.to(place)
+        # A fused AdamW keeps all of it beside the parameter, its count of steps too.
+        optimizer.state[parameter][quantity] = value.to(parameter.device)
     set_random_state(checkpoint.random)
 
 

@@ -75,7 +75,8 @@ class Objective(nn.Module):
             if trains and len(chunks) > 1
             else self._at_once(sentences, batch, part)
         )
-        self._ranks.average(self.trained)
+        if self._ranks.size > 1:
+            self._ranks.average(self.trained)  # to list them takes a walk through all modules
         return scalar
 
     def _at_once(self, sentences: Sentences, batch: Batch, part: Batch) -> Tensor:

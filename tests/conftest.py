@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # Before torch is imported, and for the processes that tests start: small tensors gain nothing by
 # more threads, and tests that run side by side would take the cores from each other.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+# What starts Ray, of which there is to be one instance at a time.
+RAY = ("tests/search/test_lane.py", "tests/search/test_search.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Share the tests out among processes, where there are several (`pytest -n 2`).
 
-    A file stays together, since its fixtures are made once a process. All files that start Ray
-    stay together, so that there is one instance at a time; they take longest and so come first.
+    A file stays together, since its fixtures are made once a process; so do all that start Ray.
     """
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        ray = item.get_closest_marker("ray") is not None
-        group = "ray" if ray else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    # The files of components are small, so that they even out who is done when.
-    items.sort(
-        key=lambda item: (
-            item.get_closest_marker("ray") is None,
-            item.nodeid.startswith("tests/components/"),
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if file in RAY else file
+
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what takes longest and end with small files, so that all are done together."""
+    if hasattr(config, "workerinput"):
+        items.sort(
+            key=lambda item: (
+                not item.nodeid.startswith(RAY),
+                item.nodeid.startswith("tests/components/"),
+            )
         )
-    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -86,7 +86,8 @@ def score(emb_BE: Tensor, corpus: TokenisedCorpus) -> Scores:
 
 def top1(query_NE: Tensor, candidate_NE: Tensor, meaning_N: Ints) -> float:
     """Share of the queries whose nearest candidate has their meaning; NaN if any number is."""
-    if not (query_NE.isfinite().all() and candidate_NE.isfinite().all()):
+    # A sum over unit vectors is finite where all of them are, and takes a fifteenth of the time.
+    if not math.isfinite(query_NE.sum() + candidate_NE.sum()):
         return math.nan
     meaning = torch.from_numpy(meaning_N)
     right = 0

@@ -23,8 +23,6 @@ from search.lane import Lane, LaneSetup
 from search.prepare import prepare
 from search.trial import TrialConfig
 
-pytestmark = pytest.mark.ray
-
 EPOCHS = 3
 CPUS = 3  # one for the lane that several tests share, two for the lane of two workers
 SPACE = """

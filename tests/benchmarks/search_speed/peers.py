@@ -194,15 +194,15 @@ class Accuracy(SentenceEvaluator):
     def __init__(self, workload: Workload) -> None:
         super().__init__()
         table = pq.read_table(workload.folder / "validation.parquet").to_pydict()
-        self._texts = {name: table[name] for name in LANGUAGES}
+        self.texts = {name: table[name] for name in LANGUAGES}
         self.primary_metric = "accuracy"
         self.last = 0.0
 
     def __call__(self, model: SentenceTransformer, *_: Any, **__: Any) -> dict[str, float]:
-        texts = [text for column in self._texts.values() for text in column]
+        texts = [text for column in self.texts.values() for text in column]
         emb_BE = model.encode(texts, convert_to_tensor=True, show_progress_bar=False)
-        rows = len(self._texts[PIVOT])
-        by_language = dict(zip(self._texts, emb_BE.split(rows), strict=True))
+        rows = len(self.texts[PIVOT])
+        by_language = dict(zip(self.texts, emb_BE.split(rows), strict=True))
         pivot, meaning = by_language[PIVOT], np.arange(rows)
         scores = [
             (top1(side, pivot, meaning) + top1(pivot, side, meaning)) / 2

@@ -1,0 +1,75 @@
+"""The benchmark compares like with like: every system starts from, and trains, the same model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components.base import BaseConfig, load
+from components.encoder import assemble
+from search.data.pairs import Pairs
+from tests.benchmarks.search_speed import ours, peers, workload
+from tests.benchmarks.search_speed.workload import Size, Workload, make
+
+SIZE = Size(rows=96, validation_rows=6, pairs_per_epoch=32, epochs=2, batch_size=16, width=16,
+            last=(1, 2, 2, 3, 4))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Workload:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(workload.SIZES, "small", SIZE)
+        return make("small", tmp_path_factory.mktemp("speed") / "work")
+
+
+@pytest.mark.parametrize("number", range(16))
+def test_every_system_starts_from_the_same_model(work: Workload, number: int) -> None:
+    config = work.config(work.trials[number])
+    base = load(BaseConfig(model=work.base, dtype="float32"))
+    corpus, validation = work.corpora(base.tokenize)
+    encoder = assemble(base, config.adapter, config.pooling, config.head, corpus.families)
+    weights = load_file(work.folder / f"weights-{number}.safetensors")
+    encoder.load_state_dict(weights)
+    # Where a LoRA starts, it changes nothing; both sides must be changed alike to tell.
+    for name in weights:
+        if "lora_B" in name:
+            weights[name] = torch.randn_like(weights[name])
+    encoder.load_state_dict(weights)
+    sentences = validation.present()
+    with torch.no_grad():
+        want = encoder(validation.tokens(sentences), validation.family(sentences))
+    encoder.close()
+    texts = [text for column in peers.Accuracy(work).texts.values() for text in column]
+    for runs in (False, True):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(peers, "load_file", lambda file: weights)
+            patched.setattr(peers, "RUN_TOKENS", 100)
+            model = peers.build(work, number, peers.transformer(work), runs)
+            got = model.encode(texts, convert_to_tensor=True)
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
+
+
+def test_every_system_meets_the_same_pairs(work: Workload) -> None:
+    base = load(BaseConfig(model=work.base, dtype="float32"))
+    corpus, _ = work.corpora(base.tokenize)
+    training = work.config(work.trials[0]).training
+    pairs = Pairs(corpus, SIZE.pairs_per_epoch, training.language_temperature, training.seed)
+    batches = [b for epoch in range(SIZE.epochs) for b in pairs.epoch(epoch, SIZE.batch_size)]
+    for sort in (False, True):
+        rows = peers.pairs(work, sort)
+        assert len(rows) == SIZE.epochs * SIZE.pairs_per_epoch
+        for index, batch in enumerate(batches):
+            part = rows[index * SIZE.batch_size : (index + 1) * SIZE.batch_size]
+            for name, side in (("anchor", batch.anchor), ("positive", batch.positive)):
+                lengths = [len(ids) for ids in base.tokenize(part[name])]
+                want = corpus.lengths[side.language, side.row].tolist()
+                assert (sorted(lengths) if sort else lengths) == (sorted(want) if sort else want)
+            assert len(set(batch.meaning.tolist())) == len(batch)  # no false negatives
+
+
+@pytest.mark.parametrize("number", [2, 8, 11])
+def test_every_system_trains_to_the_same_scores(work: Workload, number: int) -> None:
+    mine = ours.train_alone(work, number, "padded")
+    assert ours.train_alone(work, number, "prefix")["losses"] == pytest.approx(mine["losses"])
+    assert peers.train_alone(work, number)["accuracy"] == pytest.approx(mine["accuracy"], abs=1e-6)
