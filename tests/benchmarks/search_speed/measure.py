@@ -52,11 +52,11 @@ def run(command: Sequence[str], log: Path, environment: dict[str, str]) -> Cost:
         known = {psutil.Process(process.pid)}
         for sample in range(sys.maxsize):
             ended = process.poll() is not None
-            for parent in known:
+            for parent in known.copy():
                 with suppress(psutil.Error):
                     known.update(parent.children(recursive=True))
             memory = 0
-            for one in known:
+            for one in known.copy():
                 try:
                     with one.oneshot():
                         times = one.cpu_times()
