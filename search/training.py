@@ -120,7 +120,7 @@ def train(
             parameters or [nn.Parameter(torch.zeros(()))],
             lr=config.optimizer.lr,
             weight_decay=config.optimizer.weight_decay,
-            fused=True,  # torch's default on a CPU takes 3 to 9 times as long
+            fused=True,  # torch's default on a CPU takes 2 to 9 times as long
         )
         pairs = Pairs(
             corpus, settings.pairs_per_epoch, settings.language_temperature, settings.seed
