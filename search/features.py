@@ -67,8 +67,8 @@ class FeatureSet:
         name: of the base.
 
     Attributes:
-        below: other sets of the corpus, in the same order; those of states that lie on the way to
-            the boundary are computed with it where they are missing.
+        below: sets of states on the way to the boundary, of the same corpus in the same order; they
+            are computed with it where they are missing.
         layers_run: layers computed here, each times the tokens that it was computed for.
     """
 
@@ -90,7 +90,7 @@ class FeatureSet:
         self.pooled = pooled
         self.store = store
         self.order = order
-        self.below = [one for one in below if one.boundary <= boundary and not one.pooled]
+        self.below = below
         self.layers_run = 0
         self._digest = digest
         self._name = name
@@ -149,13 +149,14 @@ class FeatureSet:
 
     def _fetch(self, shard: int, wait: bool) -> dict[str, Tensor] | None:
         """A shard, computed where it is missing; None where another lane is at these sentences."""
-        key = self._key(shard)
+        sentences = self._sentences_key(shard)
+        key = self._key(sentences)
         tensors = self.store.load(key)
         if tensors is None:
-            with self.store.held(self._sentences_key(shard), wait) as held:
+            with self.store.held(sentences, wait) as held:
                 if held:
                     there = self.store.load(key)
-                    tensors = self._compute(shard) if there is None else there
+                    tensors = self._compute(shard, sentences) if there is None else there
         return tensors
 
     def _placed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -179,8 +180,9 @@ class FeatureSet:
         sha.update(tokens.offsets.numpy().tobytes())
         return sha.hexdigest()
 
-    def _key(self, shard: int) -> str:
-        whole = f"{self._sentences_key(shard)} {self.boundary} {self.pooled}"
+    def _key(self, sentences: str) -> str:
+        """Of what this set stores of a shard, from the key of its sentences."""
+        whole = f"{sentences} {self.boundary} {self.pooled}"
         return hashlib.sha256(whole.encode()).hexdigest()
 
     def _what(self) -> str:
@@ -189,12 +191,12 @@ class FeatureSet:
         return f"{self._name}: {kind} at {where}"
 
     @torch.no_grad()
-    def _compute(self, shard: int) -> dict[str, Tensor]:
+    def _compute(self, shard: int, key: str) -> dict[str, Tensor]:
         """Compute a shard from the highest states that are stored, and what is missing between."""
         stored: dict[int, Tensor] = {}
         missing = [self]
         for one in self.below:
-            tensors = self.store.load(one._key(shard))
+            tensors = self.store.load(one._key(key))
             if tensors is None:
                 missing.append(one)
             else:
@@ -228,7 +230,7 @@ class FeatureSet:
         for (one, name), part in parts.items():
             made.setdefault(one, {})[name] = torch.cat(part)
         kept = {
-            one: self.store.keep(one._key(shard), one._what(), tensors)
+            one: self.store.keep(one._key(key), one._what(), tensors)
             for one, tensors in made.items()
         }
         return kept[self]
@@ -295,8 +297,9 @@ class Features:
     def _set(self, corpus: TokenisedCorpus, boundary: int, pooled: bool) -> FeatureSet:
         key = (id(corpus), boundary, pooled)
         if key not in self._sets:
-            below = [self._set(corpus, b, False) for b in self.boundaries if b < boundary or
-                     (b == boundary and pooled)]  # fmt: skip
+            # Statistics have the states that they are of on their way.
+            upto = boundary if pooled else boundary - 1
+            below = [self._set(corpus, b, False) for b in self.boundaries if b <= upto]
             self._sets[key] = FeatureSet(
                 self._base,
                 corpus,

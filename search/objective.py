@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ class Objective(nn.Module):
         self._chunk_tokens = chunk_tokens
         self._feed = feed or plain_feed(encoder, corpus)
 
-    @property
+    @cached_property  # the same for a whole trial, and a walk through all modules
     def trained(self) -> list[nn.Parameter]:
         """Every parameter that trains."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -75,8 +76,7 @@ class Objective(nn.Module):
             if trains and len(chunks) > 1
             else self._at_once(sentences, batch, part)
         )
-        if self._ranks.size > 1:
-            self._ranks.average(self.trained)  # to list them takes a walk through all modules
+        self._ranks.average(self.trained)
         return scalar
 
     def _at_once(self, sentences: Sentences, batch: Batch, part: Batch) -> Tensor:

@@ -112,10 +112,6 @@ class Store:
             there = self.load(key)
             return self.keep(key, what, compute()) if there is None else there
 
-    def holds(self, key: str) -> bool:
-        """Whether there is something under a key; it may yet turn out to be damaged."""
-        return self._file(key).exists()
-
     def keep(self, key: str, what: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Store tensors and map them into memory; where they cannot be stored, they are as given.
 

@@ -354,7 +354,7 @@ def keys_of(base: Base, corpus: TokenisedCorpus, store: Store, **changed: Any) -
     settings = TrainingConfig(**TRAINING)
     features = Features(base, store, given["digest"], (), settings, EPOCHS)
     stored = features._set(corpus, given["boundary"], given["pooled"])
-    return [stored._key(shard) for shard in range(len(stored._starts) - 1)]
+    return [stored._key(stored._sentences_key(shard)) for shard in range(len(stored._starts) - 1)]
 
 
 def twin(base: Base, dtype: torch.dtype = torch.float32) -> Base:
@@ -398,10 +398,11 @@ def test_a_changed_token_changes_one_shard(base: Base, corpora: Corpora, store: 
 def test_the_same_tokens_cut_otherwise_are_other_sentences(base: Base, store: Store) -> None:
     one, other = (made([cut, [1, 1]]) for cut in ([4, 4], [3, 5]))
     assert np.array_equal(one.ids, other.ids)
-    keys = [
-        FeatureSet(base, corpus, 2, False, store, "digest", corpus.present(), "tiny")._key(0)
+    sets = [
+        FeatureSet(base, corpus, 2, False, store, "digest", corpus.present(), "tiny")
         for corpus in (one, other)
     ]
+    keys = [stored._key(stored._sentences_key(0)) for stored in sets]
     assert keys[0] != keys[1]
 
 

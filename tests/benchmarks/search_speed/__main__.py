@@ -52,11 +52,9 @@ def main() -> None:
         parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone:
-        workload = Workload(options.work, SIZES[options.size])
-        print(json.dumps(ours.train_alone(workload, options.number, options.alone)))
+        print(json.dumps(ours.train_alone(Workload(options.work), options.number, options.alone)))
     elif options.system:
-        workload = Workload(options.work, SIZES[options.size])
-        options.out.write_text(json.dumps(rows_of(workload, options.system)))
+        options.out.write_text(json.dumps(rows_of(Workload(options.work), options.system)))
     elif options.json is None:
         parser.error("--json FILE is missing")
     else:
@@ -115,7 +113,6 @@ def _one(workload: Workload, system: str, cache: Path, scratch: Path) -> dict[st
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     environment = THREADS | {"ISOGLOSS_CACHE": str(cache)}
-    size = next(name for name, size in SIZES.items() if size == workload.size)
     if system in ("cold", "warm"):
         if system == "cold":
             shutil.rmtree(cache, ignore_errors=True)
@@ -125,7 +122,7 @@ def _one(workload: Workload, system: str, cache: Path, scratch: Path) -> dict[st
     else:
         if system in ours.RUNGS:
             environment["ISOGLOSS_CACHE"] = str(out / "cache")
-        command = ["tests.benchmarks.search_speed", "--size", size, "--system", system,
+        command = ["tests.benchmarks.search_speed", "--system", system,
                    "--work", str(workload.folder), "--out", str(out / "rows.json")]  # fmt: skip
     cost = measure.run([sys.executable, "-m", *command], scratch / "log.txt", environment)
     if system in ("cold", "warm"):

@@ -24,8 +24,8 @@ class Cost:
     Attributes:
         cpu_s: of all its processes, user and system.
         wall_s: from start to end.
-        peak_gb: the most memory of all its processes at a time, shared pages counted once; None
-            where the system does not say.
+        peak_gb: the most memory of all its processes at a time, shared pages counted once
+            (Linux).
     """
 
     cpu_s: float

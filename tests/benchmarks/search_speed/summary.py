@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -165,12 +165,3 @@ def table(found: dict[str, Any]) -> str:
             cells.append(f"{ratio['median']:.1f}x" if ratio else "")
         lines.append(f"| {system} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def by_group(workload: Workload, run: Run, what: str) -> dict[str, float]:
-    """Mean of a figure over the trials of each group."""
-    values: dict[str, list[float]] = {}
-    for trial, row in zip(workload.trials, run["trials"], strict=True):
-        if what in row:
-            values.setdefault(trial.group, []).append(row[what])
-    return {group: mean(found) for group, found in values.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +128,20 @@ class Workload:
     """A folder that systems run on."""
 
     folder: Path
-    size: Size
+
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        return json.loads((self.folder / "workload.json").read_text())
 
     @property
     def base(self) -> str:
         """Of every trial."""
-        return json.loads((self.folder / "workload.json").read_text())["base"]
+        return self._about["base"]
+
+    @cached_property
+    def size(self) -> Size:
+        """How large it is."""
+        return Size(**self._about["size"])
 
     @property
     def trials(self) -> list[Trial]:
@@ -205,7 +214,7 @@ def make(name: str, folder: Path) -> Workload:
     pq.write_table(pa.table(train), folder / "train.parquet")
     pq.write_table(pa.table(validation), folder / "validation.parquet")
     (folder / "workload.json").write_text(json.dumps({"base": base, "size": asdict(size)}))
-    workload = Workload(folder, size)
+    workload = Workload(folder)
     loaded = load(BaseConfig(model=base, max_length=MAX_LENGTH, dtype="float32"))
     corpus, _ = workload.corpora(loaded.tokenize)
     _write_pairs(workload, corpus, train)
