@@ -70,25 +70,16 @@ class Pairs:
     ) -> None:
         self._corpus = corpus
         self._seed = seed
-        present = corpus.lengths > 0
-        order = [corpus.pivot, *(i for i in range(len(present)) if i != corpus.pivot)]
-        self._rows: dict[int, Ints] = {}
-        self._partner: dict[int, Ints] = {}
-        for language in order[1:]:
-            others = [i for i in order if i != language]
-            first = present[others].argmax(axis=0)
-            rows = np.flatnonzero(present[language] & present[others].any(axis=0))
-            if len(rows):
-                self._rows[language] = rows
-                self._partner[language] = np.asarray(others)[first[rows]]
-        counts = np.asarray([len(rows) for rows in self._rows.values()], dtype=np.float64)
+        self._pairings = corpus.pairings
+        self._pass: dict[int, tuple[int, NDArray[np.int32]]] = {}
+        counts = np.asarray([len(rows) for rows, _ in self._pairings.values()], dtype=np.float64)
         self.size = int(counts.sum()) if size is None else size
         share = counts ** (1 / temperature)
         quota = self.size * share / share.sum()
         floor = np.floor(quota).astype(int)
         # The largest remainders get what rounding down left over.
         floor[np.argsort(floor - quota, kind="stable")[: self.size - floor.sum()]] += 1
-        self.quota = dict(zip(self._rows, floor.tolist(), strict=True))
+        self.quota = dict(zip(self._pairings, floor.tolist(), strict=True))
 
     def steps(self, batch_size: int) -> int:
         """Steps an epoch."""
@@ -122,18 +113,26 @@ class Pairs:
         anchors, positives = [], []
         for language, quota in self.quota.items():
             drawn = self._draw(language, epoch * quota, quota)
-            rows = self._rows[language][drawn]
-            anchors.append(Sentences(self._partner[language][drawn], rows))
+            rows, partner = (column[drawn] for column in self._pairings[language])
+            anchors.append(Sentences(partner, rows))
             positives.append(Sentences(np.full(quota, language), rows))
         return Sentences.join(anchors), Sentences.join(positives)
 
-    def _draw(self, language: int, start: int, count: int) -> Ints:
+    def _draw(self, language: int, start: int, count: int) -> NDArray[np.int32]:
         """Places start to start + count in a language's endless sequence of shuffled passes."""
-        size = len(self._rows[language])
+        size = len(self._pairings[language][0])
         passes = range(start // size, (start + count - 1) // size + 1) if count else range(0)
-        drawn = [np.zeros(0, np.int64)]
+        drawn = [np.zeros(0, np.int32)]
         for number in passes:
-            shuffled = np.random.default_rng([self._seed, language, number, 1]).permutation(size)
             low, high = start - number * size, start + count - number * size
-            drawn.append(shuffled[max(low, 0) : min(high, size)])
+            drawn.append(self._shuffled(language, number)[max(low, 0) : min(high, size)])
         return np.concatenate(drawn)
+
+    def _shuffled(self, language: int, number: int) -> NDArray[np.int32]:
+        """A pass; the last one drawn is kept, since an epoch is often a small part of it."""
+        kept, shuffled = self._pass.get(language, (None, None))
+        if kept != number or shuffled is None:
+            rng = np.random.default_rng([self._seed, language, number, 1])
+            shuffled = rng.permutation(len(self._pairings[language][0])).astype(np.int32)
+            self._pass[language] = number, shuffled
+        return shuffled

@@ -83,6 +83,23 @@ class TokenisedCorpus:
         """Tokens of each sentence, (L, R); 0 where it is missing."""
         return np.diff(self.starts, axis=1)
 
+    @cached_property
+    def pairings(self) -> dict[int, tuple[Ints, Ints]]:
+        """For each language but the pivot, the rows in which it has a partner, and which.
+
+        The partner is the pivot where the row has it, otherwise the first language it has.
+        """
+        present = self.lengths > 0
+        order = [self.pivot, *(i for i in range(len(present)) if i != self.pivot)]
+        found = {}
+        for language in order[1:]:
+            others = [i for i in order if i != language]
+            first = present[others].argmax(axis=0)
+            rows = np.flatnonzero(present[language] & present[others].any(axis=0))
+            if len(rows):
+                found[language] = rows, np.asarray(others)[first[rows]]
+        return found
+
     @property
     def counts(self) -> list[int]:
         """Sentences of each language, missing ones not counted."""

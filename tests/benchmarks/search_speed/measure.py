@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 EVERY_S = 0.2
-MEMORY_EVERY = 5  # samples of CPU time for one of memory, which takes longer
+MEMORY_EVERY = 10  # samples of CPU time for one of memory, which takes longer
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,12 @@ def run(command: Sequence[str], log: Path, environment: dict[str, str]) -> Cost:
         known = {psutil.Process(process.pid)}
         for sample in range(sys.maxsize):
             ended = process.poll() is not None
-            for parent in known.copy():
+            parents = {one.pid for one in known}
+            for one in psutil.process_iter():  # in order of their numbers: parents come first
                 with suppress(psutil.Error):
-                    known.update(parent.children(recursive=True))
+                    if one.ppid() in parents:
+                        known.add(one)
+                        parents.add(one.pid)
             memory = 0
             for one in known.copy():
                 try:
