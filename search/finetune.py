@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.folder import INTERRUPTED, conclude, make_folder, quiet, run_folder, told, write_run
+from search.folder import conclude, quiet, recorded, run_folder, told
 from search.folder import terminal as console_of
 from search.problems import InputError
 from search.source import KeyPath, Source, assign
@@ -126,9 +125,7 @@ def _put(source: Source, path: KeyPath, value: Any, place: str = "") -> None:
 
 def _finetune(source: Source, folder: Path) -> int:
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
-    from search.journal import Journal, Outcomes, read_journal
     from search.prepare import prepare_space
-    from search.report.leaderboard import write_leaderboard
     from search.spacefile import space_of
 
     console = console_of()
@@ -144,25 +141,13 @@ def _finetune(source: Source, folder: Path) -> int:
             ]
         )
     prepared = prepare_space(space, config)
-    make_folder(folder)
-    console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
-    write_run(folder / "run.json", prepared)
-    journal = Journal(folder / "journal.jsonl")
     interrupted = False
-    try:
-        _train(console, folder, prepared, journal)
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        journal.close()
-        outcomes = Outcomes(read_journal(folder / "journal.jsonl"))
-        if outcomes.by_trial:
-            write_leaderboard(folder / "leaderboard.csv", outcomes)
-        else:
-            shutil.rmtree(folder)  # nothing was trained: leave the name free
-    if not outcomes.by_trial:
-        return INTERRUPTED
-    return conclude(console, folder, outcomes, prepared, interrupted)
+    with recorded(console, folder, prepared) as journal:
+        try:
+            _train(console, folder, prepared, journal)
+        except KeyboardInterrupt:
+            interrupted = True
+    return conclude(console, folder, prepared, interrupted)
 
 
 def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal) -> None:

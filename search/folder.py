@@ -7,6 +7,7 @@ import logging
 import platform
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
@@ -21,12 +22,13 @@ from rich.console import Console
 from search.problems import InputError
 
 if TYPE_CHECKING:
-    from search.journal import Outcomes
+    from search.journal import Journal
     from search.prepare import Prepared
 
 FINISHED, NONE_FINISHED, AT_FAULT, INTERRUPTED = 0, 1, 2, 130
 CHATTY = ("ray", "transformers", "sentence_transformers", "datasets", "optuna", "peft")
 PLAIN_WIDTH = 160  # of tables that go to a file
+JOURNAL = "journal.jsonl"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 PACKAGES = ("isogloss", "ray", "torch", "transformers", "peft", "optuna", "datasets", "pyarrow",
             "sentence-transformers")  # fmt: skip
@@ -92,7 +94,37 @@ def run_folder(output: Path, name: str | None, stem: str) -> Path:
     return folder
 
 
-def make_folder(folder: Path) -> None:
+@contextmanager
+def recorded(console: Console, folder: Path, prepared: Prepared) -> Iterator[Journal]:
+    """Make the run folder, and leave what happened in it, however the run ends.
+
+    A folder in which no trial began is removed, so that its name is free again.
+
+    Yields:
+        The run's journal.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
+    from search.journal import Journal, Outcomes, read_journal
+    from search.report.leaderboard import write_leaderboard
+
+    _make(folder)
+    console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
+    _write_run(folder / "run.json", prepared)
+    journal = Journal(folder / JOURNAL)
+    try:
+        yield journal
+    finally:
+        journal.close()
+        outcomes = Outcomes(read_journal(folder / JOURNAL))
+        if outcomes.by_trial:
+            write_leaderboard(folder / "leaderboard.csv", outcomes)
+        else:
+            shutil.rmtree(folder)
+
+
+def _make(folder: Path) -> None:
     """Make the run folder; only one of two searches that ask for it at once gets it.
 
     Raises:
@@ -106,7 +138,7 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"the run folder {folder} cannot be made: {error.strerror}") from error
 
 
-def write_run(file: Path, prepared: Prepared) -> None:
+def _write_run(file: Path, prepared: Prepared) -> None:
     """What it takes to know, and to repeat, what was run."""
     from search.settings import FIXED_SECTIONS
 
@@ -132,16 +164,19 @@ def write_run(file: Path, prepared: Prepared) -> None:
     file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def conclude(
-    console: Console, folder: Path, outcomes: Outcomes, prepared: Prepared, interrupted: bool
-) -> int:
+def conclude(console: Console, folder: Path, prepared: Prepared, interrupted: bool) -> int:
     """Rank the trials and make the best one a model; the exit status."""
     from components.languages import FamilyTable
     from search.checkpoint import Checkpoint
     from search.export import ExportError, export, trusted
+    from search.journal import Outcomes, read_journal
     from search.report.terminal import ranking
     from search.trial import Scores, TrialConfig
 
+    if not folder.exists():
+        console.print("interrupted before any trial began")
+        return INTERRUPTED
+    outcomes = Outcomes(read_journal(folder / JOURNAL))
     console.print(ranking(outcomes))
     console.print(f"\nleaderboard: {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
     if interrupted:

@@ -82,8 +82,14 @@ def plan_lanes(
     if gpus and not any(node.gpus for node in nodes):
         raise InputError.of("lane.gpus", f"is {gpus}; it must be 0, for there is no GPU: {there}")
     if lanes == 0:
+        fit_alone = any(node.holds(least, gpus) for node in nodes)
+        wide_enough = any(node.cpus >= least for node in nodes)
+        name = "workers" if fit_alone else "gpus" if wide_enough else "cpus"
+        value = {"workers": workers, "gpus": gpus, "cpus": least}[name]
         raise InputError.of(
-            "lane", f"needs {size.workers_text}; the cluster must hold that: {there}"
+            f"lane.{name}",
+            f"is {value}, so that a lane needs {size.workers_text}; it must fit what there is: "
+            f"{there}",
         )
     wanted = search.concurrency
     if wanted is not None and wanted > lanes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +11,11 @@ from rich.console import Console
 from search.folder import (
     FINISHED,
     conclude,
-    make_folder,
     quiet,
+    recorded,
     run_folder,
     terminal,
     told,
-    write_run,
 )
 from search.problems import InputError
 
@@ -69,9 +67,7 @@ def main(
 def _search(space_file: Path, changes: list[str], folder: Path, address: str | None) -> int:
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
     from search.cluster import cluster, cluster_nodes
-    from search.journal import Journal, Outcomes, read_journal
     from search.prepare import prepare
-    from search.report.leaderboard import write_leaderboard
     from search.report.terminal import View
     from search.resources import local_node, plan_lanes
     from search.tuning import InterruptedSearchError, run_trials
@@ -87,38 +83,28 @@ def _search(space_file: Path, changes: list[str], folder: Path, address: str | N
     here = local_node()
     with prepared.placing():
         plan = plan_lanes(config.lane, config.search, [[here]]) if address is None else None
-    make_folder(folder)
-    console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
-    write_run(folder / "run.json", prepared)
-    journal = Journal(folder / "journal.jsonl")
     view = View(console, folder.name, prepared.trials)
     interrupted = False
-    try:
-        with view, quiet(folder), cluster(address, int(here.cpus), int(here.gpus)) as dashboard:
-            nodes = cluster_nodes()
-            if plan is None:
-                with prepared.placing():
-                    plan = plan_lanes(config.lane, config.search, nodes)
-            view.running(dashboard, str(plan))
-            run_trials(
-                prepared,
-                plan,
-                name=folder.name,
-                folder=folder,
-                journal=journal,
-                view=view,
-                growing=len(nodes) > 1,
-            )
-    except InterruptedSearchError:
-        interrupted = True
-    finally:
-        journal.close()
-        outcomes = Outcomes(read_journal(folder / "journal.jsonl"))
-        if outcomes.by_trial:
-            write_leaderboard(folder / "leaderboard.csv", outcomes)
-        elif not interrupted:
-            shutil.rmtree(folder)  # no trial ever began: leave the name free
-    return conclude(console, folder, outcomes, prepared, interrupted)
+    with recorded(console, folder, prepared) as journal:
+        try:
+            with view, quiet(folder), cluster(address, int(here.cpus), int(here.gpus)) as dashboard:
+                nodes = cluster_nodes()
+                if plan is None:
+                    with prepared.placing():
+                        plan = plan_lanes(config.lane, config.search, nodes)
+                view.running(dashboard, str(plan))
+                run_trials(
+                    prepared,
+                    plan,
+                    name=folder.name,
+                    folder=folder,
+                    journal=journal,
+                    view=view,
+                    growing=len(nodes) > 1,
+                )
+        except InterruptedSearchError:
+            interrupted = True
+    return conclude(console, folder, prepared, interrupted)
 
 
 def _dry_run(space_file: Path, changes: list[str]) -> int:

@@ -208,11 +208,22 @@ def _open(key: str, name: str, split: str) -> datasets.Dataset:
 
 
 def _strings(file: Path, separator: str) -> datasets.Features:
-    """Every named column of a csv file as text: a sentence such as "123" must not be a number."""
+    """Every named column of a csv file as text: a sentence such as "123" must not be a number.
+
+    Raises:
+        ValueError: the first row is longer than the header. pandas would take its first column for
+            an index and move all others by one; of later rows, it says so itself.
+    """
     import datasets
 
     with file.open(encoding="utf-8-sig", newline="") as lines:
-        header = next(csv.reader(lines, delimiter=separator), [])
+        rows = csv.reader(lines, delimiter=separator)
+        header, first = next(rows, []), next(rows, [])
+    if len(first) > len(header):
+        raise ValueError(
+            f"the header has {len(header)} columns and the row after it {len(first)}; a sentence "
+            f"that holds {separator!r} must stand in quotes"
+        )
     return datasets.Features({name: datasets.Value("string") for name in header if name})
 
 

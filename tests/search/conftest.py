@@ -13,6 +13,7 @@ from components.base import Base, BaseConfig, load
 from search.data.corpus import Corpus, load_corpora
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.settings import DataSettings
+from search.training import EpochReport
 from search.trial import TrialConfig
 
 torch.set_num_threads(1)
@@ -70,3 +71,20 @@ def space_file(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+def assert_same(left: list[EpochReport], right: list[EpochReport]) -> None:
+    """Two trials equal bit for bit, apart from the time taken."""
+    assert left
+    assert [report.epoch for report in left] == [report.epoch for report in right]
+    for one, other in zip(left, right, strict=True):
+        assert (one.loss, one.scores) == (other.loss, other.scores)
+        assert one.trainable_parameters == other.trainable_parameters
+        a, b = one.checkpoint, other.checkpoint
+        assert list(a.weights) == list(b.weights)
+        assert a.optimizer.keys() == b.optimizer.keys()
+        for name, value in (a.weights | a.optimizer).items():
+            assert torch.equal(value, (b.weights | b.optimizer)[name]), name
+        assert torch.equal(a.random[0], b.random[0])
+        assert (a.mined is None) == (b.mined is None)
+        assert a.mined is None or torch.equal(a.mined, b.mined)

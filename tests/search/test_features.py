@@ -50,6 +50,7 @@ from search.trial import TrainingConfig, TrialConfig
 from tests.components.base.test_cut import Skipping
 from tests.components.base.test_packing import KEYS, base_of
 from tests.components.conftest import SIZES
+from tests.search.conftest import assert_same
 
 EPOCHS = 2
 DEPTH = 6
@@ -120,20 +121,6 @@ def opened(base: Base, store: Store, boundaries: Sequence[int] = BOUNDARIES) -> 
 
 def layers_run(features: Features) -> int:
     return sum(part.layers_run for part in features._sets.values())
-
-
-def assert_same(left: list[EpochReport], right: list[EpochReport]) -> None:
-    assert len(left) == len(right) == EPOCHS
-    for one, other in zip(left, right, strict=True):
-        assert (one.loss, one.scores) == (other.loss, other.scores)
-        a, b = one.checkpoint, other.checkpoint
-        assert list(a.weights) == list(b.weights)
-        assert a.optimizer.keys() == b.optimizer.keys()
-        for name, value in (a.weights | a.optimizer).items():
-            assert torch.equal(value, (b.weights | b.optimizer)[name]), name
-        assert torch.equal(a.random[0], b.random[0])
-        assert (a.mined is None) == (b.mined is None)
-        assert a.mined is None or torch.equal(a.mined, b.mined)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -62,11 +62,11 @@ def test_the_plan_is_made_for_what_the_cluster_may_grow_to() -> None:
 @pytest.mark.parametrize(
     ("nodes", "lane", "search", "key", "words"),
     [
-        ([Node(2)], LaneSettings(workers=3), MANY, "lane", "needs 3 workers with 1 CPU"),
-        ([Node(2)], LaneSettings(cpus=4), MANY, "lane", "needs 1 worker with 4 CPU"),
+        ([Node(2)], LaneSettings(workers=3), MANY, "lane.workers", "needs 3 workers with 1 CPU"),
+        ([Node(2)], LaneSettings(cpus=4), MANY, "lane.cpus", "needs 1 worker with 4 CPU"),
         ([Node(2)], LaneSettings(gpus=1), MANY, "lane.gpus", "must be 0, for there is no GPU"),
-        ([Node(8, 2)], LaneSettings(gpus=4), MANY, "lane", "1 CPU and 4 GPU"),
-        ([], LaneSettings(), MANY, "lane", "needs 1 worker"),
+        ([Node(8, 2)], LaneSettings(gpus=4), MANY, "lane.gpus", "1 CPU and 4 GPU"),
+        ([], LaneSettings(), MANY, "lane.cpus", "needs 1 worker"),
         (
             [Node(2)],
             LaneSettings(),

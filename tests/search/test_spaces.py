@@ -12,7 +12,7 @@ from components.encoder import assemble
 from components.interface import Embedded
 from components.ragged import Tokens
 from search.objective import build_loss
-from search.prepare import prepare
+from search.prepare import Prepared, prepare
 from search.sampler import draw
 from search.space import Choice, Range, probes, reference
 from search.trial import TrialConfig
@@ -26,9 +26,12 @@ def test_there_are_some() -> None:
     assert {file.suffix for file in FOLDER.iterdir()} == {".yaml"}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_both_ends_of_every_domain_build_and_run(file: Path, base: Base) -> None:
-    prepared = prepare(file)
+@pytest.fixture(scope="module", params=FILES, ids=lambda file: file.stem)
+def prepared(request: pytest.FixtureRequest) -> Prepared:
+    return prepare(request.param)
+
+
+def test_both_ends_of_every_domain_build_and_run(prepared: Prepared, base: Base) -> None:
     taken: dict[str, set[str]] = {name: set() for name in prepared.space.domains()}
     assert taken, "a space without domains is a single trial"
     built = {}
@@ -53,9 +56,7 @@ def test_both_ends_of_every_domain_build_and_run(file: Path, base: Base) -> None
     assert set(picks) <= set(taken)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_what_is_drawn_from_it_is_a_trial(file: Path) -> None:
-    prepared = prepare(file)
+def test_what_is_drawn_from_it_is_a_trial(prepared: Prepared) -> None:
     settings = prepared.config.search.sampler
     for values in draw(prepared.space, settings, min(12, prepared.trials), prepared.conflict):
         assert not prepared.conflict(values)

@@ -27,6 +27,7 @@ from search.evaluation.retrieval import encode
 from search.ranks import Ranks
 from search.training import EpochReport, TrialError, schedule, train
 from search.trial import MinedNegatives, OptimizerConfig, TrialConfig
+from tests.search.conftest import assert_same
 
 EPOCHS = 3
 TEACHER = "builtin:tiny"
@@ -87,22 +88,6 @@ def base_is_given_back(base: Base) -> Iterator[None]:
 def fingerprint(base: Base) -> Tensor:
     with torch.no_grad():
         return base(Tokens.of([[5, 6, 7], [8, 9], list(range(10, 30))])).values_TD
-
-
-def assert_same(left: list[EpochReport], right: list[EpochReport]) -> None:
-    """Equal bit for bit, apart from the time taken."""
-    assert [report.epoch for report in left] == [report.epoch for report in right]
-    for one, other in zip(left, right, strict=True):
-        assert (one.loss, one.scores) == (other.loss, other.scores)
-        assert one.trainable_parameters == other.trainable_parameters
-        a, b = one.checkpoint, other.checkpoint
-        assert a.weights.keys() == b.weights.keys()
-        assert a.optimizer.keys() == b.optimizer.keys()
-        for name, value in (a.weights | a.optimizer).items():
-            assert torch.equal(value, (b.weights | b.optimizer)[name]), name
-        assert torch.equal(a.random[0], b.random[0])
-        assert (a.mined is None) == (b.mined is None)
-        assert a.mined is None or torch.equal(a.mined, b.mined)
 
 
 @pytest.fixture(scope="module")

@@ -174,6 +174,13 @@ def bad_csv(tmp_path: Path) -> str:
     return str(file)
 
 
+def commas(tmp_path: Path, *rows: str) -> str:
+    """Sentences with commas and without quotes."""
+    file = tmp_path / "commas.csv"
+    file.write_text("\n".join(["en,de", *rows, ""]))
+    return str(file)
+
+
 def empty(tmp_path: Path, suffix: str) -> str:
     file = tmp_path / f"empty.{suffix}"
     file.write_bytes(b"")
@@ -205,6 +212,11 @@ FILES: dict[str, Case] = {
     "binary jsonl": (lambda tmp: binary(tmp, "jsonl"), "cannot be read"),
     "binary parquet": (lambda tmp: binary(tmp, "parquet"), "cannot be read"),
     "open quote": (bad_csv, "cannot be read"),
+    "commas from the first row on": (
+        lambda tmp: commas(tmp, "Yes, sir,Jawohl", "No, sir,Nein"),
+        "the header has 2 columns and the row after it 3",
+    ),
+    "commas in a later row": (lambda tmp: commas(tmp, "Yes,Ja", "No, sir,Nein"), "saw 3"),
     "another built in": (lambda tmp: "builtin:news", "built in is only builtin:cldr"),
     "header only": (
         lambda tmp: str(write(tmp / "head.csv", {"en": [], "de": []})),
