@@ -65,6 +65,8 @@ class FeatureSet:
         digest: of all that the numbers depend on, but the tokens and the boundary.
         order: every sentence of the corpus, in the order of shards.
         name: of the base.
+        met: how many of them, from the first on, trials are sure to ask for; no shard holds
+            sentences from both sides of that line.
 
     Attributes:
         below: sets of states on the way to the boundary, of the same corpus in the same order; they
@@ -83,6 +85,7 @@ class FeatureSet:
         order: Sentences,
         name: str,
         below: Sequence[FeatureSet] = (),
+        met: int = 0,
     ) -> None:
         self.base = base
         self.corpus = corpus
@@ -97,8 +100,10 @@ class FeatureSet:
         # What is stored has a row for each sentence, or for each token.
         self._rows = np.sign(corpus.lengths) if pooled else corpus.lengths
         at = order.language, order.row
-        # Cut where the count of tokens passes a multiple of the shard's size.
-        shard = (np.cumsum(corpus.lengths[at]) - 1) // SHARD_TOKENS
+        # Cut where the count of tokens, begun anew at the line, passes a multiple of the size.
+        sides = np.split(corpus.lengths[at], [met])
+        shard = np.concatenate([(np.cumsum(side) - 1) // SHARD_TOKENS for side in sides])
+        shard[met:] += 1 + (shard[met - 1] if met else 0)
         numbers, shard = np.unique(shard, return_inverse=True)
         self._starts: Ints = np.searchsorted(shard, np.arange(len(numbers) + 1))
         row = np.cumsum(self._rows[at]) - self._rows[at]
@@ -273,7 +278,7 @@ class Features:
         self._max_epochs = max_epochs
         # By the corpus itself, which its sets keep alive: to hash it takes longer than a trial.
         self._sets: dict[tuple[int, int, bool], FeatureSet] = {}
-        self._orders: dict[int, Sentences] = {}
+        self._orders: dict[int, tuple[Sentences, int]] = {}
 
     def feed(self, encoder: Encoder, corpus: TokenisedCorpus) -> tuple[Feed, str]:
         """What an encoder is to start from, and what that is in words."""
@@ -300,6 +305,7 @@ class Features:
             # Statistics have the states that they are of on their way.
             upto = boundary if pooled else boundary - 1
             below = [self._set(corpus, b, False) for b in self.boundaries if b <= upto]
+            order, met = self._order(corpus)
             self._sets[key] = FeatureSet(
                 self._base,
                 corpus,
@@ -307,14 +313,15 @@ class Features:
                 pooled,
                 self._store,
                 self._digest,
-                self._order(corpus),
+                order,
                 self._name,
                 below,
+                met,
             )
         return self._sets[key]
 
-    def _order(self, corpus: TokenisedCorpus) -> Sentences:
-        """Sentences as trials meet them, then those that they may not meet."""
+    def _order(self, corpus: TokenisedCorpus) -> tuple[Sentences, int]:
+        """Sentences as trials meet them, then those that they may not meet; how many they meet."""
         if id(corpus) not in self._orders:
             settings = self._training
             pairs = Pairs(
@@ -324,7 +331,9 @@ class Features:
             met = Sentences.join([*drawn, corpus.present()])
             rows = corpus.lengths.shape[1]
             _, first = np.unique(met.language * rows + met.row, return_index=True)
-            self._orders[id(corpus)] = met[np.sort(first)]
+            first = np.sort(first)
+            count = int(np.searchsorted(first, sum(len(side) for side in drawn)))
+            self._orders[id(corpus)] = met[first], count
         return self._orders[id(corpus)]
 
 

@@ -297,17 +297,25 @@ def test_shards_are_of_a_size_and_in_the_order_of_trials(
     met = [side for epoch in range(EPOCHS) for side in pairs.drawn(epoch)]
     order: list[tuple[int, int]] = []
     for part in (*met, corpus.present()):
+        seen = len(order)  # in the end, of those that trials meet
         for one in zip(part.language.tolist(), part.row.tolist(), strict=True):
             if one not in order:
                 order.append(one)
     got = list(zip(stored.order.language.tolist(), stored.order.row.tolist(), strict=True))
     assert got == order
-    # A sentence whose last token passes a multiple of the size begins a shard.
-    total, shards = 0, []
-    for language, row in order:
+    # A sentence whose last token passes a multiple of the size begins a shard; so does the first
+    # that no trial meets.
+    assert 0 < seen < len(order)
+    total, begun, shards = 0, 0, []
+    for place, (language, row) in enumerate(order):
+        if place == seen:
+            total, begun = 0, shards[-1] + 1
         total += corpus.lengths[language, row]
-        shards.append((total - 1) // module.SHARD_TOKENS)
+        shards.append(begun + (total - 1) // module.SHARD_TOKENS)
     assert [stored._shard[one] for one in order] == shards
+    stored(Sentences.join(met))
+    tokens = sum(int(corpus.lengths[one]) for one in order[:seen])
+    assert stored.layers_run == tokens * DEPTH, "what no trial meets is not computed"
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "gone"])

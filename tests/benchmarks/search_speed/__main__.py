@@ -101,6 +101,8 @@ def compare(name: str, file: Path, repeats: int, systems: list[str]) -> None:
                     f"{run['wall_s']:.1f} s, {run['peak_gb']:.2f} GB",
                     flush=True,
                 )
+    found |= summary.summarise(workload, found["runs"])
+    file.write_text(json.dumps(found, indent=1))
     from tests.benchmarks.search_speed import chart
 
     chart.draw(found, file.with_suffix(".svg"))

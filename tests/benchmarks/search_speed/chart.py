@@ -9,16 +9,16 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 LABELS = {
-    "P0": "sentence-transformers with Optuna",
     "P2": "Ray Tune, a TorchTrainer a trial",
-    "P1": "the strongest peer",
-    "P1 gradcache": "… with GradCache",
-    "padded": "Isogloss, no reuse",
-    "unpadded": "+ packed sentences",
-    "frozen": "+ frozen features",
-    "prefix": "+ states below the adapters",
-    "cold": "+ lanes: the command",
-    "warm": "the command again",
+    "P0": "sentence-transformers, Optuna",
+    "P1 gradcache": "… tuned, GradCache",
+    "P1": "… tuned",
+    "padded": "a process a trial",
+    "unpadded": "… packed sentences",
+    "frozen": "… and frozen features",
+    "prefix": "… and states below adapters",
+    "cold": "Isogloss: search.run",
+    "warm": "search.run again",
 }
 PEER, OWN = "#9aa5b1", "#2f6f9f"
 

@@ -101,15 +101,15 @@ def summarise(workload: Workload, runs: Sequence[Run]) -> dict[str, Any]:
             "warm",
         ),
         "parity": {
-            system: _parity(by[0, "padded"]["trials"], by[0, system]["trials"])
+            system: _parity(by[0, "unpadded"]["trials"], by[0, system]["trials"])
             for system in systems
-            if {(0, "padded"), (0, system)} <= set(by)
+            if {(0, "unpadded"), (0, system)} <= set(by)
         },
     }
 
 
 def _parity(plain: Sequence[Run], other: Sequence[Run]) -> dict[str, Any]:
-    """How far a system's results are from those of our plain way."""
+    """How far a system's results are from those of our own without any reuse."""
     scores = [[row["accuracy"] for row in rows] for rows in (plain, other)]
     same = [mine.get("losses") == row.get("losses") for mine, row in zip(plain, other, strict=True)]
     best_first = [np.argsort(-np.asarray(found), kind="stable").tolist() for found in scores]
