@@ -65,7 +65,7 @@ class FeatureSet:
         digest: of all that the numbers depend on, but the tokens and the boundary.
         order: every sentence of the corpus, in the order of shards.
         name: of the base.
-        met: how many of them, from the first on, trials are sure to ask for; no shard holds
+        met: how many sentences at the head of the order trials are sure to ask for; no shard holds
             sentences from both sides of that line.
 
     Attributes:

@@ -130,9 +130,8 @@ class Pairs:
 
     def _shuffled(self, language: int, number: int) -> NDArray[np.int32]:
         """A pass; the last one drawn is kept, since an epoch is often a small part of it."""
-        kept, shuffled = self._pass.get(language, (None, None))
-        if kept != number or shuffled is None:
+        if language not in self._pass or self._pass[language][0] != number:
             rng = np.random.default_rng([self._seed, language, number, 1])
-            shuffled = rng.permutation(len(self._pairings[language][0])).astype(np.int32)
-            self._pass[language] = number, shuffled
-        return shuffled
+            shuffled = rng.permutation(len(self._pairings[language][0]))
+            self._pass[language] = number, shuffled.astype(np.int32)
+        return self._pass[language][1]

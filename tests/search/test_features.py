@@ -134,6 +134,7 @@ def test_trials_are_the_same_with_features_and_without(
         return list(train(trial, base, *corpora, max_epochs=EPOCHS, features=features))
 
     plain = run(None)
+    assert len(plain) == EPOCHS
     assert {report.start for report in plain} == {"tokens"}
     assert plain[0].loss != plain[1].loss
     features = opened(base, store)
@@ -462,6 +463,7 @@ def test_bfloat16_is_stored_as_it_is(
             list(train(trial, half, *corpora, max_epochs=EPOCHS, features=features))
             for _ in range(2)
         )
+        assert len(first) == EPOCHS
         assert_same(first, second)
         assert [r.loss for r in first] == pytest.approx([r.loss for r in plain], rel=0.02)
 

@@ -94,19 +94,22 @@ def compare(name: str, file: Path, repeats: int, systems: list[str]) -> None:
                     _one(workload, "cold", cache, Path(scratch))
                 run = _one(workload, system, cache, Path(scratch))
                 found["runs"].append({"repeat": repeat, "system": system} | run)
-                found |= summary.summarise(workload, found["runs"])
-                file.write_text(json.dumps(found, indent=1))
+                _write(file, found, workload)
                 print(
                     f"repeat {repeat}: {system}: {run['cpu_s']:.1f} s of CPU time, "
                     f"{run['wall_s']:.1f} s, {run['peak_gb']:.2f} GB",
                     flush=True,
                 )
-    found |= summary.summarise(workload, found["runs"])
-    file.write_text(json.dumps(found, indent=1))
+    _write(file, found, workload)
     from tests.benchmarks.search_speed import chart
 
     chart.draw(found, file.with_suffix(".svg"))
     print(summary.table(found))
+
+
+def _write(file: Path, found: dict[str, Any], workload: Workload) -> None:
+    found |= summary.summarise(workload, found["runs"])
+    file.write_text(json.dumps(found, indent=1))
 
 
 def _one(workload: Workload, system: str, cache: Path, scratch: Path) -> dict[str, Any]:
