@@ -39,7 +39,7 @@ SHARD_TOKENS = 16_384
 TOKENS_A_CALL = 8192
 # Of a GPU's memory: shards stay there while so much of it is free for training.
 GPU_FREE = 0.5
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = ("*.safetensors", "*.bin", "*.py")
 
 Feed = Callable[[Sentences], States | Statistics]
@@ -361,7 +361,6 @@ def _key_of(base: Base, digest: str) -> str:
             "dtype": str(base.model.dtype),
             "attention": base.attention,
             "first_position": base.first_position,
-            "max_length": base.max_length,  # the most that attention pads to
             "device": base.device.type,
             "torch": version("torch"),
             "transformers": version("transformers"),

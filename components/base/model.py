@@ -5,21 +5,30 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from components.base.cut import Reached, started_at, stopped_at
-from components.base.packing import MULTIPLE, VARLEN, Packing, packed, ways
+from components.base.fused import Replacement, fused, replacements
+from components.base.packing import VARLEN, Packing, packed, ways
 from components.base.routing import routed
 from components.base.structure import layers_of
 from components.ragged import States, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def _families(packing: Packing, given: Tokens | States, family_B: Tensor | None) -> Tensor:
+    """The family of each packed token; without families it is none: index -1 is nobody's."""
+    if family_B is None:
+        family_B = torch.full_like(given.lengths_B, -1)
+    return packing.pack(family_B.repeat_interleave(given.lengths_B))
 
 
 class Base:
@@ -41,6 +50,7 @@ class Base:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.first_position: int | None = None  # that packed sentences count from; None: padded
+        self._replacements: Sequence[Replacement] = ()
         self.width: int = model.config.hidden_size
 
     @property
@@ -102,20 +112,24 @@ class Base:
         Returns:
             The last hidden states after the model's final norm, T x D in the base's dtype.
         """
-        filled, family_T, packing = self._filled(tokens, family_B)
+        packing = Packing.of(tokens)
+        ids_P = packing.pack(tokens.ids_T)
+        family_P = _families(packing, tokens, family_B)
         if self.first_position is None:
-            values_TD = self._padded(filled, family_T, packing)
+            values_PD = self._padded(ids_P, family_P, packing)
         else:
-            values_TD = self._packed(packing, family_T, input_ids=filled.ids_T.unsqueeze(0))
-        return States(values_TD[: len(tokens.ids_T)], tokens.offsets)
+            values_PD = self._packed(packing, family_P, input_ids=ids_P.unsqueeze(0))
+        return States(packing.unpack(values_PD), tokens.offsets)
 
     def below(self, tokens: Tokens, boundary: int) -> States:
         """Run the layers below a boundary: what enters layer ``boundary``, or `__call__` at L."""
         if boundary == self.depth:
             return self(tokens)
-        filled, family_T, packing = self._filled(tokens, None)
-        values_TD = self._until(boundary, packing, family_T, input_ids=filled.ids_T.unsqueeze(0))
-        return States(values_TD[: len(tokens.ids_T)], tokens.offsets)
+        packing = Packing.of(tokens)
+        ids_1P = packing.pack(tokens.ids_T).unsqueeze(0)
+        family_P = _families(packing, tokens, None)
+        values_PD = self._until(boundary, packing, family_P, input_ids=ids_1P)
+        return States(packing.unpack(values_PD), tokens.offsets)
 
     def above(
         self,
@@ -129,66 +143,57 @@ class Base:
         Args:
             until: the boundary to stop at, as in `below`; the depth by default.
         """
-        real = len(states.values_TD)
-        tokens = Tokens(states.offsets.new_zeros(real), states.offsets)
-        filled, family_T, packing = self._filled(tokens, family_B)
-        values_TD = functional.pad(states.values_TD, (0, 0, 0, len(filled.ids_T) - real))
-        inputs_1TD = values_TD.unsqueeze(0)
-        with started_at(layers_of(self.model)[1], boundary, inputs_1TD):
-            out_TD = self._until(until, packing, family_T, inputs_embeds=inputs_1TD)
-        return States(out_TD[:real], states.offsets)
+        packing = Packing.of(states)
+        inputs_1PD = packing.pack(states.values_TD).unsqueeze(0)
+        family_P = _families(packing, states, family_B)
+        with started_at(layers_of(self.model)[1], boundary, inputs_1PD):
+            values_PD = self._until(until, packing, family_P, inputs_embeds=inputs_1PD)
+        return States(packing.unpack(values_PD), states.offsets)
 
     def _until(
-        self, boundary: int | None, packing: Packing, family_T: Tensor, **inputs: Tensor
+        self, boundary: int | None, packing: Packing, family_P: Tensor, **inputs: Tensor
     ) -> Tensor:
         """What enters a layer, or, with None or at the depth, what comes out in the end."""
         if boundary in (None, self.depth):
-            return self._packed(packing, family_T, **inputs)
+            return self._packed(packing, family_P, **inputs)
         try:
             with stopped_at(layers_of(self.model)[1][boundary]):
-                self._packed(packing, family_T, **inputs)
+                self._packed(packing, family_P, **inputs)
         except Reached as reached:
             return reached.states.squeeze(0)
         raise AssertionError("a model runs through its layers")
 
-    def _filled(self, tokens: Tokens, family_B: Tensor | None) -> tuple[Tokens, Tensor, Packing]:
-        """The tokens with fillers, the family of each, and how they are packed."""
-        if family_B is None:  # of no family: index -1 is nobody's
-            family_B = torch.full_like(tokens.lengths_B, -1)
-        missing = -len(tokens.ids_T) % MULTIPLE
-        if missing:  # a sentence of its own, so that the others do not feel it
-            ids_T = functional.pad(tokens.ids_T, (0, missing))
-            offsets = functional.pad(tokens.offsets, (0, 1), value=len(ids_T))
-            tokens = Tokens(ids_T, offsets)
-            family_B = functional.pad(family_B, (0, 1))
-        family_T = family_B.repeat_interleave(tokens.lengths_B)
-        return tokens, family_T, Packing.of(tokens, self.max_length)
-
-    def _packed(self, packing: Packing, family_T: Tensor, **inputs: Tensor) -> Tensor:
+    def _packed(self, packing: Packing, family_P: Tensor, **inputs: Tensor) -> Tensor:
         """One call of the model on packed tokens, or on their states."""
         assert self.first_position is not None
-        with packed(packing), routed(family_T):
+        with packed(packing), routed(family_P), fused(self._replacements):
             out = self.model(
                 **inputs,
-                position_ids=(packing.position_T + self.first_position).unsqueeze(0),
+                position_ids=(packing.position_P + self.first_position).unsqueeze(0),
                 use_cache=False,
             )
-        values_TD: Tensor = out.last_hidden_state.squeeze(0)
-        return values_TD
+        values_PD: Tensor = out.last_hidden_state.squeeze(0)
+        return values_PD
 
-    def _padded(self, tokens: Tokens, family_T: Tensor, packing: Packing) -> Tensor:
-        """The same by padded calls, a chunk a call, for models that cannot run packed."""
+    def _padded(self, ids_P: Tensor, family_P: Tensor, packing: Packing) -> Tensor:
+        """The same by padded calls of similar lengths, for models that cannot run packed."""
+        # Four groups an octave: the shortest of a group is at least four fifths of its longest.
+        group_B = (packing.lengths.log2() * 4).floor()
+        _, counts = torch.unique_consecutive(group_B, return_counts=True)
+        ends = counts.cumsum(0).tolist()
+        lengths = packing.lengths.tolist()
+        ids, families = (torch.split(side, lengths) for side in (ids_P, family_P))
         states = []
-        for chunk in packing.chunks:
-            ids_BL = torch.zeros_like(chunk.real_BL, dtype=torch.int64)
-            family_BL = torch.full_like(ids_BL, -1)
+        for start, end in zip([0, *ends], ends, strict=False):
             # Right-padded with token 0: whatever stands there is masked out and never read back.
-            ids_BL[chunk.real_BL] = tokens.ids_T[chunk.place_N]
-            family_BL[chunk.real_BL] = family_T[chunk.place_N]
+            ids_BL = pad_sequence(list(ids[start:end]), batch_first=True)
+            family_BL = pad_sequence(list(families[start:end]), True, padding_value=-1)
+            lengths_B1 = packing.lengths[start:end].unsqueeze(1).to(self.device)
+            real_BL = torch.arange(ids_BL.shape[1], device=self.device) < lengths_B1
             with routed(family_BL.flatten()):
-                out = self.model(input_ids=ids_BL, attention_mask=chunk.real_BL.long())
-            states.append(out.last_hidden_state[chunk.real_BL])
-        return torch.cat(states)[torch.argsort(packing.place_T)]
+                out = self.model(input_ids=ids_BL, attention_mask=real_BL.long())
+            states.append(out.last_hidden_state[real_BL])
+        return torch.cat(states)
 
     @torch.no_grad()
     def pack(self) -> bool:
@@ -197,7 +202,7 @@ class Base:
         Of the ways to run packed, the fastest that does so is taken; whatever raises or gives other
         states is passed over. Positions count from 0 in most models, after the padding token's
         index in RoBERTa's kin. What fits neither (attention with sinks, soft caps or biases) stays
-        padded.
+        padded. Packed, a model goes the ways that `fused` has for it, if that too is the same.
 
         Returns:
             Whether the model runs packed; `attention` says how.
@@ -206,9 +211,10 @@ class Base:
         before = self.model.config._attn_implementation
         expected = self(tokens)
         firsts = (0, (self.model.config.pad_token_id or 0) + 1)
-        for way, first in itertools.product(ways(self.device, self.model.dtype), firsts):
+        options = ways(self.device, self.model.dtype), firsts, (replacements(self.model), ())
+        for way, first, found in itertools.product(*options):
             self.model.set_attn_implementation(way)
-            self.first_position = first
+            self.first_position, self._replacements = first, found
             with contextlib.suppress(Exception):
                 if self._close(self(tokens), expected):
                     if way == VARLEN:

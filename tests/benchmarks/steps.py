@@ -269,7 +269,7 @@ def adapted(name: str, compiled: bool) -> Way:
 
 def compile_rows(repeats: int) -> Iterator[list[str]]:
     """Each step as it is and compiled, and what compiling takes."""
-    # Attention picks sentences out of the packed tokens by tables that differ in every batch.
+    # Attention goes through runs of sentences that differ in every batch.
     AttentionInterface.register(packing_of.NAME, torch.compiler.disable(packing_of.attention))
     steps: dict[str, Callable[[bool], Way]] = {
         f"frozen, {name}": lambda compiled, of=of: frozen(*of, compiled)

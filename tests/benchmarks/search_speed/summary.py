@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from components.base import BaseConfig, load
-from components.base.packing import MULTIPLE, Packing
+from components.base.packing import MULTIPLE
 from search.data.pairs import Pairs
-from search.data.tokens import Sentences
 from tests.benchmarks.search_speed.peers import RUN_TOKENS
 from tests.benchmarks.search_speed.workload import Workload
 
@@ -128,7 +127,7 @@ def padding(workload: Workload) -> dict[str, float]:
     training = workload.config(workload.trials[0]).training
     pairs = Pairs(corpus, size.pairs_per_epoch, training.language_temperature, training.seed)
     real = 0
-    computed = {"P0": 0, "P1": 0, "ours": 0, "ours, inside attention": 0}
+    computed = {"P0": 0, "P1": 0, "ours": 0}
     for epoch in range(size.epochs):
         for batch in pairs.epoch(epoch, size.batch_size):
             both = [corpus.lengths[s.language, s.row] for s in (batch.anchor, batch.positive)]
@@ -137,10 +136,6 @@ def padding(workload: Workload) -> dict[str, float]:
             computed["P0"] += sum(len(side) * int(side.max()) for side in both)
             computed["P1"] += sum(_in_runs(side) for side in both)
             computed["ours"] += math.ceil(total / MULTIPLE) * MULTIPLE
-            tokens = corpus.tokens(Sentences.join([batch.anchor, batch.positive]))
-            packing = Packing.of(tokens, base.max_length)
-            slots = sum(chunk.rows * chunk.longest for chunk in packing.chunks)
-            computed["ours, inside attention"] += slots
     return {name: real / count for name, count in computed.items()}
 
 

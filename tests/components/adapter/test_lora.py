@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModel, GPT2Config, PreTrainedModel
+from transformers import AutoModel, GPT2Config, PreTrainedModel, Qwen3Config
 
-from components.adapter.lora import Lora
+from components.adapter.lora import Lora, _LoraLinear
 from components.interface import Adapter
-from tests.components.conftest import CONFIGS
+from tests.components.conftest import CONFIGS, SIZES
 
 IDS = torch.tensor([[7, 8, 9, 10, 11], [20, 21, 22, 23, 24]])
 QUERY = {"qwen3": "q_proj", "bert": "query"}
@@ -85,8 +86,10 @@ def beside(
 
 
 def same(model: PreTrainedModel, adapter: Adapter, plain: PeftModel) -> None:
-    """Values and gradients are, drawn from the same seed."""
-    weight = torch.randn(*IDS.shape, 32)
+    """Values and gradients are, drawn from the same seed, where rounding hides nothing."""
+    weight = torch.randn(*IDS.shape, 32, dtype=torch.float64)
+    model.double()
+    plain.double()
     found = []
     for runs, owner in ((model, adapter), (plain, plain)):
         torch.manual_seed(3)
@@ -100,6 +103,46 @@ def same(model: PreTrainedModel, adapter: Adapter, plain: PeftModel) -> None:
 @pytest.mark.parametrize("name", SAME)
 def test_equals_plain_peft(any_model: PreTrainedModel, name: str) -> None:
     same(any_model, *beside(any_model, *SAME[name]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_layer_on_a_base_of_any_dtype_equals_peft_s(dtype: torch.dtype, bias: bool) -> None:
+    config = Qwen3Config(**SIZES, head_dim=8, attention_bias=bias)
+    model = AutoModel.from_config(config).to(dtype)
+    Lora(targets=["q_proj"], rank=3).build(model)
+    layer = model.layers[1].self_attn.q_proj
+    trained = [layer.lora_A["default"].weight, layer.lora_B["default"].weight]
+    for weight in trained:
+        assert weight.dtype == torch.float32
+        torch.nn.init.normal_(weight)
+    torch.nn.init.normal_(layer.base_layer.weight)
+    if bias:
+        torch.nn.init.normal_(layer.base_layer.bias)
+    x = torch.randn(2, 5, 32).to(dtype).requires_grad_()
+    scale = torch.randn(2, 5, 4 * 8)
+    runs = layer.forward, functools.partial(type(layer).forward, layer)
+    assert runs[0] != runs[1]
+    outs = [run(x) for run in runs]
+    got, want = (
+        [out, *torch.autograd.grad((out.float() * scale).sum(), [x, *trained])] for out in outs
+    )
+    bound = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}[dtype]
+    for one, other in zip(got, want, strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(
+            one, other, rtol=bound, atol=bound * float(other.detach().abs().max())
+        )
+
+
+def test_its_gradients_are_those_of_its_values() -> None:
+    sizes = [(5, 4), (3, 4), (3,), (2, 4), (3, 2)]
+    given = [torch.randn(size, dtype=torch.float64) for size in sizes]
+    for index in (0, 3, 4):
+        given[index].requires_grad_()
+    assert torch.autograd.gradcheck(lambda *args: _LoraLinear.apply(*args, 0.7), given)
+    given[0].requires_grad_(False)  # as in the first layer
+    assert torch.autograd.gradcheck(lambda *args: _LoraLinear.apply(*args, 0.7), given)
 
 
 @pytest.mark.parametrize("dora", [False, True])

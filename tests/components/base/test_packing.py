@@ -26,7 +26,7 @@ from transformers import (
 from components.adapter.family_lora import FamilyLora
 from components.adapter.lora import Lora
 from components.base.model import Base
-from components.base.packing import SHORTEST, STEPS, Packing, padded_length
+from components.base.packing import MULTIPLE, Packing
 from components.ragged import Tokens
 from tests.components.conftest import SIZES
 
@@ -153,19 +153,37 @@ def test_a_batch_of_few_tokens_keeps_its_families(model: PreTrainedModel) -> Non
     torch.testing.assert_close(got.values_TD, want, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("most", [None, 100, 128])
-def test_padded_lengths_waste_little_and_never_cut(most: int | None) -> None:
-    for length in range(1, (most or 600) + 1):
-        padded = padded_length(length, most)
-        assert length <= padded <= max(most or 1000, length)
-        assert padded <= max(SHORTEST, 1.25 * length)
-        assert padded_length(padded, most) == padded
-    ladder = {padded_length(length) for length in range(65, 129)}
-    assert len(ladder) == STEPS
-
-
-@torch.no_grad()
-def test_every_token_is_in_one_chunk(tokens: Tokens) -> None:
+def test_sentences_lie_by_length_and_come_back_in_their_order(tokens: Tokens) -> None:
+    ends = tokens.offsets.tolist()
+    sentences = [tokens.ids_T[a:b].tolist() for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    by_length = [i for sentence in sorted(sentences, key=len) for i in sentence]
     packing = Packing.of(tokens)
-    assert sorted(packing.place_T.tolist()) == list(range(len(tokens.ids_T)))
-    assert sum(chunk.rows for chunk in packing.chunks) == len(tokens)
+    ids_P = packing.pack(tokens.ids_T)
+    fillers = -len(by_length) % MULTIPLE
+    assert ids_P.tolist() == by_length + [0] * fillers
+    assert packing.runs == [(2, 1), (1, 2), (2, 4), (1, 7), (1, 9), (1, 15), (1, 23), (1, fillers)]
+    places = [
+        place for rows, length in packing.runs for _ in range(rows) for place in range(length)
+    ]
+    assert packing.position_P.tolist() == places
+    assert packing.longest == 23
+    assert packing.cu_seq.tolist() == [0, 1, 2, 4, 8, 12, 19, 28, 43, 66, 66 + fillers]
+    assert torch.equal(packing.unpack(ids_P), tokens.ids_T)
+
+
+def test_no_token_of_a_full_batch_is_a_filler() -> None:
+    tokens = Tokens.of([[5] * (MULTIPLE - 3), [6] * 3])
+    packing = Packing.of(tokens)
+    assert packing.pack(tokens.ids_T).tolist() == [6] * 3 + [5] * (MULTIPLE - 3)
+    assert packing.runs == [(1, 3), (1, MULTIPLE - 3)]
+
+
+def test_gradients_come_back_to_the_tokens_they_are_of(tokens: Tokens) -> None:
+    packing = Packing.of(tokens)
+    size = int(packing.lengths.sum())
+    values_PD = torch.randn(size, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(packing.unpack, values_PD)
+    weight_TD = torch.randn(len(tokens.ids_T), 3, dtype=torch.float64)
+    (grad_PD,) = torch.autograd.grad((packing.unpack(values_PD) * weight_TD).sum(), values_PD)
+    assert torch.equal(packing.unpack(grad_PD), weight_TD)
+    assert not grad_PD[len(tokens.ids_T) :].any()

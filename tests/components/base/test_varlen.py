@@ -1,4 +1,4 @@
-"""The packed base by torch's kernel for packed sentences against the way that pads in attention.
+"""The packed base by torch's kernel for packed sentences against the way without it.
 
 The kernel itself needs a CUDA device, and without one only the last tests here are skipped. The
 others put in its place a slow one of the same meaning, which refuses what the kernel refuses.
@@ -150,7 +150,7 @@ def test_the_states_are_those_of_each_sentence_alone(
 
 
 @pytest.mark.parametrize("config", PACKED, ids=lambda config: config.model_type)
-def test_the_gradients_are_those_of_the_way_that_pads(
+def test_the_gradients_are_those_of_the_way_without_it(
     config: PretrainedConfig, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = made(config)
@@ -264,12 +264,13 @@ def test_a_model_that_cannot_run_packed_stays_padded(
     torch.testing.assert_close(base(tokens).values_TD, alone(model, tokens), rtol=0, atol=1e-5)
 
 
-def test_dropout_goes_the_way_that_pads(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_goes_the_other_way(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = Kernel(torch.float32)
     put(monkeypatch, kernel)
-    query, key, value = (torch.randn(1, heads, len(tokens.ids_T), 8) for heads in (4, 2, 2))
+    packing = Packing.of(tokens)
+    query, key, value = (torch.randn(1, h, len(packing.position_P), 8) for h in (4, 2, 2))
     settings: dict[str, Any] = {"scaling": 0.3, "sliding_window": 5, "is_causal": True}
-    with packed(Packing.of(tokens)):
+    with packed(packing):
         torch.manual_seed(0)
         got, _ = varlen_attention(nn.Module(), query, key, value, None, dropout=0.5, **settings)
         torch.manual_seed(0)
@@ -302,7 +303,7 @@ def test_the_kernel_is_what_stands_for_it_here(
     dtype: torch.dtype, heads: tuple[int, int], window: tuple[int, int], tokens: Tokens
 ) -> None:
     packing = Packing.of(tokens)
-    total, (many, few) = len(tokens.ids_T), heads
+    total, (many, few) = len(packing.position_P), heads
     given = [torch.randn(total, h, 16).to(dtype) for h in (many, few, few)]
     weight = torch.randn(total, many, 16)
 
