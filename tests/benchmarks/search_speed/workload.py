@@ -210,7 +210,7 @@ def make(name: str, folder: Path) -> Workload:
     if name == "medium":
         base = str(folder / "base")
         make_decoder(folder / "base", layers=24, width=512)
-    train, validation = (_phrases if name == "small" else _invented)(size)
+    train, validation = (_phrases if name == "small" else invented)(size)
     pq.write_table(pa.table(train), folder / "train.parquet")
     pq.write_table(pa.table(validation), folder / "validation.parquet")
     (folder / "workload.json").write_text(json.dumps({"base": base, "size": asdict(size)}))
@@ -242,16 +242,21 @@ def make_decoder(folder: Path, *, layers: int, width: int) -> None:
         pad_token_id=0,
     )
     Qwen3Model(config).save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer of the words t0, t1, ..."""
     vocabulary = {"<pad>": 0, "<unk>": 1} | {f"t{i}": i + 2 for i in range(WORDS)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         unk_token="<unk>",
         padding_side="right",
         model_max_length=MAX_LENGTH,
-    ).save_pretrained(folder)
+    )
 
 
 def _scattered(columns: dict[str, list[str]]) -> dict[str, list[str | None]]:
@@ -281,7 +286,7 @@ def _phrases(size: Size) -> tuple[dict[str, Any], dict[str, Any]]:
     return _scattered(found[0]), found[1]
 
 
-def _invented(size: Size) -> tuple[dict[str, Any], dict[str, Any]]:
+def invented(size: Size) -> tuple[dict[str, Any], dict[str, Any]]:
     """Ciphers: a sentence is drawn once, and each language has its own words and its own length.
 
     Every language spells a word of the original as a run of its own tokens, more of them where the
