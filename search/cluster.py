@@ -24,6 +24,9 @@ QUIET = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
     "TOKENIZERS_PARALLELISM": "false",
 }
+# Processes that are of no use on a single machine: one that watches for nodes about to go, and
+# workers started ahead of time, which lack the environment that ours need and are never taken.
+ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_prestart_worker_first_driver": "0"}
 
 
 @contextmanager
@@ -39,7 +42,8 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[str | None]:
     Raises:
         InputError: there is no cluster at the address, or it does not let us in.
     """
-    os.environ.update(QUIET)
+    settings = QUIET if address else QUIET | ALONE
+    os.environ.update(settings)
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
@@ -54,7 +58,7 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[str | None]:
             ray.init(address, **options)
             own = ray.get_runtime_context().gcs_address
             ray.shutdown()
-        environment = {"env_vars": QUIET | {"RAY_ADDRESS": own}}
+        environment = {"env_vars": settings | {"RAY_ADDRESS": own}}
         context = ray.init(address or "local", runtime_env=environment, **options)
     except Exception as error:  # ConnectionError, but also gRPC's and the token's own
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
