@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from components.base import BaseConfig, load
 from components.encoder import assemble
 from search.data.pairs import Pairs
-from tests.benchmarks.search_speed import ours, peers, workload
+from tests.benchmarks.search_speed import ours, peers, summary, workload
 from tests.benchmarks.search_speed.workload import Size, Workload, make
 
 SIZE = Size(rows=96, validation_rows=6, pairs_per_epoch=32, epochs=2, batch_size=16, width=16,
@@ -79,3 +79,34 @@ def test_every_system_trains_to_the_same_scores(work: Workload, number: int) -> 
     peer = peers.train_alone(work, number)
     assert peer["accuracy"] == pytest.approx(unpadded["accuracy"], abs=1e-6)
     assert padded["accuracy"] == unpadded["accuracy"] == prefix["accuracy"]
+
+
+def test_the_ceiling_counts_the_layers_of_every_trial(work: Workload) -> None:
+    counts = summary.Tokens(real=10, computed={"P0": 30, "P1": 20, "ours": 16}, met=8, validation=5)
+    # Two epochs of six layers; nine frozen trials, five on the last, two on all layers.
+    adapted = [0] * 9 + [1, 2, 2, 3, 4] + [6] * 2
+    warm = sum(20 * n + 2 * 5 * n for n in adapted)
+    built = 6 * (8 + 5)
+    peers = {
+        name: sum((6 + n) * c + 6 * 10 for n in adapted) for name, c in (("P0", 30), ("P1", 20))
+    }
+    found = summary.ceiling(work, counts)
+    assert found == {
+        name: {"cold": cost / (warm + built), "warm": cost / warm} for name, cost in peers.items()
+    }
+
+
+def test_tokens_are_counted_as_the_systems_compute_them(work: Workload) -> None:
+    counts = summary.tokens(work)
+    base = load(BaseConfig(model=work.base, dtype="float32"))
+    rows = peers.pairs(work, sort=False)
+    lengths = {side: list(map(len, base.tokenize(list(rows[side])))) for side in rows.column_names}
+    batches = [
+        column[start : start + SIZE.batch_size]
+        for column in lengths.values()
+        for start in range(0, len(column), SIZE.batch_size)
+    ]
+    assert counts.real == sum(map(sum, batches))
+    assert counts.computed["P0"] == sum(len(batch) * max(batch) for batch in batches)
+    assert counts.real < counts.computed["ours"] < counts.real + 16 * len(batches)
+    assert counts.met == counts.real  # 64 of 96 pairs: none comes twice

@@ -84,7 +84,9 @@ def compare(name: str, file: Path, repeats: int, systems: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="isogloss-speed-") as scratch:
         workload = make(name, Path(scratch) / "work")
         found["machine"] = summary.machine()
-        found["padding"] = summary.padding(workload)
+        counts = summary.tokens(workload)
+        found["padding"] = summary.padding(counts)
+        found["ceiling"] = summary.ceiling(workload, counts)
         for repeat in range(repeats):
             cache = Path(scratch) / f"cache-{repeat}"
             for system in (one for one in SYSTEMS if one in systems):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -14,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from components.base import BaseConfig, load
+from components.base.loading import locate
 from components.base.packing import MULTIPLE
 from search.data.pairs import Pairs
 from tests.benchmarks.search_speed.peers import RUN_TOKENS
-from tests.benchmarks.search_speed.workload import Workload
+from tests.benchmarks.search_speed.workload import Trial, Workload
 
 Run = dict[str, Any]
 # Of P2 the wall time counts, since it mostly waits; of the others the CPU time.
@@ -119,24 +122,78 @@ def _parity(plain: Sequence[Run], other: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def padding(workload: Workload) -> dict[str, float]:
-    """Share of real tokens among those that each system's base computes in a step."""
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of a trial's batches.
+
+    Attributes:
+        real: of the sentences.
+        computed: system -> with what it pads and fills.
+        met: of the sentences of all batches, each counted once.
+        validation: of an evaluation.
+    """
+
+    real: int
+    computed: dict[str, int]
+    met: int
+    validation: int
+
+
+def tokens(workload: Workload) -> Tokens:
+    """Count what each system's base computes in the steps of a trial."""
     size = workload.size
     base = load(BaseConfig(model=workload.base, dtype="float32"))
-    corpus, _ = workload.corpora(base.tokenize)
+    corpus, validation = workload.corpora(base.tokenize)
     training = workload.config(workload.trials[0]).training
     pairs = Pairs(corpus, size.pairs_per_epoch, training.language_temperature, training.seed)
-    real = 0
     computed = {"P0": 0, "P1": 0, "ours": 0}
+    real, met = 0, np.zeros_like(corpus.lengths)
     for epoch in range(size.epochs):
         for batch in pairs.epoch(epoch, size.batch_size):
-            both = [corpus.lengths[s.language, s.row] for s in (batch.anchor, batch.positive)]
+            places = [(side.language, side.row) for side in (batch.anchor, batch.positive)]
+            both = [corpus.lengths[at] for at in places]
             total = int(sum(side.sum() for side in both))
             real += total
             computed["P0"] += sum(len(side) * int(side.max()) for side in both)
             computed["P1"] += sum(_in_runs(side) for side in both)
             computed["ours"] += math.ceil(total / MULTIPLE) * MULTIPLE
-    return {name: real / count for name, count in computed.items()}
+            for at, side in zip(places, both, strict=True):
+                met[at] = side
+    return Tokens(real, computed, int(met.sum()), int(validation.lengths.sum()))
+
+
+def padding(counts: Tokens) -> dict[str, float]:
+    """Share of real tokens among those that each system's base computes."""
+    return {name: counts.real / count for name, count in counts.computed.items()}
+
+
+def ceiling(workload: Workload, counts: Tokens) -> dict[str, dict[str, float]]:
+    """What the ratios to a peer would be if matrix products in the base were all there is to do.
+
+    In layers times tokens: forward through a layer is one, and so is backward to what enters it.
+    """
+    depth, epochs = layers(workload), workload.size.epochs
+    adapted = [_adapted(trial, depth) for trial in workload.trials]
+    evaluated = epochs * counts.validation
+    warm = sum(2 * n * counts.real + n * evaluated for n in adapted)
+    built = depth * (counts.met + counts.validation)
+    found = {}
+    for peer in ("P0", "P1"):
+        cost = sum((depth + n) * counts.computed[peer] + depth * evaluated for n in adapted)
+        found[peer] = {"cold": cost / (warm + built), "warm": cost / warm}
+    return found
+
+
+def layers(workload: Workload) -> int:
+    """Layers of the base."""
+    about: dict[str, Any] = json.loads((Path(locate(workload.base)) / "config.json").read_text())
+    return int(about["num_hidden_layers"])
+
+
+def _adapted(trial: Trial, depth: int) -> int:
+    if not trial.rank:
+        return 0
+    return depth if trial.last == "all" else int(trial.last)
 
 
 def _in_runs(lengths: np.ndarray) -> int:
