@@ -102,14 +102,19 @@ class Replacement:
     """Something that is computed here instead.
 
     Attributes:
-        owner: a module of a model, or the Python module that its code is in.
+        within: a module of a model, or the name of the Python module that its code is in.
         name: of what is replaced in there.
         by: what stands there instead.
     """
 
-    owner: Any
+    within: nn.Module | str
     name: str
     by: Any
+
+    @property
+    def owner(self) -> Any:
+        """What has the name: only modules of a model can be copied with the model."""
+        return sys.modules[self.within] if isinstance(self.within, str) else self.within
 
 
 @torch.no_grad()
@@ -127,7 +132,7 @@ def replacements(model: nn.Module) -> list[Replacement]:
     codes = {type(module).__module__ for module in model.modules()}
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
     return norms + [
-        Replacement(sys.modules[code], ROTATE, _rotate)
+        Replacement(code, ROTATE, _rotate)
         for code in sorted(codes)
         if _is_rotation(getattr(sys.modules[code], ROTATE, None), dtype)
     ]

@@ -15,7 +15,9 @@ from transformers.models.llama import modeling_llama
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
+from components.base import Base
 from components.base.fused import Replacement, _rotate, fused, replacements
+from components.ragged import Tokens
 from tests.components.base.test_packing import PACKED
 from tests.components.conftest import SIZES
 
@@ -159,3 +161,13 @@ def test_a_rotation_of_another_kind_is_left_alone(
     monkeypatch.setattr(modeling_llama, "apply_rotary_pos_emb", other)
     model = LlamaModel(LlamaConfig(**SIZES))
     assert {one.name for one in replacements(model)} == {"forward"}
+
+
+def test_a_copy_of_a_base_has_norms_of_its_own(tokens: Tokens) -> None:
+    base = Base(AutoModel.from_config(LlamaConfig(**SIZES)), None, 32)  # type: ignore[arg-type]
+    assert base.pack()
+    own = copy.deepcopy(base)
+    with torch.no_grad():
+        own.model.norm.weight.mul_(2)
+    want, got = base(tokens).values_TD, own(tokens).values_TD
+    torch.testing.assert_close(got, 2 * want)
