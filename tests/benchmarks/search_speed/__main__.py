@@ -1,6 +1,6 @@
 """What a search costs here and with other tools, the same sixteen trials side by side.
 
-    python -m tests.benchmarks.search_speed --size small|medium --json FILE [--repeats 3]
+    python -m tests.benchmarks.search_speed --size small|medium|long --json FILE [--repeats 3]
 
 Every system trains the same trials from the same fresh weights on the same batches, one trial at a
 time with one thread, and evaluates them in the same way. A system is a command of its own; its cost

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from components.base import BaseConfig, load
-from components.base.loading import locate
 from components.base.packing import MULTIPLE
 from search.data.pairs import Pairs
 from tests.benchmarks.search_speed.peers import RUN_TOKENS
@@ -131,12 +129,14 @@ class Tokens:
         computed: system -> with what it pads and fills.
         met: of the sentences of all batches, each counted once.
         validation: of an evaluation.
+        depth: layers of the base, which each of them goes through.
     """
 
     real: int
     computed: dict[str, int]
     met: int
     validation: int
+    depth: int
 
 
 def tokens(workload: Workload) -> Tokens:
@@ -159,7 +159,8 @@ def tokens(workload: Workload) -> Tokens:
             computed["ours"] += math.ceil(total / MULTIPLE) * MULTIPLE
             for at, side in zip(places, both, strict=True):
                 met[at] = side
-    return Tokens(real, computed, int(met.sum()), int(validation.lengths.sum()))
+    evaluated = int(validation.lengths.sum())
+    return Tokens(real, computed, int(met.sum()), evaluated, base.depth)
 
 
 def padding(counts: Tokens) -> dict[str, float]:
@@ -172,7 +173,7 @@ def ceiling(workload: Workload, counts: Tokens) -> dict[str, dict[str, float]]:
 
     In layers times tokens: forward through a layer is one, and so is backward to what enters it.
     """
-    depth, epochs = layers(workload), workload.size.epochs
+    depth, epochs = counts.depth, workload.size.epochs
     adapted = [_adapted(trial, depth) for trial in workload.trials]
     evaluated = epochs * counts.validation
     warm = sum(2 * n * counts.real + n * evaluated for n in adapted)
@@ -182,12 +183,6 @@ def ceiling(workload: Workload, counts: Tokens) -> dict[str, dict[str, float]]:
         cost = sum((depth + n) * counts.computed[peer] + depth * evaluated for n in adapted)
         found[peer] = {"cold": cost / (warm + built), "warm": cost / warm}
     return found
-
-
-def layers(workload: Workload) -> int:
-    """Layers of the base."""
-    about: dict[str, Any] = json.loads((Path(locate(workload.base)) / "config.json").read_text())
-    return int(about["num_hidden_layers"])
 
 
 def _adapted(trial: Trial, depth: int) -> int:

@@ -62,6 +62,7 @@ class Size:
 SIZES = {
     "small": Size(2000, 100, 512, 3, 64, 256, (1, 2, 2, 3, 4)),
     "medium": Size(5000, 16, 512, 1, 64, 256, (2, 4, 4, 6, 8)),
+    "long": Size(5000, 16, 2048, 1, 64, 256, (2, 4, 4, 6, 8)),
 }
 
 
@@ -207,7 +208,7 @@ def make(name: str, folder: Path) -> Workload:
     size = SIZES[name]
     folder.mkdir(parents=True)
     base = "builtin:tiny"
-    if name == "medium":
+    if name != "small":
         base = str(folder / "base")
         make_decoder(folder / "base", layers=24, width=512)
     train, validation = (_phrases if name == "small" else invented)(size)
