@@ -82,7 +82,8 @@ def test_every_system_trains_to_the_same_scores(work: Workload, number: int) -> 
 
 
 def test_the_ceiling_counts_the_layers_of_every_trial(work: Workload) -> None:
-    counts = summary.Tokens(real=10, computed={"P0": 30, "P1": 20, "ours": 16}, met=8, validation=5)
+    computed = {"P0": 30, "P1": 20, "ours": 16}
+    counts = summary.Tokens(real=10, computed=computed, met=8, validation=5, depth=6)
     # Two epochs of six layers; nine frozen trials, five on the last, two on all layers.
     adapted = [0] * 9 + [1, 2, 2, 3, 4] + [6] * 2
     warm = sum(20 * n + 2 * 5 * n for n in adapted)
@@ -99,6 +100,7 @@ def test_the_ceiling_counts_the_layers_of_every_trial(work: Workload) -> None:
 def test_tokens_are_counted_as_the_systems_compute_them(work: Workload) -> None:
     counts = summary.tokens(work)
     base = load(BaseConfig(model=work.base, dtype="float32"))
+    assert counts.depth == 6  # of the built-in base
     rows = peers.pairs(work, sort=False)
     lengths = {side: list(map(len, base.tokenize(list(rows[side])))) for side in rows.column_names}
     batches = [

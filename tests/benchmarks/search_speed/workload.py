@@ -9,7 +9,7 @@ one translation, none of them twice, so that no pair of a batch is a false negat
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,11 @@ class Size:
     last: tuple[int, ...]
 
 
+MEDIUM = Size(5000, 16, 512, 1, 64, 256, (2, 4, 4, 6, 8))
 SIZES = {
     "small": Size(2000, 100, 512, 3, 64, 256, (1, 2, 2, 3, 4)),
-    "medium": Size(5000, 16, 512, 1, 64, 256, (2, 4, 4, 6, 8)),
-    "long": Size(5000, 16, 2048, 1, 64, 256, (2, 4, 4, 6, 8)),
+    "medium": MEDIUM,
+    "long": replace(MEDIUM, pairs_per_epoch=2048),
 }
 
 
