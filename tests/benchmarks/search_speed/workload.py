@@ -63,7 +63,7 @@ MEDIUM = Size(5000, 16, 512, 1, 64, 256, (2, 4, 4, 6, 8))
 SIZES = {
     "small": Size(2000, 100, 512, 3, 64, 256, (1, 2, 2, 3, 4)),
     "medium": MEDIUM,
-    "long": replace(MEDIUM, pairs_per_epoch=2048),
+    "long": replace(MEDIUM, epochs=4),
 }
 
 
