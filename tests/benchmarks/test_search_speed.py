@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,7 +12,7 @@ from safetensors.torch import load_file
 from components.base import BaseConfig, load
 from components.encoder import assemble
 from search.data.pairs import Pairs
-from tests.benchmarks.search_speed import ours, peers, summary, workload
+from tests.benchmarks.search_speed import measure, ours, peers, summary, workload
 from tests.benchmarks.search_speed.workload import Size, Workload, make
 
 SIZE = Size(rows=96, validation_rows=6, pairs_per_epoch=32, epochs=2, batch_size=16, width=16,
@@ -112,3 +115,24 @@ def test_tokens_are_counted_as_the_systems_compute_them(work: Workload) -> None:
     assert counts.computed["P0"] == sum(len(batch) * max(batch) for batch in batches)
     assert counts.real < counts.computed["ours"] < counts.real + 16 * len(batches)
     assert counts.met == counts.real  # 64 of 96 pairs: none comes twice
+
+
+def test_the_clock_counts_processes_that_outlive_their_parents(tmp_path: Path) -> None:
+    burn = "import time\nwhile time.process_time() < 1: pass\ntime.sleep(1)"
+    between = f"""if True:
+        import subprocess, sys, time
+        subprocess.Popen([sys.executable, "-c", {burn!r}])
+        time.sleep(0.6)
+    """
+    # The pipe closes when the process that burns ends, long after the one between.
+    command = f"""if True:
+        import subprocess, sys
+        held = bytearray(200_000_000)
+        subprocess.run([sys.executable, "-c", {between!r}], stdout=subprocess.PIPE)
+    """
+    cost = measure.run([sys.executable, "-c", command], tmp_path / "log.txt", {})
+    assert 1 <= cost.cpu_s < 5
+    assert cost.wall_s >= 2
+    assert 0.2 <= cost.peak_gb < 0.4
+    with pytest.raises(SystemExit, match="ended with 1"):
+        measure.run([sys.executable, "-c", "1 / 0"], tmp_path / "log.txt", {})
