@@ -166,11 +166,11 @@ class Bench:
         training = self.trial().training
         return Features(base, store, "random", boundaries, training, max_epochs=1)
 
-    def trial(self, last: int | str | None = None, **changed: Any) -> TrialConfig:
-        """A trial; without an adapter where no layers are given."""
+    def trial(self, layers: int = 0, **changed: Any) -> TrialConfig:
+        """A trial with an adapter on so many of the last layers."""
         adapter: dict[str, Any] = {"kind": "none"}
-        if last is not None:
-            adapter = {"kind": "lora", "targets": LORA, "rank": 16, "last_layers": last}
+        if layers:
+            adapter = {"kind": "lora", "targets": LORA, "rank": 16, "last_layers": layers}
         return TrialConfig.of(
             {
                 "base": {"model": "random"},
@@ -187,8 +187,8 @@ class Bench:
         peak = self.peak()
         build, bytes_stored = self.build(peak)
         rows = {"build": build}
-        for name, (last, way) in WAYS.items():
-            rows[name] = self.time(self.trial(self._last(last)), way, last, steps, peak)
+        for name, (which, way) in WAYS.items():
+            rows[name] = self.time(self.adapted(which), way, steps, peak)
         return {
             "device": _name(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -199,8 +199,9 @@ class Bench:
             "search of eight trials, s": self.search(),
         }
 
-    def _last(self, last: str | None) -> int | str | None:
-        return self.shape.last if last == "last" else last
+    def adapted(self, which: str) -> int:
+        """How many of the last layers have an adapter."""
+        return {"none": 0, "last": self.shape.last, "all": self.shape.layers}[which]
 
     def peak(self) -> float:
         """FLOP a second in the product of two large matrices."""
@@ -218,8 +219,8 @@ class Bench:
         torch.manual_seed(0)
 
         def all_of_it() -> None:
-            for last in (None, self.shape.last):
-                with self._objective(self.trial(last), features) as (_, feed):
+            for layers in (0, self.shape.last):
+                with self._objective(self.trial(layers), features) as (_, feed):
                     for side in self._met():
                         feed(side)
 
@@ -252,10 +253,9 @@ class Bench:
         finally:
             encoder.close()
 
-    def time(
-        self, trial: TrialConfig, way: str, last: str | None, steps: int, peak: float
-    ) -> dict[str, Any]:
-        """Steps of a trial."""
+    def time(self, layers: int, way: str, steps: int, peak: float) -> dict[str, Any]:
+        """Steps of a trial with an adapter on so many of the last layers."""
+        trial = self.trial(layers)
         features = self.features("stored") if way == "stored" else None
         torch.manual_seed(0)
         if self.device.type == "cuda":
@@ -275,16 +275,15 @@ class Bench:
             "most s": max(kept),
             "tokens/s": sum(tokens) / sum(kept),
             "first loss": float(losses[0]),
-            "MFU": self.products(last, way) * sum(tokens) / sum(kept) / peak,
+            "MFU": self.products(layers, way) * sum(tokens) / sum(kept) / peak,
         }
         if self.device.type == "cuda":
             row["peak GB"] = torch.cuda.max_memory_allocated(self.device) / 1e9
         return row
 
-    def products(self, last: str | None, way: str) -> float:
+    def products(self, layers: int, way: str) -> float:
         """FLOP of a step for each real token, in the matrix products of the base's layers."""
-        adapted = {None: 0, "last": self.shape.last, "all": self.shape.layers}[last]
-        backward = sum(self.weights[self.shape.layers - adapted :])
+        backward = sum(self.weights[self.shape.layers - layers :])
         forward = backward if way == "stored" else sum(self.weights)
         return 2.0 * (forward + backward)
 
@@ -319,7 +318,7 @@ class Bench:
             self.trial(last),
             self.trial(last, pooling=largest),
             self.trial(last, pooling=attention),
-            self.trial("all"),
+            self.trial(self.shape.layers),
         ]
         found: dict[str, Any] = {}
         ways = {"from tokens": None, "stored, cold": "search", "stored, warm": "search"}
@@ -352,12 +351,12 @@ class Bench:
 
 
 # Name -> which layers are adapted, and what the steps start from.
-WAYS: dict[str, tuple[str | None, str]] = {
+WAYS: dict[str, tuple[str, str]] = {
     "padded": ("all", "padded"),
     "all": ("all", "tokens"),
     "last": ("last", "tokens"),
     "last, stored": ("last", "stored"),
-    "frozen, stored": (None, "stored"),
+    "frozen, stored": ("none", "stored"),
 }
 
 

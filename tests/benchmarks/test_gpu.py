@@ -34,7 +34,7 @@ def test_all_ways_of_a_trial_are_the_same_trial(bench: Bench) -> None:
 
 def test_products_are_those_that_cannot_be_done_without(bench: Bench) -> None:
     assert bench.weights == [LAYER] * 4
-    got = {name: bench.products(last, way) for name, (last, way) in WAYS.items()}
+    got = {name: bench.products(bench.adapted(at), way) for name, (at, way) in WAYS.items()}
     assert got == {
         "padded": 2 * (4 + 4) * LAYER,
         "all": 2 * (4 + 4) * LAYER,

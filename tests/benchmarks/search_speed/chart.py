@@ -47,5 +47,6 @@ def draw(found: dict[str, Any], file: Path) -> None:
         axes.set_xlabel(title)
         axes.margins(x=0.15)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"Sixteen trials, {found['size']}: one thread, one trial at a time")
+    title = f"Sixteen trials, {found['size']}: one thread, one trial at a time"
+    figure.suptitle(f"{title}; median, least and most of all runs", fontsize=10)
     figure.savefig(file, metadata={"Date": None})

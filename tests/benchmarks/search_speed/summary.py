@@ -100,10 +100,10 @@ def summarise(workload: Workload, runs: Sequence[Run]) -> dict[str, Any]:
             "cold",
             "warm",
         ),
-        "parity": {
-            system: _parity(by[0, "unpadded"]["trials"], by[0, system]["trials"])
-            for system in systems
-            if {(0, "unpadded"), (0, system)} <= set(by)
+        "parity": {  # of the last repeat that has both
+            system: _parity(by[repeat, "unpadded"]["trials"], by[repeat, system]["trials"])
+            for repeat, system in sorted(by)
+            if (repeat, "unpadded") in by
         },
     }
 
