@@ -289,6 +289,9 @@ Start = Callable[[str, str], "subprocess.Popen[bytes]"]
 
 def test_two_processes_share_the_work(store: Store, tmp_path: Path, start: Start) -> None:
     processes = [start(BUILDER, "one"), start(BUILDER, "two")]
+    while len(list(tmp_path.glob("ready-*"))) < 2:  # they import, which takes seconds
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.005)
     while any(process.poll() is None for process in processes):
         store.clear(unused_since=0)  # removes locks that nobody holds
         time.sleep(0.01)
