@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -287,11 +287,19 @@ def start(store: Store, tmp_path: Path) -> Iterator[Callable[[str, str], subproc
 Start = Callable[[str, str], "subprocess.Popen[bytes]"]
 
 
+def until(folder: Path, word: str, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Wait until each of some processes has left word; none may end before it has."""
+    while True:
+        working = all(process.poll() is None for process in processes)  # before the look for word
+        if len(list(folder.glob(word))) == len(processes):
+            return
+        assert working
+        time.sleep(0.005)
+
+
 def test_two_processes_share_the_work(store: Store, tmp_path: Path, start: Start) -> None:
     processes = [start(BUILDER, "one"), start(BUILDER, "two")]
-    while len(list(tmp_path.glob("ready-*"))) < 2:  # they import, which takes seconds
-        assert all(process.poll() is None for process in processes)
-        time.sleep(0.005)
+    until(tmp_path, "ready-*", processes)  # they import, which takes seconds
     while any(process.poll() is None for process in processes):
         store.clear(unused_since=0)  # removes locks that nobody holds
         time.sleep(0.01)
@@ -306,9 +314,7 @@ def test_two_processes_share_the_work(store: Store, tmp_path: Path, start: Start
 @pytest.mark.parametrize("end", ["killed", "killed while it writes"])
 def test_a_process_that_ends_half_way(store: Store, tmp_path: Path, start: Start, end: str) -> None:
     process = start(HOLDER, "")
-    while not (tmp_path / "holds").exists():
-        assert process.poll() is None
-        time.sleep(0.005)
+    until(tmp_path, "holds", [process])
     assert store.build(key("x"), "x", never, wait=False) is None
     assert store.load(key("x")) is None
     assert store.clear() == []

@@ -35,8 +35,8 @@ def run(command: Sequence[str], log: Path, environment: dict[str, str]) -> Cost:
 
     The processes of a Ray session outlive their parents, so their times are read while they run: a
     fifth of a second at the end of each may be missed, and one whose parent ends within a fifth of
-    a second of starting it. Read from /proc in one pass: a library's
-    object for each process would take several percent of a core from a search with many.
+    a second of starting it. They are read from /proc in one pass: psutil, with an object for each
+    process, would take several percent of a core beside a search that has many.
 
     Raises:
         SystemExit: it failed.
