@@ -24,7 +24,7 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 
 from components.base import Base, BaseConfig
-from components.base.loading import locate
+from components.base.locate import locate
 from components.encoder import Encoder
 from components.interface import Pooling
 from components.ragged import STATISTICS, States, Statistics

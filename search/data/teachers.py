@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.base.loading import locate, quiet_loading
+from components.base.errors import quiet_loading
+from components.base.locate import locate
 from search.data.corpus import Corpus
 from search.data.tokens import Sentences
 from search.randomness import random_state, set_random_state

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, Qwen3Config
 
 from components.base import Base, load
-from components.base.loading import BUILTIN
+from components.base.locate import BUILTIN
 from components.interface import (
     AdapterConfig,
     Config,

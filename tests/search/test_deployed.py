@@ -23,7 +23,7 @@ from transformers import AutoModel, BertConfig, GPT2Config, PretrainedConfig, Qw
 
 import components
 from components.base import Base, BaseConfig, load
-from components.base.loading import BUILTIN
+from components.base.locate import BUILTIN
 from components.encoder import Encoder, assemble
 from components.interface import (
     AdapterConfig,

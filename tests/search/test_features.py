@@ -22,7 +22,7 @@ from transformers import AutoModel, MPNetConfig, Qwen3Config
 from components.adapter.lora import Lora
 from components.adapter.none import NoAdapterConfig
 from components.base import Base, BaseConfig
-from components.base.loading import locate
+from components.base.locate import locate
 from components.encoder import Encoder, assemble
 from components.head.linear import Linear
 from components.interface import AdapterConfig, PoolingConfig, variants

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import components
 from components.base import Base, BaseConfig, load
-from components.base.loading import BUILTIN
+from components.base.locate import BUILTIN
 from components.interface import AdapterConfig, HeadConfig, PoolingConfig, variants
 from search.params import CLAIMS, app
 

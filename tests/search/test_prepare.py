@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.base import Base
-from components.base.loading import BUILTIN
+from components.base.locate import BUILTIN
 from components.encoder import assemble, trainable_parameters
 from search.grid import grid
 from search.prepare import prepare

@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Pooling, T
 from torch import Tensor, nn
 
 from components.base import Base
-from components.base.loading import locate
+from components.base.locate import locate
 from components.encoder import assemble
 from components.ragged import Tokens
 from search.checkpoint import Checkpoint, restore_weights

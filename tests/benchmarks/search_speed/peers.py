@@ -48,7 +48,7 @@ from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, TrainerCallback
 
-from components.base.loading import locate
+from components.base.locate import locate
 from search.evaluation.retrieval import top1
 from tests.benchmarks.search_speed.workload import (
     LANGUAGES,

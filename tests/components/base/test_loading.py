@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from components.base import BaseConfig, load, load_skeleton
-from components.base.loading import BUILTIN
+from components.base.locate import BUILTIN
 from components.ragged import Tokens
 from tests.components.conftest import SIZES
 

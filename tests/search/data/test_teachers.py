@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Pooling, T
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from components.base.loading import locate
+from components.base.locate import locate
 from search.data.corpus import Corpus
 from search.data.teachers import Teachers, load_teacher
 from search.data.tokens import Sentences

@@ -1,0 +1,44 @@
+"""Find a pretrained model: built in, in a folder or on the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+BUILTIN = {"builtin:tiny": Path(__file__).parent / "tiny"}
+
+
+def locate(model: str) -> str:
+    """Turn a model setting into what transformers loads: a folder, or a name on the hub.
+
+    Raises:
+        ValueError: an unknown built-in name, or a path that is no model folder.
+    """
+    if model.startswith("builtin:"):
+        if model not in BUILTIN:
+            raise ValueError(f"base.model is {model!r}; built in is only {', '.join(BUILTIN)}")
+        return str(BUILTIN[model])
+    path = Path(model).expanduser()
+    if not path.exists():
+        # One slash at most makes a hub name; anything else can only have been meant as a path.
+        if model.count("/") > 1 or model.startswith(("/", ".", "~")):
+            raise ValueError(f"base.model is {model!r}, which does not exist")
+        return model
+    if not path.is_dir():
+        raise ValueError(f"base.model is {model!r}, a file; it must be a model folder")
+    if not (path / "config.json").exists():
+        inner = _first_module(path)
+        if inner is None:
+            raise ValueError(f"base.model is {model!r}, which has no config.json")
+        path = inner
+    return str(path.resolve())
+
+
+def _first_module(folder: Path) -> Path | None:
+    """The transformer inside an older sentence-transformers folder (``0_Transformer``)."""
+    try:
+        modules: list[dict[str, str]] = json.loads((folder / "modules.json").read_text())
+        inner = folder / modules[0]["path"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return inner if (inner / "config.json").exists() else None
