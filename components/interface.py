@@ -4,6 +4,10 @@ A variant is one file. The file's name is its ``kind``; in it stand a config cla
 the module that the config's ``build`` makes. Configs hold what a person chooses; widths and other
 facts of the run are arguments of ``build``; modules take plain values and never see a config.
 
+A module names those of its own parameters of two dimensions or more that are no weight matrices
+(queries, latents) in a class attribute ``undecayed``: `components.decay` keeps weight decay off
+them.
+
 Letters: T tokens, B sentences (or pairs), D width of the base, E width of the embedding, N mined
 negatives, W width of a teacher, K columns of a head's routing, F families of the run's languages.
 """

@@ -182,6 +182,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
             split.train,
             split.validation,
             max_epochs=epochs,
+            rung_epochs=config.search.scheduler.grace_epochs,
             teachers=Teachers(split.train_text, config.data.pivot, base.device),
             features=features,
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.interface import Config
 from search.trial import Count, TrialConfig
@@ -33,13 +33,23 @@ class SchedulerSettings(Config):
         kind: ``asha`` (Li et al., 2020) or ``none``, where every trial runs to the end.
         max_epochs: epochs of a finished trial.
         reduction: of the trials that reach a rung, one in so many goes on.
-        grace_epochs: epochs that every trial gets.
+        grace_epochs: epochs that every trial gets, the first rung; ``optimizer.warmup`` is a share
+            of these, with ``none`` too.
     """
 
     kind: Literal["asha", "none"] = "asha"
     max_epochs: int = Field(default=9, ge=1)
     reduction: int = Field(default=3, ge=2)
     grace_epochs: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.grace_epochs > self.max_epochs:
+            raise ValueError(
+                f"grace_epochs is {self.grace_epochs}; it must be at most max_epochs, "
+                f"{self.max_epochs}"
+            )
+        return self
 
     def expected_epochs(self) -> float:
         """Epochs of an average trial, if the best of each rung go on."""

@@ -223,7 +223,13 @@ def _problems(
         if origin in ranges and fault["input"] not in (ranges[origin].low, ranges[origin].high):
             continue  # the middle, which nobody wrote; an end is at fault too
         known = _known_keys(probe.values, path[:-1]) if path[1:] else _sections(origin)
-        yield source.problem(origin, _sentence(fault, known), ".".join(map(str, path)))
+        message = _sentence(fault, known)
+        key, _, rest = message.partition(" ")
+        if fault["type"] == "value_error" and key in _known_keys(probe.values, path):
+            # A fault of several keys of a section begins with the one to change.
+            path, message = (*path, key), rest
+            origin = probe.origin_of(path)
+        yield source.problem(origin, message, ".".join(map(str, path)))
 
 
 def _untagged(values: Any, loc: Sequence[Any]) -> KeyPath:

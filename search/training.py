@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from components.base import Base
+from components.decay import split_parameters
 from components.encoder import assemble, trainable_parameters
 from search.checkpoint import Checkpoint, capture, restore
 from search.data.negatives import mine
@@ -73,6 +74,7 @@ def train(
     validation: TokenisedCorpus,
     *,
     max_epochs: int,
+    rung_epochs: int = 1,
     teachers: Teachers | None = None,
     features: Features | None = None,
     ranks: Ranks | None = None,
@@ -85,6 +87,7 @@ def train(
     state follow from the config alone. The base is given back when the iterator ends or is closed.
 
     Args:
+        rung_epochs: epochs of the first rung, of which the warm-up is a share.
         teachers: other models' embeddings of ``corpus``, where the config names such models.
         features: stored outputs of the base's frozen layers; every trial runs the whole base by
             default.
@@ -116,12 +119,7 @@ def train(
             feed=feed,
         ).to(base.device)
         parameters = objective.trained
-        optimizer = torch.optim.AdamW(
-            parameters or [nn.Parameter(torch.zeros(()))],
-            lr=config.optimizer.lr,
-            weight_decay=config.optimizer.weight_decay,
-            fused=True,  # torch's default on a CPU takes 2 to 9 times as long
-        )
+        optimizer = make_optimizer(objective, config.optimizer)
         pairs = Pairs(
             corpus, settings.pairs_per_epoch, settings.language_temperature, settings.seed
         )
@@ -165,7 +163,9 @@ def train(
             for index, batch in enumerate(pairs.epoch(epoch, settings.batch_size, rows_LRK)):
                 if interrupted():
                     return
-                rate = schedule(config.optimizer, epoch * steps + index, max_epochs * steps)
+                rate = schedule(
+                    config.optimizer, epoch * steps + index, max_epochs * steps, rung_epochs * steps
+                )
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.zero_grad(set_to_none=True)
@@ -187,14 +187,39 @@ def train(
         encoder.close()
 
 
-def schedule(config: OptimizerConfig, step: int, total: int) -> float:
+def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW over what trains, in two groups: what weight decay shrinks, and what it leaves alone.
+
+    `components.decay` says which is which.
+    """
+    decayed, kept = split_parameters(model)
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
+    if not decayed and not kept:  # torch refuses an optimizer without a parameter
+        groups = [{"params": [nn.Parameter(torch.zeros(()))]}]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.lr,
+        fused=True,  # torch's default on a CPU takes 2 to 9 times as long
+    )
+
+
+def schedule(config: OptimizerConfig, step: int, total: int, rung: int) -> float:
     """Learning rate of a step: a linear rise, then constant, linear or cosine fall to zero.
+
+    The rise takes a share of the first rung, not of all steps: a trial that is compared after its
+    first rung must have been trained at its full rate by then. ``warmup * rung`` steps depend
+    neither on the number of epochs nor on whether trials are stopped, so that a trial that is
+    resumed, or trained alone, meets the same rates.
 
     Args:
         step: from 0.
         total: steps of all epochs.
+        rung: steps of the first rung.
     """
-    warmup = config.warmup * total
+    warmup = config.warmup * rung
     if step < warmup:
         return config.lr * (step + 1) / (warmup + 1)
     left = (total - step) / max(1.0, total - warmup)

@@ -20,11 +20,21 @@ State = Literal["finished", "stopped", "failed"]
 
 
 class OptimizerConfig(Config):
-    """AdamW (Loshchilov and Hutter, 2019) and its schedule over all epochs of a trial."""
+    """AdamW (Loshchilov and Hutter, 2019) and its schedule over all epochs of a trial.
+
+    Attributes:
+        weight_decay: of weight matrices; biases, norms, queries, latents, learned weights of a
+            pooling and temperatures are left alone (`components.decay`).
+        warmup: share of the steps of the first rung (``search.scheduler.grace_epochs`` epochs) in
+            which the learning rate rises; the fall to zero takes all the others. It counts the
+            same whatever ``search.scheduler.kind`` is, and in `search.finetune`.
+    """
 
     lr: float = Field(default=1e-3, gt=0, le=10, description="peak learning rate")
     weight_decay: float = Field(default=0.01, ge=0, le=10)
-    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps with rising lr")
+    warmup: float = Field(
+        default=0.1, ge=0, lt=1, description="share of the first rung with rising lr"
+    )
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     clip_norm: float = Field(default=1.0, gt=0, description="largest norm of a step's gradient")
 

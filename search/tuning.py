@@ -8,7 +8,6 @@ from pathlib import Path
 import ray
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from search.journal import Journal
 from search.lane import LANE_RESOURCES, Lane, LaneSetup
@@ -18,7 +17,7 @@ from search.recording import Recorder, StopSwitch
 from search.report.terminal import View
 from search.resources import LanePlan
 from search.sampler import StudySearcher
-from search.settings import SchedulerSettings
+from search.scheduling import make_scheduler
 
 LANE_RESTARTS = 2
 # A lane waits a minute for its workers to be placed; a cluster that has to grow gets longer.
@@ -78,6 +77,7 @@ def run_trials(
                 "boundaries": prepared.boundaries(),
                 "training": config.training.model_dump(),
                 "max_epochs": settings.scheduler.max_epochs,
+                "rung_epochs": settings.scheduler.grace_epochs,
                 "threads": plan.cpus,
                 "pivot": config.data.pivot,
                 "folder": str(Path.cwd()),
@@ -95,7 +95,7 @@ def run_trials(
                 num_samples=-1,  # the searcher counts, since a lost trial comes again
                 max_concurrent_trials=plan.lanes,
                 search_alg=searcher,
-                scheduler=_scheduler(settings.scheduler, settings.metric),
+                scheduler=make_scheduler(settings.scheduler, settings.metric),
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
@@ -114,17 +114,3 @@ def run_trials(
         raise InputError(recorder.fatal)
     if stop.signalled:
         raise InterruptedSearchError
-
-
-def _scheduler(settings: SchedulerSettings, metric: str) -> TrialScheduler:
-    if settings.kind == "none":
-        return FIFOScheduler()
-    # time_attr is our own count: Tune's training_iteration starts anew in a resumed trial.
-    return ASHAScheduler(
-        time_attr="epoch",
-        metric=metric,
-        mode="max",
-        max_t=settings.max_epochs,
-        grace_period=min(settings.grace_epochs, settings.max_epochs),
-        reduction_factor=settings.reduction,
-    )

@@ -31,7 +31,8 @@ def work(settings: dict[str, Any]) -> None:
     Args:
         settings: ``desk``, ``corpora`` (references of the two tokenised corpora and, where a trial
             may ask for other models, of the text of the first), ``base`` (its settings), ``pivot``,
-            ``max_epochs``, ``threads`` and ``folder``, which relative paths start from.
+            ``max_epochs``, ``rung_epochs`` (of the first rung), ``threads`` and ``folder``, which
+            relative paths start from.
     """
     desk = settings["desk"]
     ranks = Ranks()
@@ -59,6 +60,7 @@ def work(settings: dict[str, Any]) -> None:
             corpus=train_corpus,
             validation=validation,
             max_epochs=settings["max_epochs"],
+            rung_epochs=settings["rung_epochs"],
             teachers=Teachers(texts[0], settings["pivot"], base.device) if texts else None,
             ranks=ranks,
         )

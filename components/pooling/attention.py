@@ -38,6 +38,8 @@ class AttentionPooling(Pooling):
     vector), without its projection of the keys.
     """
 
+    undecayed = ("query_HK",)
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.width = width

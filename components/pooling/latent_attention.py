@@ -53,6 +53,8 @@ class LatentAttentionPooling(Pooling):
     has them); 32 latents, not 512.
     """
 
+    undecayed = ("latents_HRK",)
+
     def __init__(self, width: int, latents: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.width = width

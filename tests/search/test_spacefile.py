@@ -80,7 +80,7 @@ optimizer:
         ("loss: {kind: infonce}", "loss", "did you mean 'info_nce'?"),
         ("negatives: {kind: mind}", "negatives", "did you mean 'mined'?"),
         ("negatives: {kind: mined, cuont: 2}", "negatives.cuont", "did you mean 'count'?"),
-        ("negatives: {kind: mined, encoder: a/b, every: 2}", "negatives", "must be left out"),
+        ("negatives: {kind: mined, encoder: a/b, every: 2}", "negatives.every", "must be left out"),
         ("training: {matryoshka: [8, 0]}", "training.matryoshka.1", "greater than or equal to 1"),
         ("loss: {kind: distillation}", "loss.teacher", "is missing; it must be given"),
         ("head: {kind: linear, width: 8.0}", "head.width", "must be a valid integer"),

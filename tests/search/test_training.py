@@ -25,7 +25,7 @@ from search.data.teachers import Teachers
 from search.data.tokens import Sentences, TokenisedCorpus
 from search.evaluation.retrieval import encode
 from search.ranks import Ranks
-from search.training import EpochReport, TrialError, schedule, train
+from search.training import EpochReport, TrialError, make_optimizer, schedule, train
 from search.trial import MinedNegatives, OptimizerConfig, TrialConfig
 from tests.search.conftest import assert_same
 
@@ -385,26 +385,101 @@ def test_two_encoders_start_from_the_same_fresh_weights(base: Base, config: Make
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
-@pytest.mark.parametrize("total", [1, 2, 10, 100])
+def slow_schedule(
+    config: OptimizerConfig, epochs: int, steps: int, rung_epochs: int
+) -> list[float]:
+    """Every rate of a trial, one by one: the rise by counting, the fall by its end points."""
+    total = epochs * steps
+    warmup = config.warmup * rung_epochs * steps
+    rates = []
+    for step in range(total):
+        if step < warmup:
+            rate = config.lr * (step + 1) / (warmup + 1)
+        elif config.schedule == "constant":
+            rate = config.lr
+        else:
+            passed = (step - warmup) / max(1.0, total - warmup)  # 0 at the peak, 1 past the end
+            fall = passed if config.schedule == "linear" else (1 - math.cos(math.pi * passed)) / 2
+            rate = config.lr * (1 - fall)
+        rates.append(rate)
+    return rates
+
+
+@pytest.mark.parametrize(("epochs", "steps", "rung_epochs"), [(1, 1, 1), (9, 10, 1), (9, 7, 3)])
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("kind", ["constant", "linear", "cosine"])
-def test_the_rate_rises_then_never_rises_and_is_never_zero(
-    kind: Any, warmup: float, total: int
+def test_whole_schedules_against_a_slow_count(
+    kind: Any, warmup: float, epochs: int, steps: int, rung_epochs: int
 ) -> None:
     config = OptimizerConfig(lr=0.5, warmup=warmup, schedule=kind)
-    rates = [schedule(config, step, total) for step in range(total)]
+    rates = [
+        schedule(config, step, epochs * steps, rung_epochs * steps)
+        for step in range(epochs * steps)
+    ]
+    assert rates == pytest.approx(slow_schedule(config, epochs, steps, rung_epochs))
     assert all(0 < rate <= 0.5 for rate in rates)
-    rising = math.ceil(warmup * total)
+    rising = math.ceil(warmup * rung_epochs * steps)
+    assert rising < rung_epochs * steps or not warmup or rung_epochs * steps == 1
     assert rates[:rising] == sorted(rates[:rising])
     assert rates[rising:] == sorted(rates[rising:], reverse=True)
 
 
+def test_a_warm_up_is_a_share_of_the_first_rung_not_of_all_epochs() -> None:
+    config = OptimizerConfig(lr=1.0, warmup=0.1, schedule="constant")
+    # Nine epochs of ten steps, the first rung after one: one step rises, not nine.
+    assert [schedule(config, step, 90, 10) for step in range(90)] == [0.5] + [1.0] * 89
+
+
 def test_the_rate_by_hand() -> None:
     def rates(kind: Any) -> list[float]:
-        config = OptimizerConfig(lr=1.0, warmup=0.2, schedule=kind)
-        return [schedule(config, step, 10) for step in range(10)]
+        config = OptimizerConfig(lr=1.0, warmup=0.4, schedule=kind)
+        return [schedule(config, step, 10, 5) for step in range(10)]
 
     assert rates("constant") == pytest.approx([1 / 3, 2 / 3] + [1.0] * 8)
     assert rates("linear") == pytest.approx([1 / 3, 2 / 3] + [k / 8 for k in range(8, 0, -1)])
     cosine = [(1 + math.cos(math.pi * k / 8)) / 2 for k in range(8)]
     assert rates("cosine") == pytest.approx([1 / 3, 2 / 3, *cosine])
+
+
+def test_a_trial_meets_the_rates_of_its_schedule_also_when_resumed(
+    config: MakeConfig,
+    base: Base,
+    corpora: Corpora,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    met: list[list[tuple[float, float]]] = []
+    step = torch.optim.AdamW.step
+
+    def noting(optimizer: torch.optim.AdamW, *args: Any, **options: Any) -> Any:
+        met.append([(g["lr"], g["weight_decay"]) for g in optimizer.param_groups])
+        return step(optimizer, *args, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noting)
+    optimizer = OptimizerConfig(lr=0.01, warmup=0.5, schedule="cosine", weight_decay=0.3)
+    trial = config(optimizer=optimizer.model_dump(), training=SHORT | {"pairs_per_epoch": 32})
+    first = run(trial, base, corpora, rung_epochs=2)
+    whole, met[:] = list(met), []
+    run(trial, base, corpora, rung_epochs=2, resume=first[0].checkpoint)
+    # The matrix of the linear head decays, its bias does not.
+    assert all([decay for _, decay in groups] == [0.3, 0.0] for groups in whole)
+    expected = slow_schedule(optimizer, EPOCHS, 4, 2)
+    assert [[rate for rate, _ in groups] for groups in whole] == [
+        pytest.approx([rate, rate]) for rate in expected
+    ]
+    assert met == whole[4:]
+
+
+def test_weight_decay_shrinks_matrices_alone() -> None:
+    model = nn.Linear(3, 2)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    optimizer = make_optimizer(model, OptimizerConfig(lr=0.1, weight_decay=0.5))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert torch.allclose(model.weight, before["weight"] * (1 - 0.1 * 0.5))
+    assert torch.equal(model.bias, before["bias"])
+
+
+def test_nothing_to_train_is_no_fault_of_the_optimizer() -> None:
+    (group,) = make_optimizer(nn.Identity(), OptimizerConfig()).param_groups
+    assert [p.shape for p in group["params"]] == [torch.Size(())]
