@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from search.space import Choice, Domain, Space
+from search.space import CASES, Choice, Domain, Range, Space, fold, reference
+from search.trial import TrialConfig
 
 # The most numbers of one range that a grid takes.
 GRID_NUMBERS = 100
+# The most combinations of a grid of which all are to be trained.
+MOST_POINTS = 10_000
+# The most combinations that are compared to count the distinct ones among them.
+MOST_COUNTED = 10_000
 
 
 def grid(
-    space: Space, refuse: Callable[[Mapping[str, Any]], str] = lambda values: ""
+    space: Space,
+    refuse: Callable[[Mapping[str, Any]], str] = lambda values: "",
+    numbers_of: Callable[[Domain], Sequence[Any]] | None = None,
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Every combination of the options of choices and the numbers of ranges.
 
     Args:
         refuse: why some values make no sense, or nothing; they are left out.
+        numbers_of: what to take of a domain; `points` by default.
 
     Yields:
         Values, and the picks that led to them.
@@ -33,7 +41,7 @@ def grid(
         sizes: list[int] = []
 
         def pick(name: str, domain: Domain) -> Any:
-            numbers = points(domain)
+            numbers = (numbers_of or points)(domain)
             place = taken[len(places)] if len(places) < len(taken) else 0  # noqa: B023
             places.append(place)  # noqa: B023
             sizes.append(len(numbers))  # noqa: B023
@@ -50,6 +58,79 @@ def grid(
         if not places:
             return
         taken = [*places[:-1], places[-1] + 1]
+
+
+def distinct(
+    space: Space, refuse: Callable[[Mapping[str, Any]], str], most: int | None
+) -> tuple[int, bool]:
+    """Count the distinct trial configs of a space, the reference among them.
+
+    Values that are refused do not count; options that lead to the same config count once.
+
+    Args:
+        refuse: as `grid` takes it.
+        most: the counting ends here; None for no end.
+
+    Returns:
+        The count, and whether it is all of them: it is not where the count ended at ``most``, or
+        after `MOST_COUNTED` combinations, or where a range holds numbers without end.
+    """
+    first = identity(TrialConfig.of(reference(space)[0]))
+    found = {first}
+    if size(space) == math.inf:
+        return len(found), False
+    for tried, (values, _) in enumerate(grid(space, refuse, numbers)):
+        if (most is not None and len(found) >= most) or tried >= MOST_COUNTED:
+            return len(found), False
+        found.add(identity(TrialConfig.of(values)))
+    return len(found), True
+
+
+def identity(trial: TrialConfig) -> str:
+    """What two trials share if training the second would only repeat the first.
+
+    The name of a case is not part of it: it changes nothing in the training.
+    """
+    return trial.model_dump_json(exclude={"case"})
+
+
+def size(space: Space) -> float:
+    """Number of combinations of a space, by arithmetic; infinite where a range has no steps.
+
+    Those that are refused are counted, and so is each of several that are the same config.
+    """
+    cases = space.tree.get(CASES)
+    if not isinstance(cases, Choice):
+        return _size(space.tree)
+    # What a case replaces is gone once it is laid over the sections, and its own domains are there.
+    return sum(_size(fold({**space.tree, CASES: case})) for case in cases.options)
+
+
+def _size(node: Any) -> float:
+    if isinstance(node, dict):
+        return math.prod(map(_size, node.values()))
+    if isinstance(node, Choice):
+        return sum(map(_size, node.options))
+    return _count(node) if isinstance(node, Range) else 1
+
+
+def _count(domain: Range) -> float:
+    """How many numbers a range holds."""
+    step = domain.step or (1 if domain.integer else None)
+    if step is None:
+        return 1 if domain.low == domain.high else math.inf
+    return math.floor((domain.high - domain.low) / step + 1e-9) + 1
+
+
+def numbers(domain: Domain) -> Sequence[Any]:
+    """Everything that a sampler may take of a domain of which `size` is finite."""
+    if isinstance(domain, Choice):
+        return range(len(domain.options))
+    count = int(_count(domain))
+    if domain.integer:
+        step = int(domain.step or 1)
+        return range(int(domain.low), int(domain.low) + step * count, step)
+    return [float(domain.low + (domain.step or 0) * index) for index in range(count)]
 
 
 def points(domain: Domain) -> list[Any]:

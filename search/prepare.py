@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from search.data.pairs import Pairs
 from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.features import chosen_boundaries, needs_tokens
-from search.grid import grid
+from search.grid import distinct
 from search.problems import InputError, Problem
 from search.settings import DataSettings, RunConfig
 from search.space import Probe, Space, probes, reference
@@ -64,14 +65,43 @@ class Prepared:
 
     @cached_property
     def trials(self) -> int:
-        """How many there are to be."""
-        wanted = self.config.search.trials
-        if self.config.search.sampler.kind != "grid":
-            return 24 if wanted is None else wanted
-        plain = TrialConfig.of(reference(self.space)[0])
-        drawn = (TrialConfig.of(values) for values, _ in grid(self.space, self.conflict))
-        others = (trial for trial in drawn if trial != plain)  # the reference comes first, and once
-        return 1 + sum(1 for _ in islice(others, None if wanted is None else wanted - 1))
+        """How many there are to be: no config is trained twice, so no more than are distinct."""
+        count, all_counted = self._distinct
+        return int(min(self._wanted, count) if all_counted else self._wanted)
+
+    @property
+    def too_few(self) -> str:
+        """A sentence, where the space holds fewer configs than trials were asked for."""
+        count, all_counted = self._distinct
+        if not all_counted or count >= self._wanted or self._wanted == math.inf:
+            return ""
+        return (
+            f"the space holds {count} distinct config{'s' * (count > 1)}, the reference among "
+            f"them, fewer than the {self._wanted} trials asked for (search.trials)"
+        )
+
+    def ended_early(self, trials: int) -> str:
+        """A sentence, where a search ran to its end with fewer trials than were asked for."""
+        if self.too_few:
+            return f"{self.too_few}; all were tried"
+        if trials < self.trials:
+            return (
+                f"the search ended after {trials} of {self.trials} trials: no further config that "
+                f"differs from these was found in the space"
+            )
+        return ""
+
+    @property
+    def _wanted(self) -> float:
+        """What `search.trials` says."""
+        wanted, kind = self.config.search.trials, self.config.search.sampler.kind
+        return wanted or (math.inf if kind == "grid" else 24)
+
+    @cached_property
+    def _distinct(self) -> tuple[int, bool]:
+        """Distinct configs, counted as far as they are wanted; and whether these are all."""
+        most = None if self._wanted == math.inf else int(self._wanted) + 1
+        return distinct(self.space, self.conflict, most)
 
     def boundaries(self) -> list[int]:
         """Layers of the base whose states are worth storing, for what trials start from there.

@@ -128,6 +128,8 @@ def _dry_run(space_file: Path, changes: list[str]) -> int:
         f"it has seen"
     )
     console.print(f"{len(drawn)} configs{after if search.sampler.kind == 'tpe' else ''}")
+    if prepared.too_few:
+        console.print(prepared.too_few, markup=False)
     return FINISHED
 
 

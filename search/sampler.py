@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,17 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 from ray.tune.search import Searcher
 
-from search.grid import grid
+from search.grid import MOST_COUNTED, grid, identity, numbers, size
 from search.settings import SamplerSettings
 from search.space import Choice, Domain, Space, reference
 from search.trial import TrialConfig
 
 Refuse = Callable[[Mapping[str, Any]], str]
-# After so many draws in a row that can have no effect, the next one is tried, and fails by itself.
-MOST_REFUSED = 100
+# After so many draws in a row that are of no use (refused, or had before), one is looked for by
+# another way than the sampler's.
+MOST_REDRAWN = 30
+# Where a space cannot be counted, the search ends after so many random draws of no use.
+MOST_RANDOM = 1000
 # A trial that has lost so many lanes is at fault itself.
 MOST_LOSSES = 2
 
@@ -89,11 +94,12 @@ class StudySearcher(Searcher):
         """
         if self._lost:
             trial, order = self._lost.pop(0)
-        elif self._left > 0:
+        elif self._left > 0 and (drawn := self._draws.next()) is not None:
             self._left -= 1
-            number, trial, values = self._draws.next()
+            number, trial, values = drawn
             order = {"trial": number, "values": TrialConfig.of(values).plain()}
         else:
+            self._left = 0  # the space may hold fewer configs than were asked for
             finished: str = Searcher.FINISHED
             return None if self._trials else finished
         self._trials[trial_id], self._orders[trial_id] = trial, order
@@ -177,6 +183,11 @@ def _encode(domain: Domain, value: Any) -> Any:
 class Draws:
     """The trials of a study, one after another: the reference, then a grid or what is sampled.
 
+    No config comes twice, whatever the sampler says: a draw that had been before, be its trial
+    still running, is recorded as failed (with what it repeats) and drawn anew. A sampler may go
+    on and on about a config that it likes, so after a few such draws a random one is taken among
+    those that are left.
+
     Args:
         refuse: why a setting among some values can have no effect, or nothing; such values are
             passed over.
@@ -189,45 +200,106 @@ class Draws:
         self._domains = space.domains()
         self._study = study
         self._refuse = refuse
-        self._count = 0
+        self._seen: dict[str, int] = {}
         self._reference, self._picks = reference(space)
         self._enqueue(self._picks, reference=True)
-        first = TrialConfig.of(self._reference)
-        self._points = (
-            picks
-            for values, picks in (grid(space, refuse) if settings.kind == "grid" else ())
-            if TrialConfig.of(values) != first
-        )
+        self._grid = grid(space, refuse) if settings.kind == "grid" else None
+        self._random = random.Random(settings.seed)
+        self._untried: list[dict[str, Any]] | None = None
 
     def _enqueue(self, picks: Mapping[str, Any], reference: bool = False) -> None:
         encoded = {name: _encode(self._domains[name], value) for name, value in picks.items()}
         self._study.enqueue_trial(encoded, user_attrs={"reference": reference})
 
-    def next(self) -> tuple[int, Trial, dict[str, Any]]:
-        """The next trial's number, counted from 0, its record in the study, and its values."""
-        if self._count and (picks := next(self._points, None)) is not None:
-            self._enqueue(picks)
-        for left in reversed(range(MOST_REFUSED)):
+    def next(self) -> tuple[int, Trial, dict[str, Any]] | None:
+        """The next trial's number, counted from 0, its record in the study, and its values.
+
+        None where every config of the space has come.
+        """
+        if not self._seen:
             trial = self._study.ask()
-            if trial.user_attrs.get("reference"):
-                for name in self._picks:
-                    suggest(trial, name, self._domains[name])
-                values = self._reference
-            else:
-                values = self._space.resolve(
-                    lambda name, domain, trial=trial: suggest(trial, name, domain)  # type: ignore[misc]
-                )
-            if not left or trial.user_attrs.get("reference") or not self._refuse(values):
-                break
-            self._study.tell(trial, state=TrialState.FAIL)
-        self._count += 1
-        return self._count - 1, trial, values
+            for name in self._picks:
+                suggest(trial, name, self._domains[name])
+            return self._take(trial, self._reference)
+        if self._grid is None:
+            for _ in range(MOST_REDRAWN):
+                trial, values = self._ask()
+                refused, repeated = self._refuse(values), self._seen.get(_identity(values))
+                if not refused and repeated is None:
+                    return self._take(trial, values)
+                about = ("refused", refused) if refused else ("repeats", repeated)
+                trial.set_user_attr(*about)
+                self._study.tell(trial, state=TrialState.FAIL)
+        picks = self._next_of_grid() if self._grid is not None else self._random_picks()
+        if picks is None:
+            return None
+        self._enqueue(picks)
+        return self._take(*self._ask())
+
+    def _ask(self) -> tuple[Trial, dict[str, Any]]:
+        trial = self._study.ask()
+        return trial, self._space.resolve(lambda name, domain: suggest(trial, name, domain))
+
+    def _take(self, trial: Trial, values: dict[str, Any]) -> tuple[int, Trial, dict[str, Any]]:
+        number = len(self._seen)
+        self._seen[_identity(values)] = number
+        return number, trial, values
+
+    def _next_of_grid(self) -> dict[str, Any] | None:
+        assert self._grid is not None
+        fresh = (picks for values, picks in self._grid if _identity(values) not in self._seen)
+        return next(fresh, None)
+
+    def _random_picks(self) -> dict[str, Any] | None:
+        """A config that has not come yet, drawn evenly; None where there is none left."""
+        if size(self._space) > MOST_COUNTED:
+            for _ in range(MOST_RANDOM):
+                picks: dict[str, Any] = {}
+
+                def pick(name: str, domain: Domain) -> Any:
+                    picks[name] = _draw_evenly(self._random, domain)  # noqa: B023
+                    return picks[name]  # noqa: B023
+
+                values = self._space.resolve(pick)
+                if not self._refuse(values) and _identity(values) not in self._seen:
+                    return picks
+            return None
+        if self._untried is None:
+            points = grid(self._space, self._refuse, numbers)
+            self._untried = list({_identity(values): picks for values, picks in points}.values())
+            self._random.shuffle(self._untried)
+        while self._untried:
+            picks = self._untried.pop()
+            values = self._space.resolve(lambda name, _, picks=picks: picks[name])  # type: ignore[misc]
+            if _identity(values) not in self._seen:
+                return picks
+        return None
+
+
+def _identity(values: Mapping[str, Any]) -> str:
+    return identity(TrialConfig.of(values))
+
+
+def _draw_evenly(source: random.Random, domain: Domain) -> Any:
+    """A domain's value, as `suggest` gives it."""
+    if isinstance(domain, Choice):
+        return source.randrange(len(domain.options))
+    if domain.step is not None or (domain.integer and not domain.log):
+        return source.choice(numbers(domain))
+    low, high = (math.log(end) if domain.log else end for end in (domain.low, domain.high))
+    value = source.uniform(low, high)
+    value = min(max(math.exp(value) if domain.log else value, domain.low), domain.high)
+    return round(value) if domain.integer else value
 
 
 def draw(
     space: Space, settings: SamplerSettings, count: int, refuse: Refuse = lambda values: ""
 ) -> list[dict[str, Any]]:
-    """Configs that a search would try before it has seen a result: the reference, then others."""
+    """Configs that a search would try before it has seen a result: the reference, then others.
+
+    Fewer than ``count`` where the space holds no more.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     draws = Draws(space, settings, optuna.create_study(sampler=_sampler(settings)), refuse)
-    return [draws.next()[2] for _ in range(count)]
+    drawn = iter(draws.next, None)
+    return [values for _, _, values in islice(drawn, count)]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self, Union, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.interface import Config
-from search.grid import points
+from search.grid import MOST_POINTS, points, size
 from search.problems import InputError, Problem, nearest
 from search.settings import FIXED_SECTIONS, RunConfig
 from search.source import KeyPath, Source, read
@@ -96,7 +96,7 @@ def space_of(source: Source) -> tuple[Space, RunConfig]:
         except ValidationError as error:
             problems += _problems(source, probe, error, ranges)
     if configs and configs[0].search.sampler.kind == "grid":
-        problems += _no_grid(space)
+        problems += list(_no_grid(space)) or _too_large(space, configs[0].search.trials)
     if problems:
         raise InputError(_joined(problems))
     return space, configs[0]
@@ -109,6 +109,19 @@ def _no_grid(space: Space) -> Iterator[Problem]:
             points(domain)
         except ValueError as error:
             yield space.source.problem(origin, str(error), name)
+
+
+def _too_large(space: Space, trials: int | None) -> list[Problem]:
+    """A grid that nobody would train to its end."""
+    points = size(space)
+    if trials is not None or points <= MOST_POINTS:
+        return []
+    path = ("search", "sampler", "kind")
+    message = (
+        f"is 'grid', which has {points:,.0f} combinations here; it must have at most "
+        f"{MOST_POINTS:,}, or search.trials must say how many of them to train"
+    )
+    return [space.source.problem(path, message)]
 
 
 def _joined(problems: Sequence[Problem]) -> list[Problem]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.grid import GRID_NUMBERS, grid, points
+from search.grid import GRID_NUMBERS, distinct, grid, numbers, points, size
 from search.source import Source
 from search.space import Choice, Domain, Range, Space, reference
 from search.spacefile import load_space
@@ -114,3 +114,75 @@ def test_the_reference_stands_on_the_grid() -> None:
     space = Space(tree, Source(tree))
     values, picks = reference(space)
     assert [found for found in grid(space) if found == (values, picks)] == [(values, picks)]
+
+
+SIZES = """
+pooling: {choice: [{kind: mean}, {kind: attention, heads: {choice: [1, 4]}}, {kind: max}]}
+head: {choice: [{kind: linear, width: 32}, {kind: mlp, width: 32, hidden: {int: [8, 24], step: 8}}]}
+optimizer: {lr: {choice: [0.1, 0.2]}, warmup: {float: [0, 0.2], step: 0.1}}
+cases:
+  - {case: whole}
+  - {case: other head, head: {kind: mlp, hidden: {int: [1, 3]}}}
+  - {case: one rate, optimizer: {lr: 0.3}}
+  - {case: several poolings, pooling: {choice: [{kind: last}, {kind: cls}]}}
+"""
+
+
+def test_the_size_of_a_space_is_the_number_of_its_points(space_file: WriteSpace) -> None:
+    space, _ = load_space(space_file(SIZES))
+    # Poolings x heads x rates x warm-ups of each case.
+    assert size(space) == 4 * 4 * 2 * 3 + 4 * 3 * 2 * 3 + 4 * 4 * 1 * 3 + 2 * 4 * 2 * 3
+    assert size(space) == len(points_of(space))
+
+
+@pytest.mark.parametrize(
+    ("domain", "count"),
+    [
+        (integers(1, 64, log=True), 64),
+        (integers(1, 10**300), 10**300),
+        (integers(0, 10, step=4), 3),
+        (reals(0.0, 0.3, step=0.1), 4),
+        (reals(0.5, 0.5), 1),
+        (reals(0.0, 1.0), float("inf")),
+        (reals(0.1, 1.0, log=True), float("inf")),
+    ],
+)
+def test_the_size_of_a_range(domain: Range, count: float) -> None:
+    tree = {"a": domain, "b": Choice((1, 2), ("1", "2"), ((), ()))}
+    assert size(Space(tree, Source(tree))) == pytest.approx(2 * count)
+    if count < 100:
+        assert len(numbers(domain)) == count
+        assert numbers(domain)[0] == domain.low
+
+
+def test_distinct_configs_are_counted_to_the_end_or_as_far_as_asked(
+    space_file: WriteSpace,
+) -> None:
+    text = """
+pooling:
+  choice:
+    - {kind: mean}
+    - {kind: max}
+    - {choice: [{kind: max}, {kind: last}, {kind: mean}]}
+head: {choice: [{kind: linear, width: 8}, {kind: linear, width: 9}]}
+"""
+    space, _ = load_space(space_file(text))
+
+    def never(values: Any) -> str:
+        return ""
+
+    def refuse(values: Any) -> str:
+        return "why" if values["head"]["width"] == 9 else ""
+
+    assert distinct(space, never, None) == (3 * 2, True)
+    assert distinct(space, never, 6) == (6, False)  # nothing was looked at past the sixth
+    assert distinct(space, never, 7) == (6, True)
+    assert distinct(space, refuse, None) == (3, True)
+    assert distinct(space, lambda values: "why", None) == (1, True)  # the reference is trained
+    endless, _ = load_space(space_file("optimizer: {lr: {float: [0.1, 0.2]}}"))
+    assert distinct(endless, never, 9) == (1, False)
+
+
+def test_cases_that_lead_to_the_same_config_are_one(space_file: WriteSpace) -> None:
+    text = "head: {kind: linear, width: 8}\ncases: [{case: a}, {case: b, pooling: {kind: mean}}]"
+    assert distinct(load_space(space_file(text))[0], lambda values: "", None) == (1, True)

@@ -368,7 +368,7 @@ training: {{matryoshka: [800]}}
 base: {{model: {wide}}}
 {DATA}
 """
-    assert prepare(space_file(text)).trials == 24
+    assert prepare(space_file(text)).trials == 2  # the reference has another head
     (problem,) = problems(text, "optimizer.lr={choice: [0.1, 0.2]}")
     assert (problem.line, problem.key) == (2, "training.matryoshka")
     assert "below the embedding's width, 768 (in the reference trial" in problem.message
@@ -380,12 +380,31 @@ def trials(space_file: WriteSpace, kind: str, *assignments: str) -> int:
 
 
 @pytest.mark.parametrize("kind", ["tpe", "random"])
-def test_a_search_that_draws_has_as_many_trials_as_asked_for(
+def test_a_search_that_draws_has_as_many_trials_as_asked_for_and_distinct(
     space_file: WriteSpace, kind: str
 ) -> None:
     assert trials(space_file, kind) == 24
     assert trials(space_file, kind, "search.trials=7") == 7
-    assert trials(space_file, kind, "search.trials=700") == 700
+    assert trials(space_file, kind, "search.trials=71") == 71
+    assert trials(space_file, kind, "search.trials=700") == 72  # as many as the grid has
+    # A number between two others can always be found.
+    assert trials(space_file, kind, "search.trials=700", "optimizer.lr={float: [0.1, 0.2]}") == 700
+
+
+def test_a_space_with_fewer_configs_than_trials_says_so(space_file: WriteSpace) -> None:
+    text = f"pooling: {{choice: [{{kind: mean}}, {{kind: max}}]}}\n{DATA}"
+    few = prepare(space_file(text))
+    assert (few.trials, few.too_few) == (
+        2,
+        "the space holds 2 distinct configs, the reference among them, fewer than the 24 trials "
+        "asked for (search.trials)",
+    )
+    assert few.ended_early(2) == f"{few.too_few}; all were tried"
+    for enough in (2, 1):
+        prepared = prepare(space_file(text), [f"search.trials={enough}"])
+        assert (prepared.trials, prepared.too_few) == (enough, "")
+        assert prepared.ended_early(enough) == ""
+        assert "ended after 0 of" in prepared.ended_early(0)
 
 
 def test_a_grid_has_no_more_trials_than_points(space_file: WriteSpace) -> None:

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from search.grid import grid
-from search.sampler import MOST_LOSSES, MOST_REFUSED, StudySearcher, draw
+from search.sampler import MOST_LOSSES, StudySearcher, draw
 from search.settings import SamplerSettings
 from search.space import Space, reference
 from search.spacefile import load_space
@@ -196,7 +196,7 @@ def test_the_log_is_a_study_that_optuna_reads(searcher: Make, tmp_path: Path) ->
     assert loaded.trials[0].intermediate_values == {1: 0.1, 2: 0.2}
 
 
-def test_a_space_without_domains_is_drawn_from(
+def test_a_space_without_domains_is_one_trial(
     space_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     space, _ = load_space(space_file("training: {batch_size: 8}"))
@@ -208,7 +208,8 @@ def test_a_space_without_domains_is_drawn_from(
         log=tmp_path / "log",
         name="n",
     )
-    assert run(study, "a", [0.5])["values"] == run(study, "b", [0.5])["values"]
+    assert run(study, "a", [0.5])["trial"] == 0
+    assert study.suggest("b") == Searcher.FINISHED
 
 
 def test_nothing_of_it_is_pickled(searcher: Make) -> None:
@@ -260,17 +261,107 @@ def test_the_reference_is_tried_whatever_is_refused(searcher: Make, space: Space
     assert first["values"] == TrialConfig.of(reference(space)[0]).plain()
 
 
-def test_where_everything_is_refused_something_is_tried_in_the_end(
+@pytest.mark.parametrize(
+    "text", ["optimizer: {warmup: {float: [0, 0.5]}}", "optimizer: {warmup: {choice: [0.1, 0.2]}}"]
+)
+@pytest.mark.parametrize("kind", ["tpe", "random", "grid"])
+def test_where_everything_is_refused_the_reference_alone_is_trained(
+    searcher: Make, space_file: Callable[..., Path], text: str, kind: str
+) -> None:
+    if kind == "grid" and "float" in text:
+        pytest.skip("no grid goes through it")
+    space, _ = load_space(space_file(text))
+    study = searcher(space=space, refuse=lambda values: "never", kind=kind)
+    run(study, "reference", [0.1] * EPOCHS)
+    assert study.suggest("other") == Searcher.FINISHED
+    first, *others = study.study.trials
+    assert first.state == TrialState.COMPLETE
+    assert all(trial.state == TrialState.FAIL for trial in others)
+    assert all(trial.user_attrs["refused"] == "never" for trial in others)
+
+
+# Options and ranges that lead to few configs, and some that lead to the same one.
+FEW = """
+pooling:
+  choice:
+    - {kind: mean}
+    - {kind: attention, heads: {choice: [1, 4]}}
+    - {choice: [{kind: attention, heads: 4}, {kind: attention}]}
+optimizer: {weight_decay: {int: [0, 1]}, lr: {float: [0.1, 0.2], step: 0.1}}
+training: {batch_size: {int: [8, 9], log: true}}
+"""
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random", "grid"])
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_every_config_of_a_finite_space_comes_once_and_then_the_search_ends(
+    searcher: Make, space_file: Callable[..., Path], kind: str, lanes: int
+) -> None:
+    text = FEW.replace("{int: [8, 9], log: true}", "{choice: [8, 9]}") if kind == "grid" else FEW
+    space, _ = load_space(space_file(text))
+    study = searcher(space=space, kind=kind)
+    expected = {
+        str((pooling, decay, lr, size))
+        for pooling in ({"kind": "mean"}, {"kind": "attention", "heads": 1},
+                        {"kind": "attention", "heads": 4})
+        for decay in (0.0, 1.0) for lr in (0.1, 0.2) for size in (8, 9)
+    }  # fmt: skip
+    found = []
+    running: list[str] = []
+    for number in range(100):
+        suggested = study.suggest(str(number))
+        if not isinstance(suggested, dict):
+            break
+        values = suggested["values"]
+        optimizer = values["optimizer"]
+        found.append(
+            str((values["pooling"], optimizer["weight_decay"], round(optimizer["lr"], 9),
+                 values["training"]["batch_size"]))
+        )  # fmt: skip
+        running.append(str(number))
+        if len(running) == lanes:  # the best config is always the same: a sampler would repeat it
+            score = 0.9 if values["pooling"]["kind"] == "mean" else 0.1
+            study.on_trial_complete(running.pop(0), {"epoch": EPOCHS, "accuracy": score})
+    # The reference takes the middle of each range: one of these configs.
+    assert len(found) == len(set(found))
+    assert set(found) == expected
+    while running:
+        assert study.suggest("none for now") is None
+        study.on_trial_complete(running.pop(), {"epoch": EPOCHS, "accuracy": 0.1})
+    assert study.suggest("none for good") == Searcher.FINISHED
+    for trial in study.study.trials:
+        repeats = trial.user_attrs.get("repeats")
+        assert (repeats is None) == (trial.state == TrialState.COMPLETE)
+        assert repeats is None or 0 <= repeats < len(expected)
+
+
+def test_an_option_beside_endless_ones_is_trained_once(
     searcher: Make, space_file: Callable[..., Path]
 ) -> None:
-    space, _ = load_space(space_file("optimizer: {warmup: {float: [0, 0.5]}}"))
-    study = searcher(space=space, refuse=lambda values: "never", kind="random")
-    run(study, "reference", [0.1] * EPOCHS)
-    assert run(study, "other", [0.2] * EPOCHS)["trial"] == 1
-    states = [trial.state for trial in study.study.trials]
-    assert states == [TrialState.COMPLETE, *[TrialState.FAIL] * (MOST_REFUSED - 1),
-                      TrialState.COMPLETE]  # fmt: skip
-    assert study.study.trials[-1].value == 0.2
+    space, _ = load_space(
+        space_file("""
+head:
+  choice:
+    - {kind: linear, width: 8}
+    - {kind: mlp, width: 8, hidden: {int: [8, 100000]}}
+""")
+    )
+    study = searcher(space=space)
+    drawn = [run(study, str(n), [0.9 if n == 0 else 0.1] * EPOCHS) for n in range(30)]
+    heads = [str(trial["values"]["head"]) for trial in drawn]
+    assert len(set(heads)) == 30
+    assert sum("linear" in head for head in heads) == 1
+
+
+def test_a_lost_trial_is_no_repeat(searcher: Make, space_file: Callable[..., Path]) -> None:
+    space, _ = load_space(space_file("pooling: {choice: [{kind: mean}, {kind: max}]}"))
+    study = searcher(space=space)
+    first, second = study.suggest("a"), study.suggest("b")
+    assert first["values"]["pooling"] != second["values"]["pooling"]
+    assert study.suggest("c") is None
+    study.on_trial_complete("b", None, error=True)
+    assert study.suggest("d") == second
+    assert study.suggest("e") is None
 
 
 GRID = """
@@ -308,8 +399,7 @@ def test_a_grid_is_the_reference_and_every_other_combination_once(
         "head.mlp.hidden": 24,
         "optimizer.warmup": pytest.approx(0.2),
     }
-    # Past its end there is nothing new to say.
-    assert study.suggest("more")["trial"] == 48
+    assert study.suggest("none while these run") is None
 
 
 def test_a_grid_knows_the_seed_of_no_sampler(flat: Space) -> None:

@@ -342,3 +342,20 @@ def test_other_samplers_go_through_any_range(space_file: WriteSpace) -> None:
     with pytest.raises(InputError):
         load_space(space_file(f"{GRID}\n{text}"))
     load_space(space_file(f"{GRID}\n{text}"), ["optimizer.lr=1e-3", "optimizer.warmup.step=0.1"])
+
+
+def test_a_grid_that_nobody_would_finish_is_refused_by_its_size(
+    problems: Problems, space_file: WriteSpace
+) -> None:
+    options = ", ".join(map(str, range(1, 100)))
+    sections = f"""
+head: {{kind: linear, width: {{int: [1, 99]}}}}
+training: {{batch_size: {{choice: [{options.replace("1, ", "", 1)}]}}, seed: {{int: [1, 99]}}}}
+"""
+    (problem,) = problems(f"{GRID}\n{sections}")
+    assert (problem.line, problem.key) == (1, "search.sampler.kind")
+    assert problem.message == (
+        f"is 'grid', which has {99 * 98 * 99:,} combinations here; it must have at most 10,000, "
+        f"or search.trials must say how many of them to train"
+    )
+    load_space(space_file(f"{GRID}\n{sections}"), ["search.trials=20"])
