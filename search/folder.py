@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FINISHED, NONE_FINISHED, AT_FAULT, INTERRUPTED = 0, 1, 2, 130
 CHATTY = ("ray", "transformers", "sentence_transformers", "datasets", "optuna", "peft")
+MOST_PROBLEMS = 20  # that are told one by one
 PLAIN_WIDTH = 160  # of tables that go to a file
 JOURNAL = "journal.jsonl"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -41,8 +42,10 @@ def told() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        for problem in error.problems:
+        for problem in error.problems[:MOST_PROBLEMS]:
             errors.print(f"error: {problem}", markup=False)
+        if more := len(error.problems[MOST_PROBLEMS:]):
+            errors.print(f"and {more:,} more")
         raise typer.Exit(AT_FAULT) from error
     except KeyboardInterrupt as error:
         errors.print("interrupted")

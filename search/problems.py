@@ -26,7 +26,8 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         key = "" if self.message.startswith(self.key) else self.key
-        return ": ".join(part for part in (place, key, self.message) if part)
+        parts = ((place, 1000), (key, 200), (self.message, 2000))
+        return ": ".join(shown(part, most) for part, most in parts if part)
 
 
 class InputError(ValueError):
@@ -44,7 +45,19 @@ class InputError(ValueError):
         return cls([Problem("", 0, key, message)])
 
 
+def shown(text: object, most: int = 100) -> str:
+    """Text of a file or an option, fit for a terminal: what cannot be printed is escaped.
+
+    Args:
+        most: characters of it that are shown; the middle of a longer text is left out.
+    """
+    plain = str(text)
+    if len(plain) > most:
+        plain = f"{plain[: most * 2 // 3]}…{plain[-most // 3 :]}"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in plain)
+
+
 def nearest(word: object, legal: Sequence[str]) -> str:
     """ "; did you mean 'x'?" for the closest legal word, or nothing."""
-    close = difflib.get_close_matches(str(word), legal, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(word)[:100], legal, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

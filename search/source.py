@@ -12,7 +12,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from search.problems import InputError, Problem
+from search.problems import InputError, Problem, shown
+from search.yaml_limits import MOST_BYTES, UnfitYamlError, check_yaml
 
 KeyPath = tuple[str | int, ...]
 
@@ -47,13 +48,23 @@ def read(file: Path, assignments: Sequence[str] = ()) -> Source:
         InputError: the file cannot be read or is not YAML, or an assignment is malformed.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with file.open("rb") as opened:
+            data = opened.read(MOST_BYTES + 1)  # no more of it: it may be of any size
+        if len(data) > MOST_BYTES:
+            raise InputError(
+                f"space file {str(file)!r} holds more than {MOST_BYTES:,} bytes; it must be smaller"
+            )
+        text = data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        if "null byte" in str(error):
+            reason = "its name holds a null character"
         raise InputError(f"space file {str(file)!r} cannot be read: {reason}") from error
     loaded = _parse(text, str(file))
     if not isinstance(loaded, CommentedMap):
-        got = "nothing" if loaded is None else f"a {type(loaded).__name__}"
+        got = "nothing" if loaded is None else _kind(loaded)
         raise InputError(
             [Problem(str(file), 1, "", f"holds {got}; a space file must hold sections, such as "
                      f"'base:' and 'data:'")]
@@ -75,13 +86,14 @@ def assign(source: Source, assignments: Sequence[str]) -> None:
         try:
             _assign(source, assignment)
         except ValueError as error:
-            problems.append(Problem(f"--set {assignment}", 0, "", str(error)))
+            problems.append(Problem(_option(assignment), 0, "", str(error)))
     if problems:
         raise InputError(problems)
 
 
 def _parse(text: str, name: str) -> Any:
     try:
+        check_yaml(text)
         return YAML(typ="rt", pure=True).load(text)
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
@@ -94,8 +106,18 @@ def _parse(text: str, name: str) -> Any:
         what = " ".join(part for part in (error.context, error.problem) if part)
         line = mark.line + 1 if mark else 0
         raise InputError([Problem(name, line, "", f"is not YAML: {what}")]) from error
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise InputError([Problem(name, 0, "", f"is not YAML: {error}")]) from error
+    except UnfitYamlError as error:
+        raise InputError([Problem(name, error.line, "", str(error))]) from error
+    except (YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError([Problem(name, 0, "", f"is not YAML: {reason}")]) from error
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in the words of YAML."""
+    if isinstance(value, CommentedSeq):
+        return f"a list of {len(value)}"
+    return f"the single value {shown(value)!r}"
 
 
 def _plain(
@@ -106,7 +128,10 @@ def _plain(
         plain = {}
         for key, item in value.items():
             here = (*path, str(key))
-            places[here] = (file, _line(value, key) if line is None else line)
+            at = _line(value, key) if line is None else line
+            if not isinstance(key, str | int) or isinstance(key, bool) or not str(key):
+                raise InputError([Problem(file, at, ".".join(map(str, path)), _bad_key(key))])
+            places[here] = (file, at)
             plain[str(key)] = _plain(item, here, places, file, line)
         return plain
     if isinstance(value, CommentedSeq):
@@ -118,10 +143,28 @@ def _plain(
         return items
     if isinstance(value, bool) or value is None:
         return value
+    if isinstance(value, int) and abs(value) >= 2**63:
+        # Decimal ones have been refused by their digits; this one was written otherwise.
+        message = "is a whole number beyond 64 bits; it must be smaller"
+        raise InputError(
+            [Problem(file, line or places[path][1], ".".join(map(str, path)), message)]
+        )
     for kind in (int, float, str):  # ruamel keeps the spelling of numbers in subclasses
         if isinstance(value, kind):
             return kind(value)
     return str(value)  # dates and the like: the field they meet says what must stand there
+
+
+def _bad_key(key: Any) -> str:
+    """Why a key is none."""
+    if key is None or key == "":
+        return "has an empty key (nothing, ~ or null before ':'); it must be a name"
+    if isinstance(key, bool):
+        word = str(key).lower()
+        return (
+            f"has the key {word}, which is a truth value in YAML; it must be a name, or in quotes"
+        )
+    return f"has the key {shown(key)!r}; it must be a name"
 
 
 def _line(node: CommentedMap | CommentedSeq, key: Any) -> int:
@@ -135,9 +178,11 @@ def _assign(source: Source, assignment: str) -> None:
     if not equals or not key or not all(key.split(".")):
         raise ValueError("must be key=value, for example optimizer.lr=1e-3")
     try:
-        value = _parse(text, f"--set {assignment}")
+        if len(assignment) > MOST_BYTES:
+            raise ValueError(f"has {len(assignment):,} characters; it must be shorter")
+        value = _parse(text, _option(assignment))
     except InputError as error:
-        raise ValueError(f"{text!r} {error.problems[0].message}") from error
+        raise ValueError(f"{shown(text)!r} {error.problems[0].message}") from error
     path: KeyPath = ()
     node: Any = source.tree
     parent: Any = node
@@ -160,6 +205,14 @@ def _assign(source: Source, assignment: str) -> None:
         node = node.setdefault(step, {}) if isinstance(node, dict) else node[int(step)]
     for known in [place for place in source.places if place[: len(path)] == path]:
         del source.places[known]
-    name = f"--set {assignment}"
+    name = _option(assignment)
     source.places[path] = (name, 0)
-    parent[step] = _plain(value, path, source.places, name, 0)
+    try:
+        parent[step] = _plain(value, path, source.places, name, 0)
+    except InputError as error:
+        raise ValueError(error.problems[0].message) from error
+
+
+def _option(assignment: str) -> str:
+    """The place of what an assignment sets."""
+    return f"--set {shown(assignment)}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Self, Union, get_args, get_origin
@@ -12,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.interface import Config
 from search.grid import MOST_POINTS, points, size
-from search.problems import InputError, Problem, nearest
+from search.problems import InputError, Problem, nearest, shown
 from search.settings import FIXED_SECTIONS, RunConfig
 from search.source import KeyPath, Source, read
 from search.space import CASES, Choice, Probe, Range, Space, is_domain, probes
@@ -40,6 +42,17 @@ class RangeSpec(Config):
             raise ValueError(f"is log and starts at {low}; a log range must start above 0")
         if self.log and self.step is not None:
             raise ValueError("has both log and step; it must have one of them at most")
+        if self.step is not None:
+            # As decimals, as they were written: 0.3 - 0.1 is no multiple of 0.1 in binary.
+            low, high, step = (Decimal(str(n)) for n in (*self.ends, self.step))
+            last = low + (high - low) // step * step
+            if last != high:
+                where = f"the range from {low} to {high}"
+                how = "is larger than" if step > high - low else "does not divide"
+                raise ValueError(
+                    f"step is {step}, which {how} {where}; the range must end on a step, such as "
+                    f"{last if last > low else low + step}"
+                )
         return self
 
 
@@ -56,6 +69,9 @@ class FloatSpec(RangeSpec):
     ends: Annotated[list[float], Field(min_length=2, max_length=2, alias="float")]
     step: Annotated[float, Field(gt=0)] | None = None
 
+
+# What names in the table, the CSV, the study and the terminal may hold: no markup, no controls.
+CASE_NAME = re.compile(r"\w[\w .,:;+/()&=%@#'-]{0,59}")
 
 BROKEN = object()  # stands in the tree for a domain that is none
 SPECS: dict[str, type[Config]] = {"choice": ChoiceSpec, "int": IntSpec, "float": FloatSpec}
@@ -175,6 +191,14 @@ def _cases(source: Source, node: Any, problems: list[Problem]) -> Any:
         ]
     names = [str(case.get("case", f"case {index + 1}")) for index, case in enumerate(node)]
     for index, name in enumerate(names):
+        if not CASE_NAME.fullmatch(name):
+            problems.append(
+                source.problem(
+                    (*origins[index], "case"),
+                    f"is {shown(name)!r}; it must be a name of at most 60 letters, digits, spaces "
+                    f"and ordinary signs, that starts with a letter or digit",
+                )
+            )
         if name in names[:index]:
             problems.append(source.problem(origins[index], f"has a name, {name!r}, given twice"))
     options = tuple(
@@ -196,7 +220,10 @@ def _domain(source: Source, node: dict[str, Any], path: KeyPath, problems: list[
     except ValidationError as error:
         for fault in error.errors():
             at: KeyPath = (*path, *fault["loc"])
-            problems.append(source.problem(at, _sentence(fault, [form, *KEYS[form]])))
+            message = _sentence(fault, [form, *KEYS[form]])
+            if message.startswith("step is "):
+                at, message = (*path, "step"), message.removeprefix("step ")
+            problems.append(source.problem(at, message))
         return BROKEN
     if isinstance(spec, IntSpec | FloatSpec):
         integer = isinstance(spec, IntSpec)
@@ -305,15 +332,24 @@ def _sentence(fault: Mapping[str, Any], known: Sequence[str]) -> str:
     if kind == "missing":
         return "is missing; it must be given"
     if kind == "union_tag_not_found":
-        return f"is {given!r}; it must be a mapping with a 'kind'"
+        return f"is {_short(given)}; it must be a mapping with a 'kind'"
     if kind in ("union_tag_invalid", "literal_error"):
         got = context.get("tag", given)
         legal = [word.strip("'") for word in str(context.get("expected_tags") or
                  context["expected"]).replace(" or ", ", ").split(", ")]  # fmt: skip
-        return f"is {got!r}; it must be one of {', '.join(legal)}{nearest(got, legal)}"
+        return f"is {_short(got)}; it must be one of {', '.join(legal)}{nearest(got, legal)}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
         return message
     must = message.replace("Input should be", "it must be").replace("List should", "it must")
     must = must.replace(" after validation, not", ", not")
-    return f"is {given!r}; {must}"
+    if kind == "bool_type" and str(given).lower() in ("yes", "no", "on", "off", "y", "n"):
+        must = "it must be true or false (YAML 1.2 reads yes, no, on and off as words)"
+    if kind == "string_type" and isinstance(given, bool):
+        must += ", in quotes if this is the word"
+    return f"is {_short(given)}; {must}"
+
+
+def _short(value: Any) -> str:
+    """A value as it is shown in a sentence: of a long one, the beginning and the end."""
+    return shown(repr(value), 200)

@@ -9,6 +9,7 @@ import ray
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 
+from search.credentials import keep_out_of_runtime_env
 from search.journal import Journal
 from search.lane import LANE_RESOURCES, Lane, LaneSetup
 from search.prepare import Prepared
@@ -45,6 +46,7 @@ def run_trials(
         InputError: no lane could train any trial, for want of the model or of resources.
         InterruptedSearchError: it was asked to end; what was reported until then is in the journal.
     """
+    keep_out_of_runtime_env()
     config, split = prepared.config, prepared.split
     settings = config.search
     stop = StopSwitch()
