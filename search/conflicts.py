@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from components.encoder import misfit
 from components.matryoshka import too_wide
@@ -43,3 +43,23 @@ def conflict(
             "be true, or lane.workers more than 1"
         )
     return too_wide(config.training.matryoshka or (), config.head.out(width))
+
+
+def facets(trial: TrialConfig, section: str, width: int) -> Hashable:
+    """All that `conflict` asks of one section of a trial, beside what its sentences name.
+
+    Two values of a section with the same facets are at odds with the same other sections.
+
+    Args:
+        width: dimensions of the base.
+    """
+    pooling, head, loss, training = trial.pooling, trial.head, trial.loss, trial.training
+    asked: dict[str, Hashable] = {
+        "pooling": (pooling.needs_bidirectional, pooling.only_scales),
+        "head": (head.ignores_scale, head.routes, head.out(width)),
+        "adapter": trial.adapter.routes,
+        "loss": (loss.takes_negatives, loss.needs_negatives),
+        "negatives": isinstance(trial.negatives, MinedNegatives),
+        "training": (training.gather, tuple(training.matryoshka or ())),
+    }
+    return asked[section]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from search.folder import conclude, quiet, recorded, run_folder, told
 from search.folder import terminal as console_of
-from search.problems import InputError
+from search.problems import InputError, Problem, shown
 from search.source import KeyPath, Source, assign
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Of the built-in corpus, which is as long as one likes; of sentences of one's own, all are used.
 BUILTIN_PAIRS_PER_EPOCH = 2048
+# The settings of a search that one model has a use for.
+EFFECTIVE = ("search.scheduler.max_epochs", "search.scheduler.grace_epochs")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -78,6 +81,9 @@ def main(
                 f"--mlp-hidden is {mlp_hidden}, but the head has no hidden layer of that kind; "
                 f"--mlp-head must be given too"
             )
+        if languages == "":
+            raise InputError("--languages is ''; it must name columns, with commas between them")
+        _refuse_idle(assignments or [])
         source = Source({}, {})
         given: dict[str, tuple[KeyPath, Any]] = {
             "pooling": (("pooling", "kind"), pooling),
@@ -102,13 +108,34 @@ def main(
                 _put(source, path, value, f"--{flag} {value}")
         _put(source, ("search", "trials"), 1)
         _put(source, ("search", "scheduler", "kind"), "none")
-        if "kind" not in source.tree.get("head", {"kind": ""}):
-            _put(source, ("head", "kind"), "linear")
         if train == "builtin:cldr":
             _put(source, ("training", "pairs_per_epoch"), BUILTIN_PAIRS_PER_EPOCH)
         assign(source, assignments or [])
+        chosen = source.tree.get("head")
+        if isinstance(chosen, dict) and not {"kind", "choice"} & chosen.keys():
+            _put(source, ("head", "kind"), "linear")
         folder = run_folder(output.resolve(), name, "finetune")
         raise typer.Exit(_finetune(source, folder))
+
+
+def _refuse_idle(assignments: Sequence[str]) -> None:
+    """Refuse what only a search has a use for.
+
+    Raises:
+        InputError: with every such assignment.
+    """
+    problems = [
+        Problem(
+            f"--set {shown(assignment)}", 0, key,
+            "has no effect here, where one model is trained in this process; it must be left out "
+            f"(of 'search' and 'lane', only {' and '.join(EFFECTIVE)} count here)",
+        )
+        for assignment in assignments
+        for key in [assignment.partition("=")[0]]
+        if key.split(".")[0] in ("search", "lane") and key not in EFFECTIVE
+    ]  # fmt: skip
+    if problems:
+        raise InputError(problems)
 
 
 def _put(source: Source, path: KeyPath, value: Any, place: str = "") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +17,7 @@ import torch
 from components.base import Base, load_skeleton
 from components.encoder import assemble, trainable_parameters
 from components.languages import FamilyTable
-from search.conflicts import conflict
+from search.conflicts import conflict, facets
 from search.data.corpus import Corpus, load_corpora
 from search.data.pairs import Pairs
 from search.data.teachers import load_teacher
@@ -250,15 +250,21 @@ def _never_effective(prepared: Prepared) -> Iterator[Problem]:
     there.
     """
     cases: dict[str | None, tuple[TrialConfig, dict[str, dict[str, tuple[Any, Probe]]]]] = {}
+    # Of each section, one value of all that are at odds with the same others: a few instead of
+    # hundreds, of which every combination is tried.
+    unlike: dict[str | None, dict[str, dict[Hashable, Any]]] = {}
+    width = prepared.skeleton.width
     for probe in probes(prepared.space):
         trial = TrialConfig.of(probe.values)
         _, found = cases.setdefault(trial.case, (trial, {name: {} for name in TRIAL_SECTIONS}))
+        kinds = unlike.setdefault(trial.case, {name: {} for name in TRIAL_SECTIONS})
         for section, values in found.items():
             value = getattr(trial, section)
             values.setdefault(repr(value), (value, probe))
-    for trial, found in cases.values():
+            kinds[section].setdefault(facets(trial, section, width), value)
+    for case, (trial, found) in cases.items():
+        others = {name: list(values.values()) for name, values in unlike[case].items()}
         for section, values in found.items():
-            others = {name: [v for v, _ in beside.values()] for name, beside in found.items()}
             for value, probe in values.values():
                 faults: Counter[str] = Counter()
                 for combination in product(*(others | {section: [value]}).values()):

@@ -67,22 +67,23 @@ def main(
 def _search(space_file: Path, changes: list[str], folder: Path, address: str | None) -> int:
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
     from search.cluster import cluster, cluster_nodes
-    from search.prepare import prepare
+    from search.prepare import placing, prepare_space
     from search.report.terminal import View
     from search.resources import local_node, plan_lanes
+    from search.spacefile import load_space
     from search.tuning import InterruptedSearchError, run_trials
 
     console = terminal()
-    prepared = prepare(space_file, changes)
-    config = prepared.config
     if address is not None and address.startswith("ray://"):
         raise InputError(
             f"--address is {address!r}, a Ray Client; it must be 'auto' or HOST:PORT, and the "
             f"command must run on a node of that cluster"
         )
     here = local_node()
-    with prepared.placing():
+    space, config = load_space(space_file, changes)
+    with placing(space):  # first: whether lanes fit does not depend on what is checked next
         plan = plan_lanes(config.lane, config.search, [[here]]) if address is None else None
+    prepared = prepare_space(space, config)
     view = View(console, folder.name, prepared.trials)
     interrupted = False
     with recorded(console, folder, prepared) as journal:

@@ -202,7 +202,10 @@ def _assign(source: Source, assignment: str) -> None:
                 f"its options ({where}.choice.0.{part})"
             )
         path = (*path, step)
-        node = node.setdefault(step, {}) if isinstance(node, dict) else node[int(step)]
+        if isinstance(node, dict) and step not in node:
+            node[step] = {}
+            source.places[path] = (_option(assignment), 0)
+        node = node[step]
     for known in [place for place in source.places if place[: len(path)] == path]:
         del source.places[known]
     name = _option(assignment)

@@ -102,6 +102,10 @@ def space_of(source: Source) -> tuple[Space, RunConfig]:
         InputError: with every fault.
     """
     problems: list[Problem] = []
+    if "case" in source.tree:
+        problems.append(
+            source.problem(("case",), f"stands outside a case; it must be in the list {CASES!r}")
+        )
     tree = _tree(source, source.tree, (), problems)
     space = Space(tree, source)
     configs: list[RunConfig] = []
@@ -342,6 +346,7 @@ def _sentence(fault: Mapping[str, Any], known: Sequence[str]) -> str:
     if kind == "value_error":
         return message
     must = message.replace("Input should be", "it must be").replace("List should", "it must")
+    must = must.replace("String should", "it must").replace("Dictionary should", "it must")
     must = must.replace(" after validation, not", ", not")
     if kind == "bool_type" and str(given).lower() in ("yes", "no", "on", "off", "y", "n"):
         must = "it must be true or false (YAML 1.2 reads yes, no, on and off as words)"

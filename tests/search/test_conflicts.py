@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
-from search.conflicts import conflict
+from search.conflicts import conflict, facets
 from search.trial import TrialConfig
 
 # One place where every setting below has an effect.
@@ -145,3 +146,50 @@ def test_settings_with_an_effect_are_let_through(sections: dict[str, Any]) -> No
 
 def test_one_worker_may_gather() -> None:
     assert found({}, workers=1) == ""
+
+
+VALUES: dict[str, list[dict[str, Any]]] = {
+    "pooling": [
+        {"kind": "mean"}, {"kind": "max"}, {"kind": "cls"}, SCALED,
+        {"kind": "weighted", "weights": {"mean": 1.0, "length_mean": 1.0}},
+        {"kind": "weighted", "weights": {"mean": 1.0, "cls": 1.0}},
+    ],
+    "head": [
+        {"kind": "identity"}, {"kind": "linear", "width": 16}, {"kind": "linear", "width": 64},
+        {"kind": "linear", "width": 64, "bias": False}, {"kind": "mlp", "width": 64},
+        {"kind": "family", "width": 16}, {"kind": "moe", "width": 16},
+    ],
+    "adapter": [
+        {"kind": "none"}, {"kind": "lora"}, {"kind": "lora", "rank": 2}, {"kind": "family_lora"},
+    ],
+    "loss": [
+        {"kind": "info_nce"}, {"kind": "triplet"}, {"kind": "triplet", "negatives": "mined"},
+        {"kind": "distillation", "teacher": "a/b"}, {"kind": "mnrl"}, {"kind": "circle"},
+        sum_of({"distillation": 1.0, "info_nce": 1.0}),
+    ],
+    "negatives": [{"kind": "none"}, MINED, MINED | {"count": 3}],
+    "training": [
+        {}, {"batch_size": 8}, {"gather": False}, {"matryoshka": [32]}, {"matryoshka": [8]},
+        {"matryoshka": [32], "seed": 3},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("section", VALUES)
+def test_values_with_the_same_facets_are_at_odds_with_the_same_sections(section: str) -> None:
+    draw = random.Random(section)
+    for _ in range(60):
+        beside = {name: draw.choice(values) for name, values in VALUES.items()}
+        facts = {
+            "causal": draw.random() < 0.5,
+            "families": draw.choice([("latin",), ("cjk", "latin")]),
+            "workers": draw.choice([1, 2]),
+        }
+        outcomes: dict[Any, set[bool]] = {}
+        for value in VALUES[section]:
+            sections = beside | {section: value}
+            trial = TrialConfig.of({"base": {"model": "builtin:tiny"}} | sections)
+            key = facets(trial, section, FACTS["width"])
+            outcomes.setdefault(key, set()).add(bool(found(sections, **facts)))
+        assert all(len(known) == 1 for known in outcomes.values())
+        assert len(outcomes) < len(VALUES[section])

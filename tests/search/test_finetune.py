@@ -105,6 +105,13 @@ def test_the_same_seed_trains_the_same_model(tmp_path: Path) -> None:
         (["--set", "adapter.rank=4"], "rank"),
         (["--pooling", "cls"], "pooling.kind is 'cls', but the first token of a decoder"),
         (["--name", "../x"], "--name is '../x'"),
+        (["--set", "search.trials=5"], "--set search.trials=5: search.trials: has no effect here"),
+        (["--set", "lane.workers=2"], "lane.workers: has no effect here, where one model"),
+        (["--set", "search.sampler.kind=grid"], "search.sampler.kind: has no effect here"),
+        (["--set", "search={trials: 3}"], "search: has no effect here"),
+        (["--set", "search.scheduler.grace_epochs=9"], "grace_epochs: is 9; it must be at most"),
+        (["--set", "head.hidden=3"], "head.hidden: is no known key"),
+        (["--languages", ""], "--languages is ''; it must name columns"),
     ],
 )
 def test_a_fault_is_one_sentence(tmp_path: Path, flags: list[str], words: str) -> None:
