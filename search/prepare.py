@@ -209,7 +209,10 @@ def prepare_space(space: Space, config: RunConfig) -> Prepared:
                 count_parameters(skeleton, trial, families, others)
             except ValueError as error:
                 problems.append(_at(space, probe, str(error)))
-        if trial.training.batch_size % config.lane.workers:
+        fault = _no_full_batch(trial, split.train)
+        if fault:
+            problems.append(_at(space, probe, fault))
+        elif trial.training.batch_size % config.lane.workers:
             problems.append(
                 _at(
                     space,
@@ -223,6 +226,22 @@ def prepare_space(space: Space, config: RunConfig) -> Prepared:
     if problems:
         raise InputError(problems)
     return prepared
+
+
+def _no_full_batch(trial: TrialConfig, corpus: TokenisedCorpus) -> str:
+    """Why an epoch holds not a single batch; empty where it does."""
+    batch, asked = trial.training.batch_size, trial.training.pairs_per_epoch
+    pairs = sum(len(rows) for rows, _ in corpus.pairings.values())
+    if batch > pairs:
+        return (
+            f"training.batch_size is {batch}, but there are {pairs} pairs to train on; it must be "
+            f"at most that, or the data hold more"
+        )
+    if asked is not None and batch > asked:
+        return (
+            f"training.batch_size is {batch}; it must be at most training.pairs_per_epoch, {asked}"
+        )
+    return ""
 
 
 def load_split(settings: DataSettings, skeleton: Base, store: Store | None = None) -> Split:

@@ -70,8 +70,9 @@ class FloatSpec(RangeSpec):
     step: Annotated[float, Field(gt=0)] | None = None
 
 
-# What names in the table, the CSV, the study and the terminal may hold: no markup, no controls.
-CASE_NAME = re.compile(r"\w[\w .,:;+/()&=%@#'-]{0,59}")
+# Case names stand in tables, CSV files, the study and the terminal: nothing that cannot be printed,
+# and no first character that a spreadsheet takes for a formula.
+CASE_NAME = re.compile(r"\w[\w .,:;+/()\[\]&=%@#'-]{0,59}")
 
 BROKEN = object()  # stands in the tree for a domain that is none
 SPECS: dict[str, type[Config]] = {"choice": ChoiceSpec, "int": IntSpec, "float": FloatSpec}

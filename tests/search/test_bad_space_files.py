@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from search.run import app
 
-GOOD = """data: {train: builtin:cldr, languages: [en, de], train_rows: 20, validation_rows: 5}
+GOOD = """data: {train: builtin:cldr, languages: [en, de], train_rows: 80, validation_rows: 5}
 base: {model: builtin:tiny}
 """
 BOMB = "a0: &a0 [x]\n" + "".join(
@@ -119,6 +119,12 @@ LINES: list[tuple[str, int, str]] = [
     ("optimizer: 2020-01-01", 3, "optimizer: is '2020-01-01'; it must be"),
     ("training: {batch_size: 1}", 3, "training.batch_size: is 1; it must be"),
     ("training: {batch_size: 8\n  }\n  x", 0, "is not YAML"),
+    ("training: {batch_size: 128}", 3,
+     "training.batch_size is 128, but there are 80 pairs to train on; it must be at most that"),
+    ("training: {batch_size: {choice: [64, 999999]}}", 3,
+     "training.batch_size is 999999, but there are 80 pairs to train on"),
+    ("training: {pairs_per_epoch: 32}", 3,
+     "training.batch_size is 64; it must be at most training.pairs_per_epoch, 32"),
     ("training: {seed: -1}", 3, "training.seed: is -1; it must be"),
     ("training: {seed: 4294967296}", 3, "training.seed: is 4294967296; it must be less than"),
     ("training: {matryoshka: []}", 3, "training.matryoshka: is []; it must"),

@@ -20,7 +20,7 @@ from search.space import probes
 from search.trial import TrialConfig
 
 WriteSpace = Callable[..., Path]
-DATA = "data: {train: builtin:cldr, languages: [en, de, ko], train_rows: 12, validation_rows: 6}"
+DATA = "data: {train: builtin:cldr, languages: [en, de, ko], train_rows: 80, validation_rows: 6}"
 LATIN = DATA.replace(", ko", "")
 
 
@@ -50,7 +50,7 @@ adapter:
     - {kind: lora, last_layers: {int: [2, 7]}}
 training: {batch_size: {choice: [8, 9]}}
 lane: {workers: 2}
-data: {train: builtin:cldr, languages: [en, de], train_rows: 12, validation_rows: 6}
+data: {train: builtin:cldr, languages: [en, de], train_rows: 80, validation_rows: 6}
 """)
     assert (first.line, first.key) == (4, "pooling.heads")
     assert "it must divide the base's width, 128" in first.message
@@ -119,7 +119,7 @@ pooling: {choice: [{kind: mean}, {kind: attention}]}
 head: {choice: [{kind: linear, width: 16}, {kind: mlp, width: 16, hidden: 24}]}
 adapter: {choice: [{kind: none}, {kind: lora, rank: 2, last_layers: 1}]}
 loss: {kind: info_nce, learned: {choice: [false, true]}}
-data: {train: builtin:cldr, languages: [en, de], train_rows: 12, validation_rows: 6}
+data: {train: builtin:cldr, languages: [en, de], train_rows: 80, validation_rows: 6}
 """)
     )
     assert prepared.skeleton.model.device.type == "meta"
@@ -141,13 +141,13 @@ data: {train: builtin:cldr, languages: [en, de], train_rows: 12, validation_rows
 def test_the_data_are_tokenised_and_the_validation_is_kept_as_text(space_file: WriteSpace) -> None:
     split = prepare(
         space_file(
-            "data: {train: builtin:cldr, languages: [de, en], pivot: en, train_rows: 12, "
+            "data: {train: builtin:cldr, languages: [de, en], pivot: en, train_rows: 80, "
             "validation_rows: 5}"
         )
     ).split
     assert split.train.languages == split.validation.languages == ("de", "en")
     assert split.train.pivot == 1
-    assert split.train.counts == [12, 12]
+    assert split.train.counts == [80, 80]
     assert split.validation.counts == [5, 5]
     assert len(split.validation_text) == 5
 

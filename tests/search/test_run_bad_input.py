@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from search.run import app
 
 GOOD = """
-data: {train: builtin:cldr, languages: [en, de], train_rows: 20, validation_rows: 5}
+data: {train: builtin:cldr, languages: [en, de], train_rows: 80, validation_rows: 5}
 base: {model: builtin:tiny}
 """
 

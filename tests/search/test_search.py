@@ -95,6 +95,7 @@ def test_the_run_folder(searched: tuple[Path, str]) -> None:
         assert float(row["accuracy"]) == pytest.approx(np.mean(languages), abs=1e-5)
         assert (row["state"] == "finished") == (row["epochs"] == "3")
     (first,) = [row for row in rows if row["trial"] == "0"]
+    assert first["state"] == "finished"  # the reference, though ASHA may think little of it
     kinds = [first[f"{part}.kind"] for part in ("pooling", "head", "adapter")]
     assert kinds == ["mean", "linear", "none"]
     assert first["trainable_parameters"] == str(128 * 256 + 256)
