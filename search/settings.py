@@ -68,7 +68,8 @@ class SearchSettings(Config):
     """The search itself.
 
     Attributes:
-        trials: how many; None for 24, or for all that a grid has.
+        trials: how many; None for 24, or for all that a grid has. No config is trained twice, so
+            there are no more than the space has distinct ones.
         concurrency: trials at a time (lanes); None for as many as the cluster holds.
     """
 

@@ -104,6 +104,7 @@ class OpenLane:
                 "pivot": "en",
                 "folder": str(folder.parent),
                 "max_epochs": EPOCHS,
+                "rung_epochs": 1,
                 "threads": 1,
             },
             corpora=[ray.put(split.train), ray.put(split.validation)],

@@ -134,6 +134,37 @@ def test_best_scores_what_the_leaderboard_says(searched: tuple[Path, str]) -> No
     assert f'SentenceTransformer("{folder / "best"}"' in printed
 
 
+def test_a_space_with_fewer_configs_than_trials_trains_each_once_and_says_so(
+    tmp_path: Path,
+) -> None:
+    space = tmp_path / "few.yaml"
+    space.write_text("""
+data: {train: builtin:cldr, languages: [en, de], train_rows: 80, validation_rows: 16}
+base: {model: builtin:tiny}
+search:
+  trials: 8
+  sampler: {kind: tpe, startup_trials: 2}
+  scheduler: {kind: none, max_epochs: 1}
+head: {kind: linear, width: 8}
+pooling: {choice: [{kind: mean}, {kind: max}, {kind: attention, heads: {choice: [1, 2]}}]}
+training: {batch_size: 16}
+""")
+    done = subprocess.run(
+        [sys.executable, "-m", "search.run", str(space), "--output", str(tmp_path), "--name", "r"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = leaderboard(tmp_path / "r")
+    settings = [tuple(v for k, v in row.items() if k.startswith("pooling.")) for row in rows]
+    assert len(rows) == len(set(settings)) == 4
+    assert {row["state"] for row in rows} == {"finished"}
+    assert "4 trials on" in done.stdout
+    assert (
+        "the space holds 4 distinct configs, the reference among them, fewer than the 8 trials "
+        "asked for (search.trials); all were tried" in done.stdout
+    )
+
+
 def stock_accuracy(best: Path, settings: DataSettings) -> float:
     """Accuracy by sentence-transformers and NumPy alone; every sentence is another's only match."""
     _, validation = load_corpora(settings)
