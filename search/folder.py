@@ -185,8 +185,8 @@ def conclude(console: Console, folder: Path, prepared: Prepared, interrupted: bo
     if interrupted:
         console.print("interrupted: the trials so far are in the leaderboard, best/ was not made")
         return INTERRUPTED
-    if early := prepared.ended_early(len(outcomes.by_trial)):
-        console.print(early, markup=False, soft_wrap=True)
+    for note in filter(None, (prepared.ended_early(len(outcomes.by_trial)), prepared.repeats)):
+        console.print(note, markup=False, soft_wrap=True)
     if not outcomes.count("finished"):
         console.print("no trial finished, so there is no best/", style="red")
         return NONE_FINISHED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from search.space import CASES, Choice, Domain, Range, Space, fold, reference
@@ -60,9 +61,24 @@ def grid(
         taken = [*places[:-1], places[-1] + 1]
 
 
+@dataclass(frozen=True)
+class Distinct:
+    """How many configs of a space differ.
+
+    Attributes:
+        count: of the distinct ones, the reference among them.
+        complete: whether these are all.
+        repeats: combinations that are the same config as another combination.
+    """
+
+    count: int
+    complete: bool
+    repeats: int = 0
+
+
 def distinct(
     space: Space, refuse: Callable[[Mapping[str, Any]], str], most: int | None
-) -> tuple[int, bool]:
+) -> Distinct:
     """Count the distinct trial configs of a space, the reference among them.
 
     Values that are refused do not count; options that lead to the same config count once.
@@ -72,18 +88,22 @@ def distinct(
         most: the counting ends here; None for no end.
 
     Returns:
-        The count, and whether it is all of them: it is not where the count ended at ``most``, or
-        after `MOST_COUNTED` combinations, or where a range holds numbers without end.
+        The count; it is not complete where it ended at ``most``, or after `MOST_COUNTED`
+        combinations, or where a range holds numbers without end.
     """
     first = identity(TrialConfig.of(reference(space)[0]))
-    found = {first}
     if size(space) == math.inf:
-        return len(found), False
+        return Distinct(1, complete=False)
+    points: set[str] = set()
+    repeats = 0
     for tried, (values, _) in enumerate(grid(space, refuse, numbers)):
-        if (most is not None and len(found) >= most) or tried >= MOST_COUNTED:
-            return len(found), False
-        found.add(identity(TrialConfig.of(values)))
-    return len(found), True
+        count = len(points) + (first not in points)
+        if (most is not None and count >= most) or tried >= MOST_COUNTED:
+            return Distinct(count, complete=False, repeats=repeats)
+        known = len(points)
+        points.add(identity(TrialConfig.of(values)))
+        repeats += len(points) == known
+    return Distinct(len(points) + (first not in points), complete=True, repeats=repeats)
 
 
 def identity(trial: TrialConfig) -> str:

@@ -23,7 +23,7 @@ from search.data.pairs import Pairs
 from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.features import chosen_boundaries, needs_tokens
-from search.grid import distinct
+from search.grid import Distinct, distinct
 from search.problems import InputError, Problem
 from search.settings import DataSettings, RunConfig
 from search.space import Probe, Space, probes, reference
@@ -66,18 +66,29 @@ class Prepared:
     @cached_property
     def trials(self) -> int:
         """How many there are to be: no config is trained twice, so no more than are distinct."""
-        count, all_counted = self._distinct
-        return int(min(self._wanted, count) if all_counted else self._wanted)
+        found = self._distinct
+        return int(min(self._wanted, found.count) if found.complete else self._wanted)
 
     @property
     def too_few(self) -> str:
         """A sentence, where the space holds fewer configs than trials were asked for."""
-        count, all_counted = self._distinct
-        if not all_counted or count >= self._wanted or self._wanted == math.inf:
+        count = self._distinct.count
+        if not self._distinct.complete or count >= self._wanted or self._wanted == math.inf:
             return ""
         return (
             f"the space holds {count} distinct config{'s' * (count > 1)}, the reference among "
             f"them, fewer than the {self._wanted} trials asked for (search.trials)"
+        )
+
+    @property
+    def repeats(self) -> str:
+        """A sentence, where several combinations of options are one and the same config."""
+        repeats = self._distinct.repeats
+        if not repeats or not self._distinct.complete:
+            return ""
+        return (
+            f"{repeats} combination{'s' * (repeats > 1)} of the space come{'s' * (repeats == 1)} "
+            f"to the same config as another; each config is trained once"
         )
 
     def ended_early(self, trials: int) -> str:
@@ -98,7 +109,7 @@ class Prepared:
         return wanted or (math.inf if kind == "grid" else 24)
 
     @cached_property
-    def _distinct(self) -> tuple[int, bool]:
+    def _distinct(self) -> Distinct:
         """Distinct configs, counted as far as they are wanted; and whether these are all."""
         most = None if self._wanted == math.inf else int(self._wanted) + 1
         return distinct(self.space, self.conflict, most)

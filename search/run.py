@@ -129,8 +129,8 @@ def _dry_run(space_file: Path, changes: list[str]) -> int:
         f"it has seen"
     )
     console.print(f"{len(drawn)} configs{after if search.sampler.kind == 'tpe' else ''}")
-    if prepared.too_few:
-        console.print(prepared.too_few, markup=False)
+    for note in filter(None, (prepared.too_few, prepared.repeats)):
+        console.print(note, markup=False)
     return FINISHED
 
 

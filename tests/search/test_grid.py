@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.grid import GRID_NUMBERS, distinct, grid, numbers, points, size
+from search.grid import GRID_NUMBERS, Distinct, distinct, grid, numbers, points, size
 from search.source import Source
 from search.space import Choice, Domain, Range, Space, reference
 from search.spacefile import load_space
@@ -174,15 +174,18 @@ head: {choice: [{kind: linear, width: 8}, {kind: linear, width: 9}]}
     def refuse(values: Any) -> str:
         return "why" if values["head"]["width"] == 9 else ""
 
-    assert distinct(space, never, None) == (3 * 2, True)
-    assert distinct(space, never, 6) == (6, False)  # nothing was looked at past the sixth
-    assert distinct(space, never, 7) == (6, True)
-    assert distinct(space, refuse, None) == (3, True)
-    assert distinct(space, lambda values: "why", None) == (1, True)  # the reference is trained
+    assert distinct(space, never, None) == Distinct(3 * 2, True, repeats=2 * 2)
+    assert distinct(space, never, 6).complete is False  # nothing is looked at past the sixth
+    assert distinct(space, never, 7) == Distinct(6, True, repeats=4)
+    assert distinct(space, refuse, None) == Distinct(3, True, repeats=2)
+    assert distinct(space, lambda values: "why", None) == Distinct(
+        1, True
+    )  # the reference is trained
     endless, _ = load_space(space_file("optimizer: {lr: {float: [0.1, 0.2]}}"))
-    assert distinct(endless, never, 9) == (1, False)
+    assert distinct(endless, never, 9) == Distinct(1, False)
 
 
 def test_cases_that_lead_to_the_same_config_are_one(space_file: WriteSpace) -> None:
     text = "head: {kind: linear, width: 8}\ncases: [{case: a}, {case: b, pooling: {kind: mean}}]"
-    assert distinct(load_space(space_file(text))[0], lambda values: "", None) == (1, True)
+    space, _ = load_space(space_file(text))
+    assert distinct(space, lambda values: "", None) == Distinct(1, True, repeats=1)

@@ -391,6 +391,16 @@ def test_a_search_that_draws_has_as_many_trials_as_asked_for_and_distinct(
     assert trials(space_file, kind, "search.trials=700", "optimizer.lr={float: [0.1, 0.2]}") == 700
 
 
+def test_cases_that_are_one_config_are_said_to_be_trained_once(space_file: WriteSpace) -> None:
+    text = f"cases: [{{case: a}}, {{case: b, pooling: {{kind: mean}}}}]\n{DATA}"
+    prepared = prepare(space_file(text), ["search.sampler.kind=grid"])
+    assert prepared.trials == 1
+    assert prepared.repeats == (
+        "1 combination of the space comes to the same config as another; each config is trained "
+        "once"
+    )
+
+
 def test_a_space_with_fewer_configs_than_trials_says_so(space_file: WriteSpace) -> None:
     text = f"pooling: {{choice: [{{kind: mean}}, {{kind: max}}]}}\n{DATA}"
     few = prepare(space_file(text))
@@ -399,6 +409,7 @@ def test_a_space_with_fewer_configs_than_trials_says_so(space_file: WriteSpace) 
         "the space holds 2 distinct configs, the reference among them, fewer than the 24 trials "
         "asked for (search.trials)",
     )
+    assert few.repeats == ""
     assert few.ended_early(2) == f"{few.too_few}; all were tried"
     for enough in (2, 1):
         prepared = prepare(space_file(text), [f"search.trials={enough}"])
