@@ -299,11 +299,14 @@ def _variants(model: PreTrainedModel, families: Sequence[str], out: int) -> Tabl
 
 def _of_space(file: Path) -> tuple[str, Table]:
     """Every distinct set of parts that a space can take: what they are, and their numbers."""
+    from search.grid import MOST_POINTS, size
     from search.prepare import prepare
     from search.trial import TrialConfig
 
     prepared = prepare(file)
-    grid = prepared.config.search.sampler.kind == "grid"
+    sampler = prepared.config.search.sampler
+    # Of a larger grid, a search trains only as many as search.trials says.
+    grid = sampler.kind == "grid" and size(prepared.space) <= MOST_POINTS
     how = "every combination" if grid else "each option, and each range's ends and middle, in turn"
     title = f"{file} on {prepared.config.base.model}: the reference, then {how}"
     table = _table("", "trainable", "pooling", "head", "adapter", "loss")

@@ -239,6 +239,25 @@ def test_every_combination_of_a_grid(space_file: Callable[..., Path]) -> None:
     assert set(rows) == expected
 
 
+def test_a_grid_too_large_to_go_through_is_shown_option_by_option(
+    space_file: Callable[..., Path],
+) -> None:
+    numbers = "{int: [2, 101]}"
+    said = run(
+        str(
+            space_file(f"""
+search: {{trials: 3, sampler: {{kind: grid}}}}
+head: {{kind: linear, width: {{int: [16, 115]}}}}
+training: {{seed: {numbers}, pairs_per_epoch: {{int: [64, 163]}}}}
+""")
+        )
+    )
+    assert "each option, and each range's ends and middle, in turn" in said
+    assert {number for number, _ in rows_of_space(said)} == {
+        linear(D, width) for width in (16, 66, 115)
+    }
+
+
 def test_the_names_of_cases_and_a_width_beside_a_space(space_file: Callable[..., Path]) -> None:
     text = """
 head: {kind: linear, width: 16}
