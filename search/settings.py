@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.interface import Config
+from search.data.reading.names import check_name
+from search.data.source import AnySource, PairColumns
 from search.trial import Count, TrialConfig
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -98,11 +100,17 @@ class DataSettings(Config):
     """Parallel sentences.
 
     Attributes:
-        train: ``builtin:cldr``; a parquet, csv, tsv or jsonl file with a column a language; or a
-            data set's name on the hub.
+        train: where the sentences come from: ``builtin:cldr``; a parquet, csv, tsv, jsonl or json
+            file with a column a language (text also with ``.gz``), a folder or glob of such files,
+            or a list of these; Moses files, as ``{en: a.en, de: a.de}`` or ``corpus.de-en.*``; a
+            data set of the hub, as ``name`` or ``name:config``; or the full form of any of these,
+            ``{kind: ...}`` (`search.data.source`).
         validation: likewise; None holds out a share of the rows of ``train``.
-        languages: the columns to use; None for all that ``train`` has (a name or ``id`` column
-            must then be left out by giving this list).
+        languages: the columns to use; None for all of ``train`` whose names are language codes
+            (ISO 639, BCP 47, FLORES) and no ordinary words, such as ``id``.
+        columns: names of the columns of TSV and CSV files without a header line, in their order.
+        pairs: for tables that hold a source and a target sentence a row and name their languages in
+            further columns: ``{source: src, target: tgt, language: lang}``.
         pivot: every language is scored against this one.
         families: language code or ISO 15924 script -> family, in place of what the table in
             ``components/languages.py`` says: ``{ko: korean}`` makes a family of one language.
@@ -111,15 +119,24 @@ class DataSettings(Config):
         seed: of the built-in corpus, of the rows held out and of those used.
     """
 
-    train: str = Field(min_length=1)
-    validation: str | None = Field(default=None, min_length=1)
+    train: AnySource
+    validation: AnySource | None = None
     languages: list[str] | None = None
+    columns: list[str] | None = Field(default=None, min_length=2)
+    pairs: PairColumns | None = None
     pivot: str = "en"
     families: dict[str, Name] = Field(default_factory=dict)
     holdout: float = Field(default=0.1, gt=0, lt=1, description="share of rows for validation")
     train_rows: int | None = Field(default=None, ge=2)
     validation_rows: int | None = Field(default=None, ge=2)
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @field_validator("languages")
+    @classmethod
+    def _plain_names(cls, languages: list[str] | None) -> list[str] | None:
+        for language in languages or ():
+            check_name(language)
+        return languages
 
 
 class CacheSettings(Config):

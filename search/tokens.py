@@ -95,7 +95,8 @@ def main(
         with _as_options():
             skeleton = load_skeleton(BaseConfig(model=base, max_length=max_length))
             chosen = None if languages is None else [name.strip() for name in languages.split(",")]
-            corpus = load_corpus(DataSettings(train=data, languages=chosen, pivot=pivot))
+            settings = {"train": data, "languages": chosen, "pivot": pivot}
+            corpus = load_corpus(DataSettings.model_validate(settings))
         counts = count(corpus, pivot, skeleton)
         if file is not None:
             _write(file, counts)
@@ -114,17 +115,32 @@ def main(
 @contextmanager
 def _as_options() -> Iterator[None]:
     """Name in each fault the option at fault, not the key of a space file."""
+    from pydantic import ValidationError
+
     try:
         yield
     except InputError as error:
         raise InputError(
             [
-                Problem("", 0, OPTIONS[p.key], p.message.replace(" data.languages", " --languages"))
+                Problem("", 0, _option(p.key), p.message.replace(" data.languages", " --languages"))
                 for p in error.problems
             ]
         ) from error
+    except ValidationError as error:
+        raise InputError(
+            [
+                Problem("", 0, _option(f"data.{fault['loc'][0]}"),
+                        fault["msg"].removeprefix("Value error, "))
+                for fault in error.errors()
+            ]
+        ) from error  # fmt: skip
     except ValueError as error:
         raise InputError(str(error).replace("base.model", "--base", 1)) from error
+
+
+def _option(key: str) -> str:
+    """The option that stands for a key, or how to give one that has none."""
+    return OPTIONS.get(key, key)
 
 
 def count(corpus: Corpus, pivot: str, base: Base) -> list[Count]:

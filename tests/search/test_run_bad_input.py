@@ -161,8 +161,8 @@ def test_a_bad_option(folder: Path, arguments: tuple[str, ...]) -> None:
 
 DATA: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown suffix": (lambda f: (f / "d.txt").write_text("x"), "must end in one of .parquet"),
-    "not readable": (lambda f: (f / "d.parquet").write_bytes(b"\x00" * 99), "cannot be read"),
-    "empty": (lambda f: (f / "d.csv").write_text(""), "cannot be read"),
+    "not readable": (lambda f: (f / "d.parquet").write_bytes(b"\x00" * 99), "is no parquet file"),
+    "empty": (lambda f: (f / "d.csv").write_text(""), "is empty"),
     "a column missing": (lambda f: (f / "d.csv").write_text("en,deu\na,b\n"), "mean 'deu'?"),
     "one row": (lambda f: (f / "d.csv").write_text("en,de\na,b\n"), "has no rows left"),
 }

@@ -1,0 +1,1 @@
+"""Rows of files and data sets -> a table of text, one column a language."""
