@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from components.other_model import OtherModel
+
 
 class Config(BaseModel):
     """Base of everything a space file can say: unknown keys, loose types and NaN are refused."""
@@ -302,7 +304,7 @@ class LossConfig(Config, ABC):
         return False
 
     @property
-    def teachers(self) -> tuple[str, ...]:
+    def teachers(self) -> tuple[OtherModel, ...]:
         """Models whose embeddings it needs."""
         return ()
 

@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from pydantic import Field
 
-from components.base.structure import layers_of, linear_names
+from components.base.structure import depth_of, layers_of, linear_names
 from components.interface import Adapter, AdapterConfig
 
 if TYPE_CHECKING:
@@ -47,9 +47,17 @@ class LowRankConfig(AdapterConfig, ABC):
         """Index of the first layer that is adapted.
 
         Raises:
-            ValueError: the model has fewer layers.
+            ValueError: the model has fewer layers, or its layers share their weights, so that an
+                update of one is an update of all.
         """
         _, layers = layers_of(model)
+        if len(layers) < depth_of(model):
+            if self.last_layers != "all":
+                raise ValueError(
+                    f"adapter.last_layers is {self.last_layers}, but the base's {depth_of(model)} "
+                    f"layers share the weights of {len(layers)}; it must be 'all'"
+                )
+            return 0
         depth = len(layers) if self.last_layers == "all" else self.last_layers
         if depth > len(layers):
             raise ValueError(

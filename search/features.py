@@ -390,7 +390,7 @@ def told_of(
     base: Base, features: Features | None, cache: CacheSettings, boundaries: Sequence[int]
 ) -> list[str]:
     """What a person should know of how the base runs, where it does not run as it could."""
-    notes = []
+    notes = list(base.notes)
     if features is None and cache.max_gb:
         notes.append(
             f"every trial runs the whole base: nothing can be stored in {folder_of(cache)}, which "

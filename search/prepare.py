@@ -17,6 +17,7 @@ import torch
 from components.base import Base, load_skeleton
 from components.encoder import assemble, trainable_parameters
 from components.languages import FamilyTable
+from components.other_model import OtherModel
 from search.conflicts import conflict, facets
 from search.data.corpus import Corpus, load_corpora
 from search.data.pairs import Pairs
@@ -61,7 +62,7 @@ class Prepared:
     config: RunConfig
     skeleton: Base
     split: Split
-    others: Mapping[str, int]
+    others: Mapping[OtherModel, int]
 
     @cached_property
     def trials(self) -> int:
@@ -194,24 +195,25 @@ def prepare_space(space: Space, config: RunConfig) -> Prepared:
     try:
         skeleton = load_skeleton(config.base)
     except ValueError as error:
-        place = space.source.problem(("base", "model"), str(error))
+        key = "base.revision" if str(error).startswith("base.revision ") else "base.model"
+        place = space.source.problem(tuple(key.split(".")), str(error))
         raise InputError([place]) from error
     with placing(space):
         split = load_split(config.data, skeleton, open_store(config.cache))
     families = split.train.families
     problems = []
     seen = set()
-    others: dict[str, int] = {}
+    others: dict[OtherModel, int] = {}
     for probe in probes(space):
         trial = TrialConfig.of(probe.values)
-        for name in (*trial.teachers, *([trial.miner] if trial.miner else [])):
-            if name not in others:
-                others[name] = 1  # until it is known, or for ever where it cannot be loaded
+        for model in (*trial.teachers, *([trial.miner] if trial.miner else [])):
+            if model not in others:
+                others[model] = 1  # until it is known, or for ever where it cannot be loaded
                 try:
-                    others[name] = load_teacher(name).get_embedding_dimension() or 1
+                    others[model] = load_teacher(model).get_embedding_dimension() or 1
                 except ValueError as error:
                     asked = {key: probe.values.get(key, {}) for key in ("loss", "negatives")}
-                    key = next(key for key, value in flatten(asked).items() if value == name)
+                    key = next(key for key, value in flatten(asked).items() if value == model.name)
                     problems.append(_at(space, probe, f"{key} {error}"))
         parts = (trial.adapter, trial.pooling, trial.head, trial.loss)
         if str(parts) not in seen:
@@ -319,13 +321,13 @@ def _idle_reference(prepared: Prepared) -> Iterator[Problem]:
 
 
 def count_parameters(
-    skeleton: Base, trial: TrialConfig, families: Sequence[str], teachers: Mapping[str, int]
+    skeleton: Base, trial: TrialConfig, families: Sequence[str], others: Mapping[OtherModel, int]
 ) -> int:
     """Exact number of parameters that a trial trains, from its modules on the meta device.
 
     Args:
         families: of the run's languages.
-        teachers: name -> width of its embeddings.
+        others: widths of the embeddings of further models.
 
     Raises:
         ValueError: a setting does not fit the base; the message starts with its key.
@@ -333,7 +335,8 @@ def count_parameters(
     with torch.device("meta"):
         encoder = assemble(skeleton, trial.adapter, trial.pooling, trial.head, families)
         try:
-            loss = trial.loss.build(trial.head.out(skeleton.width), teachers)
+            widths = {model.name: others[model] for model in trial.teachers}
+            loss = trial.loss.build(trial.head.out(skeleton.width), widths)
             return trainable_parameters(encoder) + trainable_parameters(loss)
         finally:
             encoder.close()

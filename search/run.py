@@ -129,7 +129,7 @@ def _dry_run(space_file: Path, changes: list[str]) -> int:
         f"it has seen"
     )
     console.print(f"{len(drawn)} configs{after if search.sampler.kind == 'tpe' else ''}")
-    for note in filter(None, (prepared.too_few, prepared.repeats)):
+    for note in filter(None, (*prepared.skeleton.notes, prepared.too_few, prepared.repeats)):
         console.print(note, markup=False)
     return FINISHED
 

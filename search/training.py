@@ -100,7 +100,7 @@ def train(
     """
     ranks = ranks or Ranks()
     settings = config.training
-    taught = {name: teachers.rows(name) for name in config.teachers} if teachers else {}
+    taught = {model.name: teachers.rows(model) for model in config.teachers} if teachers else {}
     torch.manual_seed(settings.seed)  # of the CPU and of every GPU
     encoder = assemble(base, config.adapter, config.pooling, config.head, corpus.families)
     try:

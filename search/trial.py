@@ -13,6 +13,7 @@ from components.base import BaseConfig
 from components.head import AnyHead
 from components.interface import Config
 from components.loss import AnyLoss
+from components.other_model import OtherModel, OtherModelConfig
 from components.pooling import AnyPooling
 
 Count = Annotated[int, Field(ge=1)]
@@ -72,7 +73,7 @@ class NoNegatives(Config):
     kind: Literal["none"] = "none"
 
 
-class MinedNegatives(Config):
+class MinedNegatives(OtherModelConfig):
     """Hard negatives: sentences similar to the anchor, but not parallel to it.
 
     They are in the language of the translation, and come from the sentences to train on.
@@ -85,6 +86,7 @@ class MinedNegatives(Config):
             the translation's similarity, for it may be a translation too (de Souza Moreira et al.,
             2024, NV-Retriever, section 3.2: TopK-PercPos); None for no bound.
         pool: rows of the corpus, drawn anew each time, among which they are sought; None for all.
+        revision, trust_remote_code, allow_pickle: of the encoder, as in `OtherModelConfig`.
     """
 
     kind: Literal["mined"] = "mined"
@@ -100,6 +102,12 @@ class MinedNegatives(Config):
             raise ValueError(
                 f"every is {self.every}, but {self.encoder!r}, which finds the negatives, does not "
                 f"change with the epochs; one of every and encoder must be left out"
+            )
+        consent = self.model_dump(include=set(OtherModelConfig.model_fields), exclude_defaults=True)
+        if self.encoder is None and consent:
+            raise ValueError(
+                f"{next(iter(consent))} is given, but no encoder that it could be of; one of them "
+                f"must change"
             )
         return self
 
@@ -125,14 +133,17 @@ class TrialConfig(Config):
     training: TrainingConfig = TrainingConfig()
 
     @property
-    def teachers(self) -> tuple[str, ...]:
+    def teachers(self) -> tuple[OtherModel, ...]:
         """Other models whose embeddings of the corpus' rows the loss needs."""
         return self.loss.teachers
 
     @property
-    def miner(self) -> str | None:
+    def miner(self) -> OtherModel | None:
         """Another model that finds the negatives."""
-        return self.negatives.encoder if isinstance(self.negatives, MinedNegatives) else None
+        negatives = self.negatives
+        if not isinstance(negatives, MinedNegatives) or negatives.encoder is None:
+            return None
+        return negatives.other_model(negatives.encoder)
 
     def plain(self) -> dict[str, Any]:
         """Nested plain values; the case is among them only where there is one."""

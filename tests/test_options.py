@@ -108,7 +108,7 @@ def test_gradients_reach_exactly_what_should_train(
     frozen = {key: value.clone() for key, value in base.model.state_dict().items()}
     torch.manual_seed(0)
     encoder = assemble(base, config.adapter, config.pooling, config.head, corpus.families)
-    taught = {teacher: teachers.rows(teacher) for teacher in config.teachers}
+    taught = {teacher.name: teachers.rows(teacher) for teacher in config.teachers}
     widths = {teacher: rows.shape[1] for teacher, rows in taught.items()}
     loss = build_loss(config, base.width, widths)
     objective = Objective(encoder, loss, corpus, Ranks(), teachers=taught)

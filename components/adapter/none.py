@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from components.base.structure import layers_of
+from components.base.structure import depth_of
 from components.interface import Adapter, AdapterConfig
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class NoAdapterConfig(AdapterConfig):
     kind: Literal["none"] = "none"
 
     def build(self, model: PreTrainedModel, families: Sequence[str] = ()) -> Adapter:
-        return NoAdapter(boundary=len(layers_of(model)[1]))
+        return NoAdapter(boundary=depth_of(model))
 
 
 class NoAdapter(Adapter):

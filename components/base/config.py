@@ -15,14 +15,22 @@ class BaseConfig(Config):
     Attributes:
         model: ``builtin:tiny``, a local folder (transformers or sentence-transformers), or a name
             on the hub.
+        revision: branch, tag or commit on the hub.
+        max_length: tokens after which a sentence is cut; at most what the model has positions for.
         dtype: ``auto`` is bfloat16 on a GPU and float32 on a CPU.
+        trust_remote_code: run code that the model brings. For a model on the hub, ``revision`` must
+            then be a full commit hash, so that the code is the one that was looked at; a local
+            folder is run as it lies there.
+        allow_pickle: read weights from a pickle (``pytorch_model.bin``) where there are no
+            safetensors. Only tensors are read from it (``weights_only=True``).
     """
 
     model: str = Field(min_length=1)
-    revision: str | None = Field(default=None, description="branch, tag or commit on the hub")
-    max_length: int = Field(default=128, ge=4, description="tokens after which a sentence is cut")
+    revision: str | None = None
+    max_length: int = Field(default=128, ge=4, le=131_072)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    trust_remote_code: bool = Field(default=False, description="run code that the model brings")
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
 
 
 def options(config: BaseConfig) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 
 from transformers.utils import logging as transformers_logging
@@ -35,7 +36,9 @@ def quiet_loading(library: str) -> Iterator[None]:
     transformers_logging.disable_progress_bar()
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.setLevel(level)
         if bars:

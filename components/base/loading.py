@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import torch
-from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers import AutoModel
 
-from components.base.config import BaseConfig, options
+from components.base.architecture import model_class, read_settings, text_part
+from components.base.config import BaseConfig
 from components.base.errors import one_sentence
 from components.base.locate import locate
 from components.base.model import Base
-from components.base.positions import max_length
-from components.base.tokenizer import load_tokenizer
-from components.base.weights import refuse_missing
+from components.base.positions import usable_length
+from components.base.tokenizer import load_tokenizer, refuse_larger_tokenizer
+from components.base.weights import check_weights, load_pretrained, refuse_missing
 
 
 def load(config: BaseConfig, device: torch.device | str = "cpu") -> Base:
@@ -29,49 +27,38 @@ def load(config: BaseConfig, device: torch.device | str = "cpu") -> Base:
         dtype = getattr(torch, config.dtype)
     else:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    settings = _settings(config, source)
+    settings = read_settings(config, source)
     with one_sentence(config.model):
         tokenizer = load_tokenizer(config, source)
-        model, report = AutoModel.from_pretrained(
-            source, config=settings, dtype=dtype, output_loading_info=True, **options(config)
-        )
-    refuse_missing(config, model, report["missing_keys"])
+    whole, report = load_pretrained(config, settings, source, dtype=dtype)
+    refuse_missing(config, whole, report["missing_keys"])
+    model = text_part(whole)
+    refuse_larger_tokenizer(config, tokenizer, model)
+    length, notes = usable_length(model, config.max_length)
     with one_sentence(config.model):
-        base = Base(model.to(device), tokenizer, max_length(config, settings))
+        base = Base(model.to(device), tokenizer, length, notes)
     base.pack()
     return base
 
 
 def load_skeleton(config: BaseConfig) -> Base:
     """Build a base without weights, on the meta device: it can tokenise, check settings and count
-    parameters.
+    parameters. The files of weights are checked, but not read.
 
     Raises:
-        ValueError: as `load`, where the settings alone show it.
+        ValueError: as `load`.
     """
     source = locate(config.model)
-    settings = _settings(config, source)
-    files = [file.name for file in Path(source).glob("*")]  # none where it is a name on the hub
-    if files and not any(re.search(r"\.(safetensors|bin)(\.index\.json)?$", f) for f in files):
-        raise ValueError(f"base.model {config.model!r} cannot be loaded: it has no weights")
+    settings = read_settings(config, source)
+    check_weights(config, settings, source)
     with one_sentence(config.model):
         tokenizer = load_tokenizer(config, source)
         with torch.device("meta"):
-            model = AutoModel.from_config(settings, trust_remote_code=config.trust_remote_code)
-    return Base(model, tokenizer, max_length(config, settings))
-
-
-def _settings(config: BaseConfig, source: str) -> PreTrainedConfig:
-    with one_sentence(config.model):
-        settings = AutoConfig.from_pretrained(source, **options(config))
-    if settings.is_encoder_decoder:
-        raise ValueError(
-            f"base.model {config.model!r} is a {settings.model_type} encoder-decoder; it must be "
-            f"a decoder or an encoder"
-        )
-    if not isinstance(getattr(settings, "hidden_size", None), int):
-        raise ValueError(
-            f"base.model {config.model!r} is a {settings.model_type}, which has no hidden_size; it "
-            f"must be a text decoder or encoder"
-        )
-    return settings
+            if (kind := model_class(settings)) is AutoModel:
+                whole = kind.from_config(settings, trust_remote_code=config.trust_remote_code)
+            else:
+                whole = kind(settings)
+    model = text_part(whole)
+    refuse_larger_tokenizer(config, tokenizer, model)
+    length, notes = usable_length(model, config.max_length)
+    return Base(model, tokenizer, length, notes)

@@ -23,6 +23,10 @@ from components.ragged import States, Tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+# Of the sentences by which ways to run a model are compared, in tokens; attention takes memory by
+# the square of it.
+LONGEST_TRIED = 1024
+
 
 def _families(packing: Packing, given: Tokens | States, family_B: Tensor | None) -> Tensor:
     """The family of each packed token; without families it is none: index -1 is nobody's."""
@@ -38,17 +42,23 @@ class Base:
         model: the transformers model, in eval mode: its dropout stays off, with adapters too.
         tokenizer: its tokenizer.
         max_length: tokens after which a sentence is cut.
+        notes: what the user should know of how it was loaded.
         width: dimensions D of a state.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        notes: Sequence[str] = (),
     ) -> None:
         model.eval()
         model.requires_grad_(False)
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.notes = tuple(notes)
         self.first_position: int | None = None  # that packed sentences count from; None: padded
         self._replacements: Sequence[Replacement] = ()
         self.width: int = model.config.hidden_size
@@ -249,7 +259,7 @@ class Base:
     def _mixed(self) -> Tokens:
         """Sentences of very different lengths."""
         size = self.model.config.vocab_size
-        lengths = [5, 1, 9, 3, self.max_length, 2]
+        lengths = [5, 1, 9, 3, min(self.max_length, LONGEST_TRIED), 2]
         ids = torch.arange(sum(lengths)) * 7919 % (size - 10) + 5  # spread over the vocabulary
         offsets = torch.tensor([0, *lengths]).cumsum(0)
         return Tokens(ids.to(self.device), offsets.to(self.device))

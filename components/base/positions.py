@@ -2,16 +2,58 @@
 
 from __future__ import annotations
 
-from transformers import PreTrainedConfig
+from torch import nn
+from transformers import PreTrainedModel
 
-from components.base.config import BaseConfig
+
+def last_position(model: PreTrainedModel) -> int | None:
+    """Find the most tokens that a model has positions for.
+
+    A table of learned positions has a row a position, but some models use the first row only after
+    an offset: RoBERTa, MPNet and ESM begin behind the table's padding index, OPT and BioGPT add the
+    table's ``offset``. Some keep a list of positions, ``position_ids``, that is shorter than the
+    table. Models without a table (rotary or relative positions) have no such end; theirs is the
+    length that they were made for, ``max_position_embeddings``.
+
+    Args:
+        model: only shapes are read, so it may be on the meta device.
+
+    Returns:
+        The number of tokens, or None where neither a table nor the settings limit it.
+    """
+    ends = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and _holds_positions(name):
+            first = getattr(module, "offset", 0)
+            if module.padding_idx is not None:
+                first = module.padding_idx + 1
+            ends.append(module.num_embeddings - first)
+            beside = model.get_submodule(name.rpartition(".")[0])
+            listed = dict(beside.named_buffers(recurse=False)).get("position_ids")
+            if listed is not None:
+                ends.append(listed.numel())
+    if ends:
+        return min(ends)
+    made_for = getattr(model.config, "max_position_embeddings", None)
+    return made_for if isinstance(made_for, int) and made_for > 0 else None
 
 
-def max_length(config: BaseConfig, settings: PreTrainedConfig) -> int:
-    """The setting, but never past the last position the model has."""
-    positions = getattr(settings, "max_position_embeddings", None)
-    if not isinstance(positions, int):
-        return config.max_length
-    # RoBERTa and its kin start counting positions after the padding index.
-    offset = (settings.pad_token_id or 0) + 1 if "roberta" in settings.model_type else 0
-    return min(config.max_length, positions - offset)
+def usable_length(model: PreTrainedModel, wanted: int) -> tuple[int, list[str]]:
+    """Cut a number of tokens to what a model has positions for.
+
+    Returns:
+        The number, and what to tell the user where it was cut.
+    """
+    last = last_position(model)
+    if last is None or wanted <= last:
+        return wanted, []
+    return last, [
+        f"base.max_length is {wanted}, but a {type(model).__name__} of this size has positions for "
+        f"{last} tokens: sentences are cut at {last}"
+    ]
+
+
+def _holds_positions(name: str) -> bool:
+    """Whether a table of this name is of absolute positions (``wpe`` is GPT-2's)."""
+    attribute = name.rpartition(".")[2]
+    return attribute == "wpe" or "pos" in attribute

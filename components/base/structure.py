@@ -11,17 +11,35 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+def depth_of(model: PreTrainedModel) -> int:
+    """Number of layers that the states of a token go through.
+
+    Raises:
+        ValueError: the model's settings do not say it.
+    """
+    depth = getattr(model.config, "num_hidden_layers", None)
+    if not isinstance(depth, int):
+        raise ValueError(
+            f"base.model is a {type(model).__name__} without num_hidden_layers; it must be a "
+            f"decoder or an encoder with one stack of layers"
+        )
+    return depth
+
+
 def layers_of(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     """Find the stack of layers: its name inside the model, and the stack.
 
+    It is as long as the model is deep or, where layers share their weights (ALBERT), as the groups
+    are that share them.
+
     Raises:
-        ValueError: the model has no one list of ``config.num_hidden_layers`` layers.
+        ValueError: the model has no one list of that length.
     """
-    depth = getattr(model.config, "num_hidden_layers", None)
+    length = getattr(model.config, "num_hidden_groups", depth_of(model))
     stacks = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == depth
+        if isinstance(module, nn.ModuleList) and len(module) == length
     ]
     # Lists inside a layer (experts, say) may be as long as the stack; the stack comes first and
     # the others lie in it.

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.interface import Embedded, Loss, LossConfig
+from components.other_model import OtherModel, OtherModelConfig
 
 
-class Distillation(LossConfig):
+class Distillation(LossConfig, OtherModelConfig):
     """Bring a sentence and its translation to where another model puts the sentence.
 
     Attributes:
         teacher: folder or hub name of the other model.
         distance: mean squared error (over the dimensions too), or one minus the cosine.
+        revision, trust_remote_code, allow_pickle: of the teacher, as in `OtherModelConfig`.
     """
 
     kind: Literal["distillation"] = "distillation"
@@ -29,8 +31,8 @@ class Distillation(LossConfig):
         return False
 
     @property
-    def teachers(self) -> tuple[str, ...]:
-        return (self.teacher,)
+    def teachers(self) -> tuple[OtherModel, ...]:
+        return (self.other_model(self.teacher),)
 
     def build(self, width: int, teachers: Mapping[str, int] | None = None) -> Loss:
         return DistillationLoss(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from components.interface import Embedded, Loss, LossConfig
 from components.mix import MixConfig
+from components.other_model import OtherModel
 
 
 class Sum(MixConfig[LossConfig], LossConfig):
@@ -40,9 +41,9 @@ class Sum(MixConfig[LossConfig], LossConfig):
         return any(part.needs_negatives for part in self.parts().values())
 
     @property
-    def teachers(self) -> tuple[str, ...]:
-        names = (name for part in self.parts().values() for name in part.teachers)
-        return tuple(dict.fromkeys(names))
+    def teachers(self) -> tuple[OtherModel, ...]:
+        models = (model for part in self.parts().values() for model in part.teachers)
+        return tuple(dict.fromkeys(models))
 
     def build(self, width: int, teachers: Mapping[str, int] | None = None) -> Loss:
         parts = self.parts()

@@ -71,7 +71,7 @@ def test_equals_the_loss_of_each_width_by_itself(kind: str, teacher_width: int) 
     }
     config = KINDS[kind].model_validate(needed)
     assert isinstance(config, LossConfig)
-    teachers = dict.fromkeys(config.teachers, teacher_width)
+    teachers = {teacher.name: teacher_width for teacher in config.teachers}
     loss = config.build(WIDTH, teachers)
     batch = batch_of(teachers)
     assert batch.negative_NE is not None

@@ -17,6 +17,7 @@ from components.encoder import assemble
 from components.interface import Embedded
 from components.loss.info_nce import InfoNceLoss
 from components.matryoshka import Matryoshka
+from components.other_model import OtherModel
 from components.ragged import States
 from search.data.corpus import Corpus
 from search.data.pairs import Batch, Pairs
@@ -65,7 +66,7 @@ def corpus(corpora: tuple[TokenisedCorpus, TokenisedCorpus]) -> TokenisedCorpus:
 
 @pytest.fixture(scope="module")
 def teachers(texts: tuple[Corpus, Corpus]) -> dict[str, Tensor]:
-    return {TEACHER: Teachers(texts[0], "en").rows(TEACHER)}
+    return {TEACHER: Teachers(texts[0], "en").rows(OtherModel(TEACHER))}
 
 
 @pytest.fixture(params=[0, MINED], ids=["none mined", "mined"])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig, AutoModel
 
 from components.base import Base
 from components.base.locate import BUILTIN
 from components.encoder import assemble, trainable_parameters
+from components.other_model import OtherModel
 from search.grid import grid
 from search.prepare import prepare
 from search.problems import InputError, Problem
@@ -163,7 +164,7 @@ training: {{matryoshka: [8]}}
 {DATA}
 """)
     )
-    assert prepared.others == {"builtin:tiny": 128}
+    assert prepared.others == {OtherModel("builtin:tiny"): 128}
     (probe,) = probes(prepared.space)
     layers = 1 + 2  # a shared one and one for each of latin and cjk
     assert prepared.trainable_parameters(probe.values) == layers * (128 * 16 + 16) + 16 * 128
@@ -360,8 +361,8 @@ def test_one_trial_alone_is_held_against_no_reference(
     # Here the embedding is as wide as the base, wider than the head that the reference would have.
     wide = tmp_path / "wide"
     shutil.copytree(BUILTIN["builtin:tiny"], wide)
-    settings = json.loads((wide / "config.json").read_text())
-    (wide / "config.json").write_text(json.dumps(settings | {"hidden_size": 1024}))
+    settings = AutoConfig.from_pretrained(wide, hidden_size=1024)
+    AutoModel.from_config(settings).save_pretrained(wide)
     text = f"""
 head: {{kind: identity}}
 training: {{matryoshka: [800]}}

@@ -46,9 +46,10 @@ def test_both_ends_of_every_domain_build_and_run(prepared: Prepared, base: Base)
             encoder.close()
             assert emb.isfinite().all()
         width = trial.head.out(base.width)
-        loss = build_loss(trial, base.width, prepared.others)
+        widths = {model.name: width for model, width in prepared.others.items()}
+        loss = build_loss(trial, base.width, widths)
         vectors = torch.eye(width)[:3]
-        taught = {name: torch.eye(size)[:3] for name, size in prepared.others.items()}
+        taught = {name: torch.eye(size)[:3] for name, size in widths.items()}
         meaning = torch.arange(3)
         assert loss(Embedded(vectors, vectors, meaning, vectors, meaning + 3, taught)).isfinite()
     values, picks = reference(prepared.space)

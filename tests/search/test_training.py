@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from components.base import Base
 from components.base.locate import locate
 from components.encoder import assemble
+from components.other_model import OtherModel
 from components.ragged import Tokens
 from search.checkpoint import Checkpoint, restore_weights
 from search.data.corpus import Corpus
@@ -271,7 +272,7 @@ def test_negatives_of_another_model_are_found_by_that(
     pairs = Pairs(corpus, training.pairs_per_epoch, training.language_temperature, training.seed)
 
     def theirs(sentences: Sentences) -> Tensor:
-        return teachers.sentences(miner, sentences)
+        return teachers.sentences(OtherModel(miner), sentences)
 
     for epoch, report in enumerate((first, second)):
         expected = mine(settings, pairs, corpus, range(epoch, epoch + 1), theirs, training.seed)

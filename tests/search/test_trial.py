@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from components.other_model import OtherModel
 from search.trial import TrialConfig, flatten
 
 BASE = {"model": "builtin:tiny"}
@@ -50,7 +51,7 @@ def test_other_models_are_named_by_the_parts_that_ask_for_them() -> None:
     config = TrialConfig.of(
         {"base": BASE, "loss": sum_of, "negatives": {"kind": "mined", "encoder": "c/d"}}
     )
-    assert (config.teachers, config.miner) == (("a/b",), "c/d")
+    assert (config.teachers, config.miner) == ((OtherModel("a/b"),), OtherModel("c/d"))
     own = TrialConfig.of({"base": BASE, "negatives": {"kind": "mined", "every": 3}})
     assert own.miner is None
 

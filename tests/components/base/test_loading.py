@@ -13,10 +13,7 @@ from transformers import (
     AutoModel,
     BertConfig,
     BertForMaskedLM,
-    CLIPConfig,
     MarianConfig,
-    PreTrainedConfig,
-    T5Config,
     XLMRobertaConfig,
 )
 
@@ -107,7 +104,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
 
 def test_what_is_broken(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"not a model")
-    with pytest.raises(ValueError, match=r"cannot be loaded \(SafetensorError") as caught:
+    with pytest.raises(ValueError, match=r"cannot be loaded") as caught:
         load(BaseConfig(model=str(folder)))
     assert "\n" not in str(caught.value)
     (folder / "model.safetensors").unlink()
@@ -120,7 +117,7 @@ def test_what_is_broken(folder: Path) -> None:
 def test_a_weights_file_cut_short_is_refused(folder: Path, share: float) -> None:
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: int(share * len(weights))])
-    with pytest.raises(ValueError, match=r"cannot be loaded \(SafetensorError") as caught:
+    with pytest.raises(ValueError, match=r"cannot be loaded") as caught:
         load(BaseConfig(model=str(folder)))
     assert "\n" not in str(caught.value)
 
@@ -160,12 +157,6 @@ def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
     refused(folder, "tokenizer has no vocabulary")
 
 
-@pytest.mark.parametrize("config", [MarianConfig(), T5Config()], ids=lambda c: c.model_type)
-def test_an_encoder_decoder_is_refused(folder: Path, config: PreTrainedConfig) -> None:
-    config.save_pretrained(folder)
-    refused(folder, f"a {config.model_type} encoder-decoder; it must be")
-
-
-def test_a_model_of_pictures_and_text_is_refused(folder: Path) -> None:
-    CLIPConfig().save_pretrained(folder)
-    refused(folder, "a clip, which has no hidden_size; it must be")
+def test_an_encoder_decoder_without_an_encoder_of_its_own_is_refused(folder: Path) -> None:
+    MarianConfig().save_pretrained(folder)
+    refused(folder, "a marian encoder-decoder, of which transformers has no encoder alone")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from transformers import AlbertConfig, AutoModel, GPT2Config, PreTrainedModel, Qwen3MoeConfig
 
-from components.base.structure import layers_of, linear_names
+from components.base.structure import depth_of, layers_of, linear_names
 from tests.components.conftest import SIZES
 
 
@@ -43,11 +45,20 @@ def test_a_mixture_of_experts_has_one_stack() -> None:
         assert layers_of(AutoModel.from_config(settings))[0] == "layers"
 
 
-def test_two_stacks_or_none_are_refused(model: PreTrainedModel) -> None:
+def test_layers_that_share_weights_are_as_many_as_their_groups() -> None:
     with torch.device("meta"):
         shared = AutoModel.from_config(AlbertConfig(**SIZES))  # one layer, run again and again
-    with pytest.raises(ValueError, match=r"AlbertModel with 0 stacks of layers; it must be"):
-        layers_of(shared)
+    name, stack = layers_of(shared)
+    assert (name, len(stack)) == ("encoder.albert_layer_groups", 1)
+    assert depth_of(shared) == 3
+    assert len(linear_names(shared)) == 6
+
+
+def test_two_stacks_or_none_are_refused(model: PreTrainedModel) -> None:
+    deeper = copy.deepcopy(model)
+    deeper.config.num_hidden_layers = 5
+    with pytest.raises(ValueError, match=r"Model with 0 stacks of layers; it must be"):
+        layers_of(deeper)
     model.other = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(3))
     with pytest.raises(ValueError, match="with 2 stacks of layers"):
         layers_of(model)

@@ -38,7 +38,9 @@ class Case:
     teacher_width: int
 
     def build(self) -> Loss:
-        return self.config.build(WIDTH, dict.fromkeys(self.config.teachers, self.teacher_width))
+        return self.config.build(
+            WIDTH, {teacher.name: self.teacher_width for teacher in self.config.teachers}
+        )
 
     def batch(
         self,
@@ -51,7 +53,8 @@ class Case:
         if negative is not None and negative_meaning is None:
             negative_meaning = torch.arange(1000, 1000 + len(negative))
         teachers = {
-            name: torch.randn(len(anchor), self.teacher_width) for name in self.config.teachers
+            teacher.name: torch.randn(len(anchor), self.teacher_width)
+            for teacher in self.config.teachers
         }
         return Embedded(anchor, positive, meaning, negative, negative_meaning, teachers)
 

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from components.interface import Embedded
 from components.loss.distillation import Distillation, DistillationLoss
+from components.other_model import OtherModel
 
 Distance = Literal["mse", "cosine"]
 DISTANCES: list[Distance] = ["mse", "cosine"]
@@ -157,7 +158,7 @@ def test_the_map_learns_to_reach_the_teacher() -> None:
 
 def test_what_it_asks_for() -> None:
     config = Distillation(teacher="some/model")
-    assert config.teachers == ("some/model",)
+    assert config.teachers == (OtherModel("some/model"),)
     assert not config.takes_negatives
     assert not config.needs_negatives
     with pytest.raises(ValidationError, match="Field required"):

@@ -15,6 +15,7 @@ from components.loss.distillation import Distillation
 from components.loss.info_nce import InfoNce
 from components.loss.sum import Sum, SumLoss
 from components.loss.triplet import Triplet
+from components.other_model import OtherModel
 
 TEACHERS = {"first": 5, "second": 8}
 
@@ -46,7 +47,7 @@ def test_equals_its_parts_with_gradients() -> None:
     })  # fmt: skip
     assert config.takes_negatives
     assert config.needs_negatives
-    assert config.teachers == ("first",)
+    assert config.teachers == (OtherModel("first"),)
     batch = batch_of()
     torch.manual_seed(3)
     loss = config.build(8, TEACHERS)
