@@ -145,6 +145,8 @@ class LowRankAdapter(Adapter, ABC):
         (first, config), *others = configs.items()
         with warnings.catch_warnings():  # PEFT still asks transformers by a name it has renamed
             warnings.simplefilter("ignore", FutureWarning)
+            # Of GPT-2's linear layers, which lie the other way round; PEFT sets it right itself.
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
             peft = get_peft_model(model, config, adapter_name=first)
             for name, other in others:
                 peft.add_adapter(name, other)
