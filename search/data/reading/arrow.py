@@ -51,15 +51,17 @@ def add_batch(batch: pa.RecordBatch, name: str, before: int, collector: Collecto
         before: rows of the same source that came before it.
     """
     columns: dict[str, pa.Array] = {}
+    nested: dict[str, pa.Array] = {}
     for field, array in zip(batch.schema, batch.columns, strict=True):
         if field.name in NESTED and pa.types.is_struct(field.type):
             inner = [field.type.field(i).name for i in range(field.type.num_fields)]
-            columns |= dict(zip(inner, array.flatten(), strict=True))
+            nested |= dict(zip(inner, array.flatten(), strict=True))
         else:
             columns[field.name] = array
     texts = {}
-    for column, array in columns.items():
-        if not collector.wants(column) or pa.types.is_null(array.type):
+    # What stands under "translation" is a language; a row number beside it gives way.
+    for column, array in (columns | nested).items():
+        if not collector.wants(column, column in nested) or pa.types.is_null(array.type):
             continue
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()

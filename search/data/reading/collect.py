@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from search.data.reading.interface import Request, SourceTable
 from search.data.reading.names import ROW_NUMBER, is_ambiguous, is_code, is_language
-from search.problems import nearest, shown
+from search.problems import InputError, nearest, shown
 
 TEXT = pa.large_string()
 BLOCK_ROWS = 8192
@@ -39,8 +39,13 @@ class Collector:
         self._blank: dict[str, int] = {}
         self._numbers: dict[str, str] = {}  # column of numbers so far -> place of the first
 
-    def wants(self, name: str) -> bool:
-        """Whether a column is to be read; why not is kept for the report."""
+    def wants(self, name: str, certain: bool = False) -> bool:
+        """Whether a column is to be read; why not is kept for the report.
+
+        Args:
+            certain: it is a language by where it stands (under ``translation``), so that a name
+                such as ``id`` is no word here.
+        """
         if name in self.seen:
             return name not in self.ignored
         self.seen[name] = None
@@ -52,7 +57,7 @@ class Collector:
                 self.notes[f"the column {ROW_NUMBER!r} is read as Indonesian, as it is listed"] = (
                     None
                 )
-        elif not is_language(name):
+        elif not (is_code(name) if certain else is_language(name)):
             self.ignored[name] = self._reason(name)
         return name not in self.ignored
 
@@ -156,6 +161,12 @@ class Collector:
             missing = [name for name in listed if name not in languages]
             if missing:
                 has = list(self.seen)
+                if self.request.split == "train":  # whose languages only a person has listed
+                    raise InputError.of(
+                        "data.languages",
+                        f"names {missing[0]!r}, but {self.name!r} has no column {missing[0]!r}; it "
+                        f"has {_few(has)}{nearest(missing[0], has)}",
+                    )
                 raise error(
                     f"{self.name!r} has no column {missing[0]!r}; it must have one for each of the "
                     f"languages, and has {_few(has)}{nearest(missing[0], has)}"
@@ -167,7 +178,8 @@ class Collector:
                 f"{self.name!r} has {'no column' if not languages else 'one column only'} that is "
                 f"a language{f', {languages[0]!r}' if languages else ''}; it must have two or more "
                 f"(ignored: {left_out or 'none'}); what is a language under another name must be "
-                f"listed in data.languages"
+                f"listed in data.languages (for a table with a column of sentences, one of their "
+                f"translations and one of language codes, data.pairs names these)"
             )
         schema = pa.schema([(name, TEXT) for name in languages])
         batches = [

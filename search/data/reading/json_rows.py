@@ -26,6 +26,7 @@ def read_json(file: Path, collector: Collector) -> None:
     request, name = collector.request, str(file)
     cells: dict[str, list[Any]] = {}
     numbers: list[int] = []
+    odd: dict[str, str] = {}  # column of numbers so far -> the fault that text beside them is
     before = collector.rows
 
     def flush() -> None:
@@ -42,19 +43,25 @@ def read_json(file: Path, collector: Collector) -> None:
                 f"{name!r}, line {number}: holds {shown(json.dumps(row))}; a row must be an "
                 f'object, such as {{"en": "...", "de": "..."}}'
             )
+        nested: dict[str, Any] = {}
         for key in NESTED:
             if isinstance(row.get(key), dict):
-                row = {k: v for k, v in row.items() if k != key} | row[key]
+                nested |= row[key]
+        if nested:  # the keys there are languages; a row number beside them gives way
+            row = {k: v for k, v in row.items() if k not in (*NESTED, *nested)} | nested
         for key, value in row.items():
             if value is None:
-                collector.wants(key)
+                collector.wants(key, key in nested)
                 continue
-            if not collector.wants(key):
+            if not collector.wants(key, key in nested):
+                if isinstance(value, str) and key in odd:
+                    raise request.error(odd[key])  # text in other rows: a stray value
                 continue
             if not isinstance(value, str):
                 known = collector.is_listed(key) or key in collector.with_text
                 if known or not isinstance(value, int | float):
                     raise request.error(stray(f"{name!r}, line {number}", key, value))
+                odd[key] = stray(f"{name!r}, line {number}", key, value)
                 collector.ignore(key, f"it holds {value!r} and no text")
                 continue
             collector.with_text.add(key)

@@ -14,11 +14,14 @@ PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Codes of ISO 639 that are also ordinary names of columns (or ends of file names). Such a column is
 # a language only where data.languages lists it.
 _WORDS = """
-    to ts age alt art aut avg bag bin bio box bug cat cid col cut day den dev dim doc end err
-    fit fix fmt gap gen get gid hex hit idx ids iid ins key kid lab law len lex lid lon los low
-    man map max mid min mod mon nid nom non not now num obj old org par pid pos pre pro qid raw
-    ref reg rel rep res rid row run sex sha sid sim siz src std sub sum tab tag ten tgt tid tim
-    tok top tot tsv txt typ uid uri url use usr val var ver vid vol way web xml
+    to ts mt nr abs add age all alt and any app arg art asr aut avg bag bin bio bit bot bow box bug
+    but cat chr cid col com cos cut day den dev did dim dir dis doc dup end err ext fit fix fmt for
+    gap gen get gid gpt has hex hit hot hyp idx ids iid ins int iso its job key kid lab lan law lbl
+    len lex lib lid lim lng loc log lon los low mae man map mat max med mem mid min mod mon mse msg
+    nam ner net new nid nom non nos not now num obj old one opt org par pid pos pre pro pub qid ran
+    raw ref reg rel rep res ret rid rng row run sac sec seg sel seq ser set sex sha sid sim siz spe
+    spk src std sub sum sys tab tag tax ten ter tgt the tid tim tok top tot tpl trg tru tsv two txt
+    typ uid unk uri url use usr val var vec ver vid vol way web wer win xml yes
 """
 COLUMN_WORDS = frozenset(_WORDS.split())
 ROW_NUMBER = "id"  # Indonesian, but far more often the number of the row

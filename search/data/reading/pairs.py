@@ -25,7 +25,7 @@ class PairCollector(Collector):
         self._inner = Collector(*args)
         self._left_out: dict[str, int] = {}
 
-    def wants(self, name: str) -> bool:
+    def wants(self, name: str, certain: bool = False) -> bool:
         if name in self.seen:
             return name not in self.ignored
         self.seen[name] = None

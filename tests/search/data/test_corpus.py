@@ -172,7 +172,7 @@ def test_take_keeps_the_order_given() -> None:
 def test_a_missing_column_is_told_with_the_nearest(tmp_path: Path, split: str) -> None:
     file = write(tmp_path / "other.csv", numbered("en deu fr", range(9)))
     found = problem(pair(tmp_path, languages=["en", "de"], **{split: str(file)}))
-    assert found.key == f"data.{split}"
+    assert found.key == ("data.languages" if split == "train" else "data.validation")
     assert "has no column 'de'" in found.message
     assert "has en, deu, fr; did you mean 'deu'?" in found.message
 
