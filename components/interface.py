@@ -26,6 +26,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from components.projection import Init
 from components.ragged import States
 
 if TYPE_CHECKING:
@@ -258,12 +259,21 @@ class HeadConfig(Config, ABC):
 
 
 class WideHeadConfig(HeadConfig, ABC):
-    """Settings of a head whose output may have any width."""
+    """Settings of a head whose output may have any width.
 
-    width: int = Field(default=768, ge=1, description="dimensions of the embedding")
+    Attributes:
+        width: dimensions of the embedding; None for the base's own width.
+        init: initial weights. ``identity`` keeps the base's space: the head starts as the identity,
+            padded with zeros where the embedding is wider, or as a projection onto orthonormal
+            directions where it is narrower. ``orthogonal`` starts from random orthonormal
+            directions, ``random`` from torch's default, which forgets what the base aligned.
+    """
+
+    width: Annotated[int, Field(ge=1)] | None = 768
+    init: Init = "identity"
 
     def out(self, width: int) -> int:
-        return self.width
+        return width if self.width is None else self.width
 
 
 class AdapterConfig(Config, ABC):

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from components.interface import Head, WideHeadConfig
+from components.projection import start_linear
 
 
 def _once(families: list[str]) -> list[str]:
@@ -40,7 +41,9 @@ class Family(WideHeadConfig):
                 f"languages: {', '.join(families) or 'there are none'}"
             )
         owners = [index for index, name in enumerate(families) if name in chosen]
-        return FamilyHead(width, self.width, self.bias, owners)
+        head = FamilyHead(width, self.out(width), self.bias, owners)
+        start_linear(head.shared, self.init)
+        return head
 
 
 class FamilyHead(Head):

@@ -6,6 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from components.interface import Head, StockModule, WideHeadConfig, stock_dense
+from components.projection import start_linear
 
 
 class Linear(WideHeadConfig):
@@ -19,13 +20,16 @@ class Linear(WideHeadConfig):
         return not self.bias
 
     def build(self, width: int, families: Sequence[str] = ()) -> Head:
-        return LinearHead(width, self.width, self.bias)
+        head = LinearHead(width, self.out(width), self.bias)
+        start_linear(head.linear, self.init)
+        return head
 
 
 class LinearHead(Head):
     """One linear layer from the base's width D to the embedding's E.
 
-    ``emb = W pooled + b``: D x E + E parameters (3,146,496 for 4096 -> 768).
+    ``emb = W pooled + b``: D x E + E parameters (3,146,496 for 4096 -> 768). By default W starts
+    as the identity (see `components.projection`), where the embedding is the pooled vector.
 
     Source: Reimers and Gurevych, 2019, Sentence-BERT (the Dense module of its library).
     """

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from components.interface import Head, WideHeadConfig
+from components.projection import Init, start_linear
 
 
 class Moe(WideHeadConfig):
@@ -19,7 +21,9 @@ class Moe(WideHeadConfig):
     )
 
     def build(self, width: int, families: Sequence[str] = ()) -> Head:
-        return MoeHead(width, self.width, self.experts, self.balance)
+        head = MoeHead(width, self.out(width), self.experts, self.balance)
+        start_around_identity(head, self.init)
+        return head
 
 
 class MoeHead(Head):
@@ -28,8 +32,8 @@ class MoeHead(Head):
     ``p = softmax(G pooled / sqrt(D))`` and ``emb = sum_k p_k (W_k pooled + b_k)``, for K experts:
     K x (D x E + E) + K x D parameters (12,602,368 for 4096 -> 768 and four experts). Every expert
     sees every sentence (soft routing), so nothing is dropped and every weight has a gradient. The
-    experts start apart, each as a linear head would; the gate G starts at zero, where each has the
-    weight 1 / K.
+    gate G starts at zero, where each expert has the weight 1 / K; the experts start apart, and by
+    default so that their mean is the identity (see `components.projection`).
 
     The penalty is ``balance * CV²``, the squared coefficient of variation of the experts' mean
     weights over the batch: with ``P_k = mean_b p_bk`` it is ``K sum_k P_k² - 1``, zero where all
@@ -70,3 +74,21 @@ class MoeHead(Head):
         mean_K = routing_BK.mean(0)
         # As squares of differences, since K sum P² - 1 may round below zero.
         return self.balance * self.experts * (mean_K - 1 / self.experts).square().sum()
+
+
+@torch.no_grad()
+def start_around_identity(head: MoeHead, init: Init) -> None:
+    """Set initial weights of the experts whose mean keeps the base's space.
+
+    Each is that mean plus torch's default weights, less the experts' mean of these: what they
+    differ by cancels for as long as the gate gives all the same weight. With ``random``, nothing
+    is set.
+    """
+    if init == "random":
+        return
+    mean = nn.Linear(head.width, head.out)
+    start_linear(mean, init)
+    weight_KED = head.project.weight.view(head.experts, head.out, head.width)
+    bias_KE = head.project.bias.view(head.experts, head.out)
+    weight_KED += mean.weight - weight_KED.mean(0)
+    bias_KE += mean.bias - bias_KE.mean(0)

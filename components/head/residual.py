@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -15,6 +16,10 @@ from components.interface import (
     WideHeadConfig,
     stock_dense,
 )
+from components.projection import Init, start_linear, start_selection
+
+# Of torch's default: the blocks start as a small disturbance, with a gradient for any activation.
+BLOCK_SCALE = 0.01
 
 
 class Residual(WideHeadConfig):
@@ -27,7 +32,9 @@ class Residual(WideHeadConfig):
 
     def build(self, width: int, families: Sequence[str] = ()) -> Head:
         activation = ACTIVATIONS[self.activation]
-        return ResidualHead(width, self.hidden, self.width, self.depth, activation)
+        head = ResidualHead(width, self.hidden, self.out(width), self.depth, activation)
+        start_near_identity(head, self.init)
+        return head
 
 
 class ResidualHead(Head):
@@ -36,6 +43,10 @@ class ResidualHead(Head):
     ``h = V pooled + c``, then ``h = LayerNorm(h + act(W_i h + b_i))`` for each of the blocks, then
     ``emb = U h + d``: (D + 1) x hidden + depth x (hidden + 3) x hidden + (hidden + 1) x E
     parameters (7,085,824 for 4096 -> 768 with two blocks of 1024).
+
+    By default it starts near the identity: V and U keep the base's space and the W_i are small. The
+    layer norms subtract a sentence's mean over all dimensions even then, which turns its vector
+    a little; the scale that they remove does not matter to a cosine.
 
     Sources: He et al., 2016, Deep Residual Learning, section 3.2; Ba et al., 2016, Layer
     Normalization; Vaswani et al., 2017, section 3.1 (the norm after the sum).
@@ -79,3 +90,19 @@ class ResidualHead(Head):
                 StockModule("LayerNorm", {"dimension": self.hidden}, weights),
             ]
         return [*described, stock_dense(self.leave, "Identity")]
+
+
+@torch.no_grad()
+def start_near_identity(head: ResidualHead, init: Init) -> None:
+    """Set initial weights at which the blocks add little and the layers around them keep the space.
+
+    With ``random``, nothing is set.
+    """
+    if init == "random":
+        return
+    start_linear(head.enter, init)
+    for block in head.blocks:
+        assert isinstance(block, nn.Linear)
+        block.weight.mul_(BLOCK_SCALE)
+        block.bias.zero_()
+    start_selection(head.leave, min(head.width, head.hidden, head.out))

@@ -192,3 +192,72 @@ def test_the_meta_device_counts_as_the_real_one_does(config: HeadConfig) -> None
 def test_a_head_is_built_without_families_too(config: HeadConfig) -> None:
     pooled, family = torch.randn(2, 16), torch.zeros(2, dtype=torch.int64)
     assert config.build(16)(pooled, family).shape == (2, config.out(16))
+
+
+def wide_configs() -> list[WideHeadConfig]:
+    return [config for config in configs() if isinstance(config, WideHeadConfig)]
+
+
+def cosines(rows: Tensor) -> Tensor:
+    unit = F.normalize(rows)
+    return unit @ unit.T
+
+
+@pytest.mark.parametrize("config", wide_configs(), ids=name_of)
+@pytest.mark.parametrize("init", ["identity", "orthogonal"])
+@pytest.mark.parametrize("out", [None, 16, 24])
+def test_a_head_starts_with_the_cosines_of_the_base(
+    config: WideHeadConfig, init: str, out: int | None
+) -> None:
+    head = config.model_copy(update={"width": out, "init": init}).build(16, FAMILIES)
+    pooled, family = torch.randn(9, 16), torch.tensor([0, 1, NONE, 1, 2, 0, 0, 1, 2])
+    if config.kind == "residual":
+        pooled = pooled - pooled.mean(1, keepdim=True)  # what its layer norms remove
+    embedded = head(pooled, family)
+    assert embedded.shape == (9, out or 16)
+    bound = 0.02 if config.kind == "residual" else 1e-5
+    torch.testing.assert_close(cosines(embedded), cosines(pooled), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("config", wide_configs(), ids=name_of)
+def test_a_narrow_head_starts_as_a_projection_onto_orthonormal_directions(
+    config: WideHeadConfig,
+) -> None:
+    head = config.build(16, FAMILIES)  # 16 -> 6
+    family = torch.full((16,), NONE)
+    if config.kind == "residual":
+        # Its layer norm is not linear: what counts is that sentences stay apart as they were.
+        kept = F.normalize(head.enter.weight)[:6]
+        torch.testing.assert_close(kept @ kept.T, torch.eye(6), rtol=0, atol=1e-5)
+        return
+    projection_DE = head(torch.eye(16), family) - head(torch.zeros(16, 16), family)
+    torch.testing.assert_close(projection_DE.T @ projection_DE, torch.eye(6), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "tanh"])
+def test_an_mlp_starts_linear_with_any_activation(activation: str) -> None:
+    head = (
+        KINDS["mlp"]
+        .model_validate({"kind": "mlp", "width": 8, "hidden": 40, "activation": activation})
+        .build(8)
+    )  # type: ignore[attr-defined]
+    pooled = torch.randn(50, 8)
+    bound = 0.05 if activation == "tanh" else 1e-5
+    torch.testing.assert_close(head(pooled, torch.zeros(50)), pooled, rtol=bound, atol=bound)
+
+
+@pytest.mark.parametrize("config", wide_configs(), ids=name_of)
+def test_random_weights_forget_the_space_of_the_base(config: WideHeadConfig) -> None:
+    head = config.model_copy(update={"init": "random"}).build(16, FAMILIES)
+    pooled = torch.randn(9, 16)
+    embedded = head(pooled, torch.full((9,), NONE))
+    assert (cosines(embedded) - cosines(pooled)).abs().max() > 0.05
+
+
+def test_random_weights_are_those_of_torch() -> None:
+    torch.manual_seed(3)
+    head = KINDS["linear"].model_validate({"width": 6, "init": "random"})
+    assert isinstance(head, HeadConfig)
+    weight = next(head.build(16).parameters())
+    torch.manual_seed(3)
+    assert torch.equal(weight, nn.Linear(16, 6).weight)

@@ -53,7 +53,7 @@ def test_values_and_gradients(bias: bool, chosen: list[str] | None, family: Tens
 
 def test_it_starts_as_the_linear_head() -> None:
     torch.manual_seed(7)
-    head = Family(width=3).build(4, FAMILIES)
+    head = Family(width=3, init="random").build(4, FAMILIES)
     torch.manual_seed(7)
     linear = nn.Linear(4, 3)
     pooled = torch.randn(7, 4)

@@ -97,7 +97,7 @@ def test_without_balance_there_is_no_penalty() -> None:
 
 
 def test_experts_start_apart_with_equal_weights() -> None:
-    head = Moe(width=64, experts=4).build(32)
+    head = Moe(width=64, experts=4, init="random").build(32)
     assert isinstance(head, MoeHead)
     pooled = torch.randn(5, 32)
     assert torch.equal(head.routing(pooled), torch.full((5, 4), 0.25))
@@ -107,6 +107,18 @@ def test_experts_start_apart_with_equal_weights() -> None:
     for k, expert in enumerate(experts):
         assert 0.95 * limit < expert.abs().max() <= limit
         assert all(not torch.allclose(expert, other) for other in experts[:k])
+
+
+def test_by_default_the_mean_of_the_experts_is_the_identity() -> None:
+    head = Moe(width=64, experts=4).build(32)
+    assert isinstance(head, MoeHead)
+    experts = head.project.weight.detach().view(4, 64, 32)
+    torch.testing.assert_close(experts.mean(0), torch.eye(64)[:, :32], rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        head.project.bias.detach().view(4, 64).mean(0), torch.zeros(64), rtol=0, atol=1e-6
+    )
+    for k, expert in enumerate(experts):
+        assert all(not torch.allclose(expert, other, atol=0.05) for other in experts[:k])
 
 
 def test_the_gate_learns_which_expert_a_sentence_needs() -> None:
