@@ -84,7 +84,15 @@ def stock_dense(linear: nn.Linear, activation: str) -> StockModule:
 
 
 class Pooling(nn.Module, ABC):
-    """States of the tokens in, one vector a sentence out."""
+    """States of the tokens in, one vector a sentence out.
+
+    Attributes:
+        statistics: names of the statistics in `components.ragged.Statistics` that it reads, all of
+            them and no others; None if it reads the states of tokens. Stored statistics can stand
+            in for the base wherever it is not None.
+    """
+
+    statistics: frozenset[str] | None
 
     @abstractmethod
     def forward(self, states: States) -> Tensor:

@@ -183,7 +183,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
 
     from components.base import load
     from search.data.teachers import Teachers
-    from search.features import open_features, told_of
+    from search.features import open_features, performance_notes
     from search.training import TrialError, train
     from search.trial import TrialConfig
 
@@ -191,12 +191,11 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     trial = TrialConfig.of(config.model_dump())
     with quiet(folder):
         base = load(config.base, "cuda" if torch.cuda.is_available() else "cpu")
-        boundaries = prepared.boundaries()
         features = open_features(
-            base, config.base, config.cache, boundaries, config.training,
+            base, config.base, config.cache, prepared.features, config.training,
             config.search.scheduler.max_epochs,
         )  # fmt: skip
-    for note in told_of(base, features, config.cache, boundaries):
+    for note in performance_notes(base, features, config.cache, prepared.features):
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     epochs = config.search.scheduler.max_epochs
     journal.append({"event": "trial", "trial": 0, "reference": False, "values": trial.plain()})

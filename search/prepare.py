@@ -23,7 +23,7 @@ from search.data.corpus import Corpus, load_corpora
 from search.data.pairs import Pairs
 from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus, tokenise
-from search.features import chosen_boundaries, needs_tokens
+from search.features import FeaturePlan, chosen_boundaries
 from search.grid import Distinct, distinct
 from search.problems import InputError, Problem
 from search.settings import DataSettings, RunConfig
@@ -115,14 +115,12 @@ class Prepared:
         most = None if self._wanted == math.inf else int(self._wanted) + 1
         return distinct(self.space, self.conflict, most)
 
-    def boundaries(self) -> list[int]:
-        """Layers of the base whose states are worth storing, for what trials start from there.
-
-        The depth stands for the last states, for poolings that learn over tokens.
-        """
+    @cached_property
+    def features(self) -> FeaturePlan:
+        """What the search stores of the base's frozen layers."""
         space, config, skeleton = self.space, self.config, self.skeleton
         adapters: dict[str, int] = {}
-        over_tokens: dict[str, bool] = {}
+        read: dict[str, frozenset[str] | None] = {}
         for probe in probes(space):
             trial = TrialConfig.of(probe.values)
             with torch.device("meta"):
@@ -130,9 +128,8 @@ class Prepared:
                     built = trial.adapter.build(skeleton.model, self.split.train.families)
                     adapters[repr(trial.adapter)] = built.boundary
                     built.remove()
-                if repr(trial.pooling) not in over_tokens:
-                    pooling = trial.pooling.build(skeleton.width)
-                    over_tokens[repr(trial.pooling)] = needs_tokens(pooling, skeleton.width)
+                if repr(trial.pooling) not in read:
+                    read[repr(trial.pooling)] = trial.pooling.build(skeleton.width).statistics
         corpus = self.split.train
         mean = len(corpus.ids) / max(1, sum(corpus.counts))
         scheduler, training = config.search.scheduler, config.training
@@ -146,12 +143,14 @@ class Prepared:
         for boundary in adapters.values():
             expected[boundary] = expected.get(boundary, 0.0) + passes
         whole = skeleton.depth in expected
-        share = sum(over_tokens.values()) / len(over_tokens)
+        share = sum(names is None for names in read.values()) / len(read)
         expected[skeleton.depth] = share * expected.get(skeleton.depth, 0.0)
         size = skeleton.model.dtype.itemsize * skeleton.width
         budget = config.cache.max_gb * 1e9
         expected = {boundary: count for boundary, count in expected.items() if count}
-        return chosen_boundaries(expected, whole, size, int(met * mean), budget)
+        boundaries = chosen_boundaries(expected, whole, size, int(met * mean), budget)
+        statistics = frozenset().union(*(names for names in read.values() if names is not None))
+        return FeaturePlan(tuple(boundaries), tuple(sorted(statistics)))
 
     def placing(self) -> AbstractContextManager[None]:
         """Add to the problems raised inside where their keys were written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import ray
@@ -76,7 +77,7 @@ def run_trials(
             work={
                 "base": config.base.model_dump(),
                 "cache": config.cache.model_dump(),
-                "boundaries": prepared.boundaries(),
+                "features": asdict(prepared.features),
                 "training": config.training.model_dump(),
                 "max_epochs": settings.scheduler.max_epochs,
                 "rung_epochs": settings.scheduler.grace_epochs,

@@ -16,7 +16,7 @@ from ray.train.torch import get_device
 from components.base import BaseConfig, load
 from search.checkpoint import Checkpoint
 from search.data.teachers import Teachers
-from search.features import open_features, told_of
+from search.features import FeaturePlan, open_features, performance_notes
 from search.ranks import Ranks
 from search.settings import CacheSettings
 from search.training import EpochReport, TrialError, train
@@ -44,15 +44,16 @@ def work(settings: dict[str, Any]) -> None:
         config = BaseConfig(**settings["base"])
         base = load(config, get_device())
         cache = CacheSettings(**settings["cache"])
+        plan = FeaturePlan(**settings["features"])
         features = open_features(
             base,
             config,
             cache,
-            settings["boundaries"],
+            plan,
             TrainingConfig(**settings["training"]),
             settings["max_epochs"],
         )
-        notes = told_of(base, features, cache, settings["boundaries"])
+        notes = performance_notes(base, features, cache, plan)
         run = partial(
             train,
             features=features,

@@ -33,7 +33,7 @@ class MoeHead(Head):
     K x (D x E + E) + K x D parameters (12,602,368 for 4096 -> 768 and four experts). Every expert
     sees every sentence (soft routing), so nothing is dropped and every weight has a gradient. The
     gate G starts at zero, where each expert has the weight 1 / K; the experts start apart, and by
-    default so that their mean is the identity (see `components.projection`).
+    default so that their mean is the identity, padded or projected as in a linear head.
 
     The penalty is ``balance * CV²``, the squared coefficient of variation of the experts' mean
     weights over the batch: with ``P_k = mean_b p_bk`` it is ``K sum_k P_k² - 1``, zero where all

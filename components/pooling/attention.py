@@ -38,6 +38,7 @@ class AttentionPooling(Pooling):
     vector), without its projection of the keys.
     """
 
+    statistics = None
     undecayed = ("query_HK",)
 
     def __init__(self, width: int, heads: int) -> None:

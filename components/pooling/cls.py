@@ -26,6 +26,8 @@ class ClsPooling(Pooling):
     Source: Reimers and Gurevych, 2019, Sentence-BERT, section 3.
     """
 
+    statistics = frozenset({"first"})
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width

@@ -25,6 +25,8 @@ class LastPooling(Pooling):
     Source: Muennighoff, 2022, SGPT, section 4 (as the baseline of position-weighted means).
     """
 
+    statistics = frozenset({"last"})
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width

@@ -53,6 +53,7 @@ class LatentAttentionPooling(Pooling):
     has them); 32 latents, not 512.
     """
 
+    statistics = None
     undecayed = ("latents_HRK",)
 
     def __init__(self, width: int, latents: int, heads: int, hidden: int) -> None:

@@ -32,6 +32,8 @@ class LengthMeanPooling(Pooling):
     Source: Cer et al., 2018, Universal Sentence Encoder, section 3.1 (power 0.5).
     """
 
+    statistics = frozenset({"count", "mean"})
+
     def __init__(self, width: int, power: float) -> None:
         super().__init__()
         self.width = width

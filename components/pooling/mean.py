@@ -26,6 +26,8 @@ class MeanPooling(Pooling):
     Source: Reimers and Gurevych, 2019, Sentence-BERT, section 3.
     """
 
+    statistics = frozenset({"mean"})
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width

@@ -26,6 +26,8 @@ class PositionWeightedPooling(Pooling):
     Source: Muennighoff, 2022, SGPT, section 4.1.
     """
 
+    statistics = frozenset({"ramp"})
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width

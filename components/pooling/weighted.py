@@ -69,6 +69,9 @@ class WeightedPooling(Pooling):
     def __init__(self, parts: list[Pooling], weights: list[float], learned: bool) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
+        read = [part.statistics for part in parts]
+        known = [names for names in read if names is not None]
+        self.statistics = frozenset().union(*known) if len(known) == len(read) else None
         self.weights = weights
         self.learned = learned
         weight_P = torch.tensor(weights, dtype=torch.float32)

@@ -47,7 +47,7 @@ from components.encoder import assemble
 from search.data.corpus import Corpus
 from search.data.pairs import Batch, Pairs
 from search.data.tokens import tokenise
-from search.features import Features, plain_feed
+from search.features import FeaturePlan, Features, plain_feed
 from search.objective import Objective, build_loss
 from search.ranks import Ranks
 from search.store import Store
@@ -164,7 +164,8 @@ class Bench:
         boundaries = [shape.layers - shape.last, shape.layers]
         store = Store(self._scratch / folder, most=1e15)
         training = self.trial().training
-        return Features(base, store, "random", boundaries, training, max_epochs=1)
+        plan = FeaturePlan(tuple(boundaries), ("mean",))
+        return Features(base, store, "random", plan, training, max_epochs=1)
 
     def trial(self, layers: int = 0, **changed: Any) -> TrialConfig:
         """A trial with an adapter on so many of the last layers."""

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from components.base import Base
 from components.ragged import States
-from search import features as module
 from search.cache import app
 from search.data.tokens import TokenisedCorpus
 from search.features import FeatureSet
+from search.features import shards as module
 from search.store import FOLDER_VARIABLE, Store
 
 HOUR = 3600.0
@@ -147,7 +147,7 @@ def test_after_clear_a_running_search_goes_on(
     monkeypatch.setattr(module, "SHARD_TOKENS", 200)
     corpus, store = corpora[1], Store(tmp_path, 1e9)
     every = corpus.present()
-    features = FeatureSet(base, corpus, 2, False, store, "digest", every, "tiny")
+    features = FeatureSet(base, corpus, 2, None, store, "digest", every, "tiny")
     some = every[:5]
     features(some)
     count = len(store.entries())

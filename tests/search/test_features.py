@@ -29,19 +29,21 @@ from components.interface import AdapterConfig, PoolingConfig, variants
 from components.pooling.attention import Attention
 from components.pooling.mean import Mean
 from components.ragged import STATISTICS, States, Statistics
-from search import features as module
 from search.data.corpus import Corpus
 from search.data.pairs import Pairs
 from search.data.tokens import Sentences, TokenisedCorpus, tokenise
 from search.features import (
+    FeaturePlan,
     Features,
     FeatureSet,
     chosen_boundaries,
-    needs_tokens,
+    digest,
     open_features,
-    told_of,
+    performance_notes,
     weights_digest,
 )
+from search.features import shards as module
+from search.features.shards import TOKEN_STATES
 from search.prepare import prepare
 from search.settings import CacheSettings, SchedulerSettings
 from search.store import Store
@@ -55,6 +57,7 @@ from tests.search.conftest import assert_same
 EPOCHS = 2
 DEPTH = 6
 BOUNDARIES = (2, 4, DEPTH)
+PLAN = FeaturePlan(BOUNDARIES, ("mean",))
 TRAINING = {"batch_size": 4, "pairs_per_epoch": 8}
 LORA = {"kind": "lora", "rank": 2, "targets": "all-linear", "dropout": 0.2}
 POOLINGS = list(variants("components.pooling", PoolingConfig))
@@ -115,8 +118,14 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "cache", 1e9)
 
 
-def opened(base: Base, store: Store, boundaries: Sequence[int] = BOUNDARIES) -> Features:
-    return Features(base, store, "digest", boundaries, TrainingConfig(**TRAINING), EPOCHS, "tiny")
+def opened(
+    base: Base,
+    store: Store,
+    boundaries: Sequence[int] = BOUNDARIES,
+    statistics: Sequence[str] = STATISTICS,
+) -> Features:
+    plan = FeaturePlan(tuple(boundaries), tuple(statistics))
+    return Features(base, store, "digest", plan, TrainingConfig(**TRAINING), EPOCHS, "tiny")
 
 
 def layers_run(features: Features) -> int:
@@ -137,7 +146,7 @@ def test_trials_are_the_same_with_features_and_without(
     assert len(plain) == EPOCHS
     assert {report.start for report in plain} == {"tokens"}
     assert plain[0].loss != plain[1].loss
-    features = opened(base, store)
+    features = opened(base, store, statistics=())
     assert features.boundaries == BOUNDARIES
     cold, done = run(features), layers_run(features)
     assert_same(cold, plain)
@@ -145,16 +154,18 @@ def test_trials_are_the_same_with_features_and_without(
     if start == "tokens":
         assert store.entries() == []
         return
-    other = opened(base, Store(store.folder, 1e9))
+    other = opened(base, Store(store.folder, 1e9), statistics=())
     for reports in (run(features), run(other)):
         assert_same(reports, plain)
         assert {report.start for report in reports} == {start}
     assert (layers_run(features), layers_run(other)) == (done, 0)
-    # What lies on the way is stored with it.
+    # States at lower boundaries are stored in the same pass, and no statistic that is not read.
     found = Counter(entry.what.removeprefix("tiny: ") for entry in store.entries())
-    way = ["states at layer 2", "states at layer 4", "states at the end", "statistics at the end"]
-    upto = {"layer 2": 1, "layer 4": 2, "states": 3, "statistics": 4}[start]
-    assert sorted(found) == way[:upto]
+    way = ["states at layer 2", "states at layer 4", "states at the end"]
+    upto = {"layer 2": 1, "layer 4": 2, "states": 3, "statistics": 3}[start]
+    read = trial.pooling.build(base.width).statistics if start == "statistics" else None
+    stored = [*way[:upto], *(f"{name} of the states at the end" for name in read or ())]
+    assert sorted(found) == sorted(stored)
     assert len(set(found.values())) == 1
     assert found[way[0]] > 4  # several shards of two corpora
 
@@ -209,16 +220,16 @@ def test_more_is_computed_from_what_is_there(
     corpus = corpora[1]
     every = corpus.present()
     for boundary in first:
-        opened(base, store, first)._set(corpus, boundary, False)(every)
+        opened(base, store, first)._set(corpus, boundary, None)(every)
     features = opened(base, store)
-    got = features._set(corpus, DEPTH, True)(every)
+    got = features._set(corpus, DEPTH, STATISTICS)(every)
     assert isinstance(got, Statistics)
     with torch.no_grad():
         want = base(corpus.tokens(every))
         for name in STATISTICS:
             assert torch.equal(getattr(got, name), getattr(want, name))
         for boundary in BOUNDARIES:
-            states = features._set(corpus, boundary, False)(every)
+            states = features._set(corpus, boundary, None)(every)
             assert isinstance(states, States)
             assert torch.equal(
                 states.values_TD, base.below(corpus.tokens(every), boundary).values_TD
@@ -249,7 +260,7 @@ def test_any_sentences_in_any_order(
     base: Base, corpora: Corpora, store: Store, boundary: int, pooled: bool
 ) -> None:
     for corpus in corpora:
-        stored = opened(base, store)._set(corpus, boundary, pooled)
+        stored = opened(base, store)._set(corpus, boundary, STATISTICS if pooled else None)
         assert len(set(stored._shard[stored._shard >= 0].tolist())) > 3
         for name, sentences in wanted(corpus).items():
             got = stored(sentences)
@@ -267,7 +278,7 @@ def test_any_sentences_in_any_order(
 
 def test_missing_sentences_are_in_no_shard(base: Base, store: Store) -> None:
     corpus = made([[3, 0, 5], [4, 1, 0]])
-    stored = opened(base, store)._set(corpus, DEPTH, True)
+    stored = opened(base, store)._set(corpus, DEPTH, STATISTICS)
     assert (stored._shard >= 0).tolist() == [[True, False, True], [True, True, False]]
     got = stored(corpus.present())
     assert got.count.squeeze(1).tolist() == [3, 5, 4, 1]
@@ -293,7 +304,7 @@ def test_shards_are_of_a_size_and_in_the_order_of_trials(
 ) -> None:
     corpus = corpora[0]
     features = opened(base, store)
-    stored = features._set(corpus, DEPTH, True)
+    stored = features._set(corpus, DEPTH, STATISTICS)
     pairs = Pairs(corpus, 8, TrainingConfig().language_temperature, 0)
     met = [side for epoch in range(EPOCHS) for side in pairs.drawn(epoch)]
     order: list[tuple[int, int]] = []
@@ -325,7 +336,9 @@ def test_a_damaged_shard_is_computed_anew(
     base: Base, corpora: Corpora, store: Store, damage: str, pooled: bool
 ) -> None:
     corpus = corpora[1]
-    want = opened(base, store, ())._set(corpus, DEPTH, pooled)(corpus.present())
+    want = opened(base, store, ())._set(corpus, DEPTH, STATISTICS if pooled else None)(
+        corpus.present()
+    )
     entries = store.entries()
     data = entries[1].file.read_bytes()
     entries[1].file.unlink()  # never in place: it is mapped
@@ -335,7 +348,7 @@ def test_a_damaged_shard_is_computed_anew(
         entries[1].file.write_bytes(
             {"flipped": flipped, "truncated": data[: middle + 1], "empty": b""}[damage]
         )
-    stored = opened(base, store, ())._set(corpus, DEPTH, pooled)
+    stored = opened(base, store, ())._set(corpus, DEPTH, STATISTICS if pooled else None)
     got = stored(corpus.present())
     assert 0 < stored.layers_run < corpus.lengths.sum() * DEPTH / 2
     for name in STATISTICS:
@@ -348,9 +361,10 @@ def keys_of(base: Base, corpus: TokenisedCorpus, store: Store, **changed: Any) -
     """The keys of all shards, which nobody need compute for that."""
     given = {"digest": "digest", "boundary": 4, "pooled": False} | changed
     settings = TrainingConfig(**TRAINING)
-    features = Features(base, store, given["digest"], (), settings, EPOCHS)
-    stored = features._set(corpus, given["boundary"], given["pooled"])
-    return [stored._key(stored._sentences_key(shard)) for shard in range(len(stored._starts) - 1)]
+    features = Features(base, store, given["digest"], FeaturePlan(), settings, EPOCHS)
+    stored = features._set(corpus, given["boundary"], STATISTICS if given["pooled"] else None)
+    shards = map(stored._sentences_key, range(len(stored._starts) - 1))
+    return [stored._key(shard, name) for shard in shards for name in stored.names]
 
 
 def twin(base: Base, dtype: torch.dtype = torch.float32) -> Base:
@@ -378,7 +392,7 @@ def test_a_key_says_all_that_a_number_depends_on(
     for package in ("torch", "transformers"):
         with monkeypatch.context() as patched:
             versions = {"torch": "1", "transformers": "2"} | {package: "other"}
-            patched.setattr(module, "version", versions.get)
+            patched.setattr(digest, "version", versions.get)
             known.append(keys_of(base, corpus, store))
     assert len(set().union(*known)) == sum(map(len, known))
 
@@ -396,10 +410,10 @@ def test_the_same_tokens_cut_otherwise_are_other_sentences(base: Base, store: St
     one, other = (made([cut, [1, 1]]) for cut in ([4, 4], [3, 5]))
     assert np.array_equal(one.ids, other.ids)
     sets = [
-        FeatureSet(base, corpus, 2, False, store, "digest", corpus.present(), "tiny")
+        FeatureSet(base, corpus, 2, None, store, "digest", corpus.present(), "tiny")
         for corpus in (one, other)
     ]
-    keys = [stored._key(stored._sentences_key(0)) for stored in sets]
+    keys = [stored._key(stored._sentences_key(0), TOKEN_STATES) for stored in sets]
     assert keys[0] != keys[1]
 
 
@@ -413,7 +427,7 @@ def test_another_corpus_reuses_whole_shards(base: Base, store: Store) -> None:
     smaller = replace(made(lengths[:, :15].tolist()), ids=np.concatenate(ids))
 
     def stored(corpus: TokenisedCorpus, order: Sentences) -> FeatureSet:
-        return FeatureSet(base, corpus, 2, False, store, "digest", order, "tiny")
+        return FeatureSet(base, corpus, 2, None, store, "digest", order, "tiny")
 
     first = stored(smaller, order[chosen])
     got = first(order[chosen])
@@ -446,14 +460,14 @@ def test_bfloat16_is_stored_as_it_is(
     assert features.boundaries == BOUNDARIES
     corpus = corpora[1]
     for boundary in (2, DEPTH):
-        states = features._set(corpus, boundary, False)
+        states = features._set(corpus, boundary, None)
         with torch.no_grad():  # in half precision a state depends on its batch
             want = half.below(corpus.tokens(states.order), boundary)
         got = states(states.order)
         assert isinstance(got, States)
         assert got.values_TD.dtype == torch.bfloat16
         assert torch.equal(got.values_TD, want.values_TD)
-        pooled = features._set(corpus, boundary, True)(states.order)
+        pooled = features._set(corpus, boundary, STATISTICS)(states.order)
         for name in STATISTICS:
             assert getattr(pooled, name).dtype == torch.float32
             assert torch.equal(getattr(pooled, name), getattr(want, name))
@@ -479,7 +493,7 @@ def test_a_padded_base_has_plain_feeds_for_adapters(store: Store) -> None:
     wanted = (1, 2, base.depth)
     features = opened(base, store, wanted)
     assert features.boundaries == (base.depth,)
-    (note,) = told_of(base, features, CacheSettings(), wanted)
+    (note,) = performance_notes(base, features, CacheSettings(), FeaturePlan(wanted))
     assert "padded" in note and "mpnet" in note
     corpus = made(np.random.default_rng(1).integers(1, 24, (2, 20)).tolist())
     lora = Lora(rank=2, targets="all-linear", last_layers=1)
@@ -508,7 +522,7 @@ def test_a_model_that_cannot_be_cut_there_has_plain_feeds(store: Store) -> None:
     assert base.pack()
     features = opened(base, store, (1, 2))
     assert features.boundaries == (1,)
-    (note,) = told_of(base, features, CacheSettings(), (1, 2))
+    (note,) = performance_notes(base, features, CacheSettings(), FeaturePlan((1, 2)))
     assert "trials with adapters run the whole base" in note and "qwen3" in note
     features = opened(base, store, (2,))
     assert features.boundaries == ()
@@ -525,18 +539,8 @@ def test_a_model_that_cannot_be_cut_there_has_plain_feeds(store: Store) -> None:
 
 
 def test_nothing_is_said_where_all_is_well(base: Base, store: Store) -> None:
-    assert told_of(base, opened(base, store), CacheSettings(), BOUNDARIES) == []
-    assert told_of(base, None, CacheSettings(max_gb=0), ()) == []
-
-
-@pytest.mark.parametrize("kind", POOLINGS)
-def test_which_poolings_need_tokens(kind: str) -> None:
-    config = variants("components.pooling", PoolingConfig)[kind]()
-    assert isinstance(config, PoolingConfig)
-    pooling = config.build(32)
-    before = torch.get_rng_state()
-    assert needs_tokens(pooling, 32) == (kind in OVER_TOKENS)
-    assert torch.equal(torch.get_rng_state(), before)
+    assert performance_notes(base, opened(base, store), CacheSettings(), PLAN) == []
+    assert performance_notes(base, None, CacheSettings(max_gb=0), FeaturePlan()) == []
 
 
 TINY = BaseConfig(model="builtin:tiny", max_length=32, dtype="float32")
@@ -546,7 +550,7 @@ def test_open_features(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     settings = TrainingConfig(**TRAINING)
 
     def made(cache: CacheSettings) -> Features | None:
-        return open_features(base, TINY, cache, BOUNDARIES, settings, EPOCHS)
+        return open_features(base, TINY, cache, PLAN, settings, EPOCHS)
 
     folder = tmp_path / "new" / "cache"
     assert made(CacheSettings(folder=str(folder), max_gb=0)) is None
@@ -567,9 +571,9 @@ UNFIT = {"a file": Path(__file__), "below a file": Path(__file__) / "x", "closed
 @pytest.mark.parametrize("folder", UNFIT.values(), ids=UNFIT)
 def test_a_folder_that_nothing_can_be_written_to(base: Base, folder: Path) -> None:
     cache = CacheSettings(folder=str(folder))
-    features = open_features(base, TINY, cache, BOUNDARIES, TrainingConfig(), EPOCHS)
+    features = open_features(base, TINY, cache, PLAN, TrainingConfig(), EPOCHS)
     assert features is None
-    (note,) = told_of(base, features, cache, BOUNDARIES)
+    (note,) = performance_notes(base, features, cache, PLAN)
     assert "every trial runs the whole base" in note and str(folder) in note
 
 
@@ -718,7 +722,7 @@ def test_boundaries_of_a_space(space_file: Callable[..., Path]) -> None:
             frozen="- {kind: none}" if frozen else "",
             poolings=[{"kind": kind} for kind in poolings.split()],
         )
-        return prepare(space_file(text)).boundaries()
+        return list(prepare(space_file(text)).features.boundaries)
 
     assert boundaries(20) == [2, 4, 5]
     assert boundaries(20, poolings="mean attention") == [2, 4, 5, 6]

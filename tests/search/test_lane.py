@@ -99,7 +99,7 @@ class OpenLane:
             work={
                 "base": {"model": "builtin:tiny"},
                 "cache": {"folder": str(folder / "cache")},
-                "boundaries": [4],
+                "features": {"boundaries": (4,), "statistics": ("mean",)},
                 "training": {"batch_size": 8, "pairs_per_epoch": 16},
                 "pivot": "en",
                 "folder": str(folder.parent),

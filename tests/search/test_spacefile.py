@@ -258,8 +258,8 @@ cases:
   - {case: 5}
 """)
     assert [(p.line, p.key, p.message) for p in found] == [
-        (5, "head.hiden", "is no known key; it must be among kind, width, hidden, activation; "
-         "did you mean 'hidden'?"),
+        (5, "head.hiden", "is no known key; it must be among kind, width, init, hidden, "
+         "activation; did you mean 'hidden'?"),
         (6, "optimzer", "is no known key; it must be among case, pooling, head, adapter, loss, "
          "negatives, optimizer, training; did you mean 'optimizer'?"),
         (9, "optimizer.lr", "is 20.0; it must be less than or equal to 10"),

@@ -185,9 +185,11 @@ def test_resumed_equals_uninterrupted(
 def test_training_learns_and_moves_what_trains(
     base: Base, corpora: Corpora, config: MakeConfig
 ) -> None:
-    reports = run(config(**VARIETY[0]), base, corpora)
+    # Whole passes, so that the epochs' losses are of the same pairs.
+    whole = VARIETY[0] | {"training": {"batch_size": 8}}
+    reports = run(config(**whole), base, corpora)
     assert [report.epoch for report in reports] == [1, 2, 3]
-    assert reports[-1].loss < reports[0].loss
+    assert reports[-1].loss < 0.9 * reports[0].loss
     first, last = reports[0].checkpoint.weights, reports[-1].checkpoint.weights
     still = [name for name in first if torch.equal(first[name], last[name])]
     assert still == []

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from components.base import load
-from search.features import Features, open_features
+from search.features import FeaturePlan, Features, open_features
 from search.journal import read_journal
 from search.settings import CacheSettings
 from search.training import train
@@ -75,7 +75,10 @@ def _features(workload: Workload, config: Any, base: Any, rung: str) -> Features
     last = sorted({int(t.last) for t in trials if t.rank and t.last != "all"})
     boundaries = [*(depth - n for n in reversed(last) if rung == "prefix"), depth]
     training = workload.config(trials[0]).training
-    found = open_features(base, config, CacheSettings(), boundaries, training, workload.size.epochs)
+    read = [workload.config(trial).pooling.build(base.width).statistics for trial in trials]
+    statistics = sorted(frozenset().union(*(names for names in read if names is not None)))
+    plan = FeaturePlan(tuple(boundaries), tuple(statistics))
+    found = open_features(base, config, CacheSettings(), plan, training, workload.size.epochs)
     if found is None:
         raise SystemExit("nothing can be stored")
     return found

@@ -10,7 +10,7 @@ import torch
 from sentence_transformers.sentence_transformer import modules as stock
 
 from components.interface import Pooling, PoolingConfig, variants
-from components.ragged import States
+from components.ragged import STATISTICS, States, Statistics
 
 KINDS = variants("components.pooling", PoolingConfig)
 
@@ -116,3 +116,56 @@ def test_is_rebuilt_from_its_arguments_and_weights(pooling: Pooling, states: Sta
     again = kind(**arguments)
     again.load_state_dict(pooling.state_dict())
     assert torch.equal(again(states), pooling(states))
+
+
+PARTS = {"mean": 0.5, "max": 0.25, "length_mean": 0.25}
+DECLARED = [
+    *({"kind": kind} for kind in KINDS),
+    {"kind": "weighted", "weights": PARTS},
+    {"kind": "weighted", "weights": PARTS, "learned": True},
+    {"kind": "weighted", "weights": PARTS | {"last": 0.0}},
+    {"kind": "weighted", "weights": PARTS | {"last": 0.0}, "learned": True},
+    {"kind": "weighted", "weights": {"mean": 1.0, "attention": 1.0}},
+    {"kind": "weighted", "weights": {"mean": 1.0, "attention": 0.0}},
+]
+
+
+def read_by(pooling: Pooling, states: States) -> tuple[torch.Tensor, set[str]] | None:
+    """What a pooling gives of stored statistics, and which it reads; None if it needs tokens."""
+    read = set()
+
+    def stored(name: str) -> torch.Tensor:
+        read.add(name)
+        return torch.Tensor(getattr(states, name))
+
+    try:
+        return pooling(Statistics(stored)), read
+    except AttributeError:
+        return None
+
+
+@pytest.mark.parametrize("settings", DECLARED, ids=str)
+def test_a_pooling_declares_exactly_what_it_reads(
+    settings: dict[str, object], states: States
+) -> None:
+    config = KINDS[str(settings["kind"])].model_validate(settings)
+    assert isinstance(config, PoolingConfig)
+    pooling = config.build(16)
+    found = read_by(pooling, states)
+    if found is None:
+        assert pooling.statistics is None
+        return
+    pooled, read = found
+    assert pooling.statistics == read
+    assert read <= set(STATISTICS)
+    assert torch.equal(pooled, pooling(states))
+
+
+def test_a_declaration_survives_the_meta_device() -> None:
+    """A search asks poolings that hold no values, also those with a buffer and no parameter."""
+    for settings in DECLARED:
+        config = KINDS[str(settings["kind"])].model_validate(settings)
+        assert isinstance(config, PoolingConfig)
+        with torch.device("meta"):
+            shadow = config.build(16)
+        assert shadow.statistics == config.build(16).statistics
