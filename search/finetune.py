@@ -12,7 +12,7 @@ import typer
 from search.folder import conclude, quiet, recorded, run_folder, told
 from search.folder import terminal as console_of
 from search.problems import InputError, Problem, shown
-from search.source import KeyPath, Source, assign
+from search.source import KeyPath, Source, assign, option_value
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,9 +43,13 @@ def main(
     loss: Annotated[str, typer.Option(help="Kind of loss.")] = "info_nce",
     negatives: Annotated[str, typer.Option(help="Kind of negatives.")] = "none",
     base: Annotated[str, typer.Option(help="Folder or hub name of the model.")] = "builtin:tiny",
-    train: Annotated[str, typer.Option(help="Parallel sentences, a column a language.")] = (
-        "builtin:cldr"
-    ),
+    train: Annotated[
+        str,
+        typer.Option(
+            help="Parallel sentences: a file or folder with a column a language, "
+            "'{en: a.en, de: a.de}', or a data set of the hub, NAME:CONFIG."
+        ),
+    ] = "builtin:cldr",
     validation: Annotated[
         str | None, typer.Option(help="Likewise.", show_default="a tenth of --train")
     ] = None,
@@ -94,8 +98,11 @@ def main(
             "loss": (("loss", "kind"), loss),
             "negatives": (("negatives", "kind"), negatives),
             "base": (("base", "model"), base),
-            "train": (("data", "train"), train),
-            "validation": (("data", "validation"), validation),
+            "train": (("data", "train"), option_value(train, "--train")),
+            "validation": (
+                ("data", "validation"),
+                validation and option_value(validation, "--validation"),
+            ),
             "languages": (("data", "languages"), languages and languages.split(",")),
             "pivot": (("data", "pivot"), pivot),
             "epochs": (("search", "scheduler", "max_epochs"), epochs),
@@ -105,7 +112,7 @@ def main(
         }
         for flag, (path, value) in given.items():
             if value is not None:
-                _put(source, path, value, f"--{flag} {value}")
+                _put(source, path, value, f"--{flag} {shown(value)}")
         _put(source, ("search", "trials"), 1)
         _put(source, ("search", "scheduler", "kind"), "none")
         if train == "builtin:cldr":

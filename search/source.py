@@ -91,6 +91,21 @@ def assign(source: Source, assignments: Sequence[str]) -> None:
         raise InputError(problems)
 
 
+def option_value(text: str, name: str) -> Any:
+    """The value of an option: a word, or a mapping or list as YAML writes them in one line.
+
+    Args:
+        name: of the option, for the errors.
+
+    Raises:
+        InputError: it looks like a mapping or list and is none.
+    """
+    written = text.strip()
+    if (written[:1], written[-1:]) not in (("{", "}"), ("[", "]")):
+        return text
+    return _plain(_parse(written, name), (), {}, name, 0)
+
+
 def _parse(text: str, name: str) -> Any:
     try:
         check_yaml(text)

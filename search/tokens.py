@@ -16,6 +16,7 @@ from rich.text import Text
 
 from search.folder import terminal, told
 from search.problems import InputError, Problem
+from search.source import option_value
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,10 +93,11 @@ def main(
         from search.data.corpus import load_corpus
         from search.settings import DataSettings
 
+        source = option_value(data, "--data")
         with _as_options():
             skeleton = load_skeleton(BaseConfig(model=base, max_length=max_length))
             chosen = None if languages is None else [name.strip() for name in languages.split(",")]
-            settings = {"train": data, "languages": chosen, "pivot": pivot}
+            settings = {"train": source, "languages": chosen, "pivot": pivot}
             corpus = load_corpus(DataSettings.model_validate(settings))
         counts = count(corpus, pivot, skeleton)
         if file is not None:
