@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -61,6 +62,22 @@ class Rebuilt(Module):  # type: ignore[misc]
         file = Path(output_path).parent / "isogloss_modules.py"
         file.write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
 
+    def compute(self, given: Tensor, *args: Any) -> Tensor:
+        """Call the component in float32, whatever dtype the model has; return the dtype given.
+
+        A component sums in float32, so that a model in half precision keeps its digits. The
+        gradients reach the parameters in the dtype that these have.
+
+        Args:
+            given: the tensor that decides the dtype of the result.
+            args: what the component takes.
+        """
+        tensors = chain(self.component.named_parameters(), self.component.named_buffers())
+        wide = {k: t.float() if t.is_floating_point() else t for k, t in tensors}
+        with torch.autocast(given.device.type, enabled=False):
+            out: Tensor = torch.func.functional_call(self.component, wide, args)
+        return out.to(given.dtype)
+
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Rebuilt:
         """Read what `save` wrote."""
@@ -82,7 +99,8 @@ class PackedPooling(Rebuilt):
         real_BL[:, 0] |= ~real_BL.any(1)
         ends_B = real_BL.sum(1).cumsum(0)
         offsets = nn.functional.pad(ends_B, (1, 0))
-        features["sentence_embedding"] = self.component(States(states_BLD[real_BL], offsets))
+        states = States(states_BLD[real_BL], offsets)
+        features["sentence_embedding"] = self.compute(states_BLD, states)
         return features
 
 
@@ -95,11 +113,32 @@ class RoutedHead(Rebuilt):
         family_B = features.get("family")
         if family_B is None:  # nothing in this model routes
             family_B = torch.zeros(len(pooled_BD), dtype=torch.int64, device=pooled_BD.device)
-        features["sentence_embedding"] = self.component(pooled_BD, family_B)
+        features["sentence_embedding"] = self.compute(pooled_BD, pooled_BD.float(), family_B)
         return features
 
 
-class RoutedTransformer(Transformer):  # type: ignore[misc]
+class PaddedTransformer(Transformer):  # type: ignore[misc]
+    """A transformer that reads a sentence without tokens as one padding token.
+
+    Tokenizers without special tokens make nothing of an empty string, which no model can run on.
+    """
+
+    def preprocess(self, inputs: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Tokenise; every sentence has a token."""
+        features: dict[str, Any] = super().preprocess(inputs, *args, **kwargs)
+        if features["input_ids"].shape[1] == 0:
+            pad = self.tokenizer.pad_token_id
+            for name, value in (("input_ids", pad), ("token_type_ids", 0), ("attention_mask", 1)):
+                if name in features:
+                    shape = len(features[name]), 1
+                    features[name] = torch.full(shape, value, dtype=torch.int64)
+        mask_BL = features["attention_mask"]
+        place = -1 if self.tokenizer.padding_side == "left" else 0
+        mask_BL[:, place] |= ~mask_BL.bool().any(1)
+        return features
+
+
+class RoutedTransformer(PaddedTransformer):
     """A transformer that knows the family of each sentence, and may have adapters of families.
 
     The family is that of ``task``, a language or a family (``encode(texts, task="gu")``), or that
@@ -109,7 +148,7 @@ class RoutedTransformer(Transformer):  # type: ignore[misc]
         routing: ``families``, those trained, in order; ``words``, first word of a letter's Unicode
             name -> family; ``languages``, code -> family.
         adapters: family, or ``shared`` for all others -> PEFT's settings of its low-rank weights,
-            which are buffers here.
+            which are parameters here and train with the rest of the model.
     """
 
     routing: dict[str, Any]
@@ -123,9 +162,10 @@ class RoutedTransformer(Transformer):  # type: ignore[misc]
         for part in sorted(folder.iterdir()) if folder and folder.is_dir() else []:
             self.adapters[part.name] = json.loads((part / "adapter_config.json").read_text())
             for name, weight in load_file(part / "adapter_model.safetensors").items():
-                self.register_buffer(f"{part.name}:{name.replace('.', '/')}", weight)
+                parameter = nn.Parameter(weight.to(self.model.dtype))
+                self.register_parameter(f"{part.name}:{name.replace('.', '/')}", parameter)
         owners: dict[str, list[str]] = {}
-        for key, _ in self.named_buffers(recurse=False):
+        for key, _ in self.named_parameters(recurse=False):
             family, _, name = key.partition(":")
             if name.endswith("/lora_A/weight"):
                 owners.setdefault(name.removesuffix("/lora_A/weight"), []).append(family)
@@ -173,8 +213,10 @@ class RoutedTransformer(Transformer):  # type: ignore[misc]
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Run the transformer, each sentence with the adapter of its family."""
-        self._family_B = features.pop("family")
-        features = super().forward(features, **kwargs)
+        self._family_B = features["family"]
+        # A copy: losses that encode a batch twice (GradCache) find what they gave as it was.
+        rest = {name: value for name, value in features.items() if name != "family"}
+        features = super().forward(rest, **kwargs)
         features["family"] = self._family_B
         return features
 
@@ -187,8 +229,8 @@ class RoutedTransformer(Transformer):  # type: ignore[misc]
             part.mkdir(parents=True, exist_ok=True)
             (part / "adapter_config.json").write_text(json.dumps(settings, indent=2))
             weights = {
-                name.partition(":")[2].replace("/", "."): weight.cpu().contiguous()
-                for name, weight in self.named_buffers(recurse=False)
+                name.partition(":")[2].replace("/", "."): weight.detach().cpu().contiguous()
+                for name, weight in self.named_parameters(recurse=False)
                 if name.startswith(f"{family}:")
             }
             save_file(weights, part / "adapter_model.safetensors", {"format": "pt"})

@@ -47,6 +47,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -165,7 +166,9 @@ def write_model(encoder: Encoder, folder: Path, routing: Routing | None = None) 
 def _transformer(base: Base, scratch: Path, custom: Any, routing: Routing | None) -> Any:
     base.model.save_pretrained(scratch)
     base.tokenizer.save_pretrained(scratch)
-    kind = stock.Transformer if routing is None else custom.RoutedTransformer
+    kind = stock.Transformer
+    if custom is not None:
+        kind = custom.PaddedTransformer if routing is None else custom.RoutedTransformer
     # Heads are float32 and their input must be: a base saved in less is widened as it is loaded.
     module = kind(
         str(scratch),
@@ -219,7 +222,7 @@ def custom_source(components: Sequence[Pooling | Head], routing: Routing | None)
         for module in component.modules()
         if type(module).__module__.startswith("components.")
     )
-    parts: list[Any] = [deployed.rebuild, deployed.Rebuilt]
+    parts: list[Any] = [deployed.rebuild, deployed.Rebuilt, deployed.PaddedTransformer]
     if any(isinstance(component, Pooling) for component in components):
         parts += [ragged.segment_softmax, ragged.segment_sum, ragged.States]
         parts += [deployed.PackedPooling]

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.interface import Pooling, PoolingConfig
+from components.interface import Pooling, PoolingConfig, StockModule
 from components.mix import MixConfig
 from components.ragged import States
 
@@ -83,3 +83,31 @@ class WeightedPooling(Pooling):
     def forward(self, states: States) -> Tensor:
         pooled_PBD = torch.stack([part(states) for part in self.parts])
         return (self.weight_P.view(-1, 1, 1) * pooled_PBD).sum(0)
+
+    def stock(self) -> list[StockModule] | None:
+        """The parts end to end, and a matrix ``[w_1 I, w_2 I, ...]`` that adds them up.
+
+        None where one of the parts has no stock module, or where two have the same one.
+        """
+        modes: list[str] = []
+        for part in self.parts:
+            assert isinstance(part, Pooling)
+            described = part.stock()
+            if described is None or len(described) != 1 or described[0].type != "Pooling":
+                return None
+            modes.append(described[0].arguments["pooling_mode"])
+            width: int = described[0].arguments["embedding_dimension"]
+        if len(set(modes)) < len(modes):
+            return None
+        eye_DD = torch.eye(width)
+        dense = {
+            "in_features": len(modes) * width,
+            "out_features": width,
+            "bias": False,
+            "activation_function": "Identity",
+        }
+        matrix = torch.cat([weight * eye_DD for weight in self.weight_P.detach().cpu()], dim=1)
+        return [
+            StockModule("Pooling", {"embedding_dimension": width, "pooling_mode": modes}),
+            StockModule("Dense", dense, {"linear.weight": matrix}),
+        ]

@@ -17,7 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from peft import PeftModel
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.losses import (
+    CachedMultipleNegativesRankingLoss,
+    MultipleNegativesRankingLoss,
+)
 from torch import nn
 from transformers import AutoModel, BertConfig, GPT2Config, PretrainedConfig, Qwen2MoeConfig
 
@@ -363,6 +373,94 @@ def test_what_a_loaded_model_says_of_itself(written: dict[str, Written]) -> None
         assert model.similarity_fn_name == "cosine"
         # Flash attention would drop the pads, which only the stock modules do without.
         assert model[0].unpad_inputs == (False if trusted(made.folder) else None)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", CASES)
+def test_half_precision_gives_nearly_the_same_vectors(
+    written: dict[str, Written], name: str, dtype: str
+) -> None:
+    made = written[name]
+    kept = {"device": "cpu", "trust_remote_code": trusted(made.folder)}
+    asked = SentenceTransformer(str(made.folder), model_kwargs={"dtype": dtype}, **kept)
+    cast = SentenceTransformer(str(made.folder), **kept).to(getattr(torch, dtype))
+    bound = {"bfloat16": 0.98, "float16": 0.998}[dtype]
+    for model in (asked, cast):
+        found = model.encode(MIXED, convert_to_tensor=True)
+        assert found.dtype == getattr(torch, dtype)
+        cosines = (found.float().numpy() * made.vectors[: len(MIXED)]).sum(axis=1)
+        assert cosines.min() > bound
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_autocast_gives_nearly_the_same_vectors(written: dict[str, Written], name: str) -> None:
+    made = written[name]
+    model = load_folder(made.folder)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model.encode(MIXED, convert_to_tensor=True).float().numpy()
+    assert (found * made.vectors[: len(MIXED)]).sum(axis=1).min() > 0.98
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_empty_sentence_has_a_vector_alone_and_among_others(
+    written: dict[str, Written], name: str
+) -> None:
+    made = written[name]
+    model = load_folder(made.folder)
+    assert len(model.encode([])) == 0
+    if not trusted(made.folder):
+        pytest.skip("stock modules need a tokenizer with special tokens")
+    alone = model.encode("")
+    assert np.isfinite(alone).all()
+    assert np.linalg.norm(alone) == pytest.approx(1, abs=1e-5)
+    for texts in ([""], ["", ""], ["", "a", "Ein Haus, ein Garten."]):
+        np.testing.assert_allclose(model.encode(texts)[0], alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["family_lora with all switches", "a mean by no stock power"])
+def test_a_model_trains_on_with_the_library_s_own_trainer(
+    written: dict[str, Written], tmp_path: Path, name: str
+) -> None:
+    model = load_folder(written[name].folder)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    pairs = {"anchor": ["Das Haus.", "집이 작다."], "positive": ["17:45", "ઘર નાનું છે."]}
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(tmp_path / "run"), max_steps=1, learning_rate=1e-2, use_cpu=True,
+        report_to="none", save_strategy="no", per_device_train_batch_size=2, disable_tqdm=True,
+    )  # fmt: skip
+    trainer = SentenceTransformerTrainer(
+        model, arguments, Dataset.from_dict(pairs), loss=MultipleNegativesRankingLoss(model)
+    )
+    trainer.train()
+    moved = {key for key, value in model.state_dict().items() if not value.equal(before[key])}
+    assert any(key.startswith("0.model.") for key in moved)  # the base
+    assert any(".component." in key for key in moved)  # the head
+    # The batch has sentences of every family and of none, so that all weights train.
+    assert {key for key in before if "/lora_B" in key} <= moved
+    vectors = model.encode(MIXED)
+    folder = tmp_path / "again"
+    model.save_pretrained(str(folder))
+    np.testing.assert_allclose(load_folder(folder).encode(MIXED), vectors, rtol=0, atol=1e-6)
+
+
+def test_a_loss_that_encodes_twice_trains_a_routed_model(written: dict[str, Written]) -> None:
+    model = load_folder(written["family_lora with all switches"].folder)
+    loss = CachedMultipleNegativesRankingLoss(model, mini_batch_size=1)
+    features = [model.preprocess(["Das Haus.", "집이 작다."]),
+                model.preprocess(["The house.", "ઘર નાનું છે."])]  # fmt: skip
+    loss(features, torch.zeros(2)).backward()
+    for name, parameter in model.named_parameters():
+        if "/lora_B" in name or ".component." in name:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all()
+
+
+def test_task_prompt_and_truncation_work_together(written: dict[str, Written]) -> None:
+    made = written["family_lora with all switches"]
+    model = load_folder(made.folder)
+    whole = model.encode(["search: 17:45"], task="gu")
+    found = model.encode(["17:45"], task="gu", prompt="search: ", truncate_dim=8)
+    np.testing.assert_allclose(found, whole[:, :8], rtol=0, atol=1e-6)
 
 
 @torch.no_grad()

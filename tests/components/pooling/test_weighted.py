@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from sentence_transformers.sentence_transformer import modules as stock
+from torch import Tensor
 
 from components.pooling.attention import AttentionPooling
 from components.pooling.last import LastPooling
@@ -209,5 +211,54 @@ def test_the_parts_settings_survive_json() -> None:
     assert Weighted.model_validate(config.model_dump()) == config
 
 
-def test_no_stock_module_computes_it() -> None:
-    assert made().stock() is None
+def stock_vectors(pooling: WeightedPooling, states: States) -> Tensor:
+    """What sentence-transformers' own modules make of the states."""
+    lengths = states.offsets.diff()
+    rows = states.values_TD.split(lengths.tolist())
+    padded = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=9.0)
+    mask = (torch.arange(padded.shape[1]) < lengths[:, None]).long()
+    features = {"token_embeddings": padded, "attention_mask": mask}
+    for part in pooling.stock() or []:
+        arguments = dict(part.arguments)
+        if "activation_function" in arguments:
+            arguments["activation_function"] = torch.nn.Identity()
+        module = getattr(stock, part.type)(**arguments)
+        module.load_state_dict(part.weights)
+        features = module(features)
+    found: Tensor = features["sentence_embedding"]
+    return found
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize(
+    ("weights", "settings"),
+    [
+        ({"mean": 0.3, "max": 1.7}, {}),
+        ({"max": 0.3, "mean": 1.7}, {}),
+        ({"cls": 0.5, "last": 2.0, "position_weighted": 0.1, "length_mean": 0.4, "mean": 1.0}, {}),
+        ({"length_mean": 0.4, "max": 0.2}, {"length_mean": {"power": 1.0}}),
+    ],
+)
+def test_stock_modules_compute_it(
+    states: States, weights: dict[str, float], settings: dict[str, Any], learned: bool
+) -> None:
+    pooling = made(weights=weights, settings=settings, learned=learned)
+    if learned:
+        with torch.no_grad():
+            pooling.weight_P.copy_(torch.randn(len(weights)))
+    assert [part.type for part in pooling.stock() or []] == ["Pooling", "Dense"]
+    found = stock_vectors(pooling, states)
+    torch.testing.assert_close(found, pooling(states), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "settings"),
+    [
+        ({"mean": 0.5, "attention": 0.5}, {}),
+        ({"mean": 0.5, "length_mean": 0.5}, {"length_mean": {"power": 0.3}}),
+        # Two parts of one stock mode, which a stock Pooling can hold once only.
+        ({"mean": 0.5, "length_mean": 0.5}, {"length_mean": {"power": 1.0}}),
+    ],
+)
+def test_no_stock_module_computes_it(weights: dict[str, float], settings: dict[str, Any]) -> None:
+    assert made(weights=weights, settings=settings).stock() is None
