@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import json
 import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from components.encoder import Encoder, assemble
 from components.interface import Head, Pooling, StockModule
 from components.languages import FamilyTable
 from search import deployed
+from search.card import card
 from search.checkpoint import Checkpoint, restore_weights
 from search.data.corpus import Corpus
 from search.data.tokens import TokenisedCorpus
@@ -96,6 +96,10 @@ def export(
     tokenised: TokenisedCorpus,
     expected: Scores,
     table: FamilyTable | None = None,
+    reference: Scores | None = None,
+    untouched: Scores | None = None,
+    prompts: Mapping[str, str] | None = None,
+    default_prompt_name: str | None = None,
 ) -> Scores:
     """Write an encoder as a sentence-transformers folder, load it again and hold it to its score.
 
@@ -107,6 +111,9 @@ def export(
         folder: must not exist.
         validation, tokenised: the sentences that ``expected`` was measured on, as text and tokens.
         table: leads bare text to its family; the one there is, by default.
+        reference, untouched: scores of the reference trial and of the base without training, for
+            the model card.
+        prompts, default_prompt_name: as in `write_model`.
 
     Returns:
         The scores of the folder as sentence-transformers loads it.
@@ -123,10 +130,23 @@ def export(
     restore_weights(checkpoint.part("encoder."), encoder)
     encoder.eval()
     routed = config.adapter.routes or config.head.routes
-    write_model(encoder, fresh, Routing.of(tokenised, table or FamilyTable()) if routed else None)
-    (fresh / "README.md").write_text(
-        card(config, expected, trusted(fresh), routed), encoding="utf-8"
+    write_model(
+        encoder,
+        fresh,
+        Routing.of(tokenised, table or FamilyTable()) if routed else None,
+        prompts=prompts,
+        default_prompt_name=default_prompt_name,
     )
+    text = card(
+        config,
+        expected,
+        trusted(fresh),
+        routed,
+        pairs=pairs_by_language(tokenised),
+        reference=reference,
+        untouched=untouched,
+    )
+    (fresh / "README.md").write_text(text, encoding="utf-8")
     scores = score_folder(fresh, validation, tokenised)
     if not abs(scores.accuracy - expected.accuracy) <= tolerance:
         raise ExportError(
@@ -137,11 +157,20 @@ def export(
     return scores
 
 
-def write_model(encoder: Encoder, folder: Path, routing: Routing | None = None) -> None:
+def write_model(
+    encoder: Encoder,
+    folder: Path,
+    routing: Routing | None = None,
+    *,
+    prompts: Mapping[str, str] | None = None,
+    default_prompt_name: str | None = None,
+) -> None:
     """Write an encoder, merging its adapter, where it can be, into the base for good.
 
     Args:
         routing: where a component treats families differently.
+        prompts: name -> text that ``encode(..., prompt_name=name)`` puts before each sentence.
+        default_prompt_name: the prompt that ``encode`` uses if none is named.
     """
     base = encoder.base
     scratch = folder / "scratch"
@@ -156,7 +185,13 @@ def write_model(encoder: Encoder, folder: Path, routing: Routing | None = None) 
         *_modules(encoder.head, "RoutedHead", encoder.out, custom),
         stock.Normalize(),
     ]
-    model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine")
+    model = SentenceTransformer(
+        modules=modules,
+        device="cpu",
+        similarity_fn_name="cosine",
+        prompts=dict(prompts) if prompts else None,
+        default_prompt_name=default_prompt_name,
+    )
     model.save(str(folder), create_model_card=False)
     if custom is not None:
         shutil.copy(custom.__file__, folder)
@@ -267,44 +302,16 @@ def score_folder(folder: Path, corpus: Corpus, tokenised: TokenisedCorpus) -> Sc
     return score(torch.from_numpy(emb_BE), tokenised)
 
 
+def pairs_by_language(corpus: TokenisedCorpus) -> dict[str, int]:
+    """Rows of each language that the pivot has too: what it is scored on."""
+    present = corpus.lengths > 0
+    return {
+        name: int((present[index] & present[corpus.pivot]).sum())
+        for index, name in enumerate(corpus.languages)
+        if index != corpus.pivot
+    }
+
+
 def trusted(folder: Path) -> bool:
     """Whether loading a folder runs a file of its own."""
     return (folder / f"{CUSTOM_FILE}.py").exists()
-
-
-def card(config: TrialConfig, scores: Scores, custom: bool, routed: bool = False) -> str:
-    """The folder's README: how to load it, how good it is, what it is made of."""
-    trust = ", trust_remote_code=True" if custom else ""
-    routes = (
-        """
-The model treats families of languages differently. It finds the family of each sentence by its
-script; where you know the language, say so: `model.encode(texts, task="gu")`.
-"""
-        if routed
-        else ""
-    )
-    rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in scores.by_language.items())
-    return f"""# Cross-lingual sentence embedder
-
-```python
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer("best"{trust})
-vectors = model.encode(["A sentence.", "Ein Satz."])
-```
-{routes}
-Top-1 retrieval accuracy against the pivot on the validation sentences, mean of both directions
-(all languages: {scores.accuracy:.3f}):
-
-| language | accuracy |
-|---|---|
-{rows}
-
-Settings:
-
-```json
-{json.dumps(config.model_dump(), indent=2)}
-```
-
-Made by Isogloss.
-"""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 
 from components.base import Base, load
@@ -259,6 +260,45 @@ def test_the_card_shows_scores_and_settings(config: MakeConfig) -> None:
     assert "| de | 0.250 |" in text
     assert "| ko | 0.750 |" in text
     assert '"kind": "linear"' in text
+
+
+def test_the_card_s_metadata_is_what_the_hub_reads(config: MakeConfig) -> None:
+    made = config(base={"model": "some-owner/some-model"})
+    data = ModelCard(card(made, Scores(0.5, {"de": 0.25, "zho_Hans": 0.75}), custom=False)).data
+    assert data.library_name == "sentence-transformers"
+    assert data.pipeline_tag == "sentence-similarity"
+    assert data.language == ["de", "zh"]
+    assert data.base_model == "some-owner/some-model"
+
+
+def test_the_card_shows_the_reference_the_untouched_base_and_the_pairs(config: MakeConfig) -> None:
+    text = card(
+        config(),
+        Scores(0.5, {"de": 0.25, "ko": 0.75}),
+        custom=False,
+        pairs={"de": 20, "ko": 31},
+        reference=Scores(0.3, {"de": 0.1, "ko": 0.5}),
+        untouched=Scores(0.2, {"de": 0.2}),
+    )
+    assert "| language | pairs | accuracy | reference | untouched base |" in text
+    assert "| de | 20 | 0.250 | 0.100 | 0.200 |" in text
+    assert "| ko | 31 | 0.750 | 0.500 |  |" in text
+    assert "| all languages | 51 | 0.500 | 0.300 | 0.200 |" in text
+
+
+def test_nothing_that_a_file_or_a_setting_says_is_markup_in_the_card(config: MakeConfig) -> None:
+    language = "x|`</td><script>\n# [a](b)"
+    made = config(base={"model": "/home/somebody/models/mine"}, case="```\n<b>|")
+    text = card(made, Scores(0.5, {language: 0.25}), custom=False)
+    assert "<" not in text
+    assert "/home/somebody" not in text
+    assert '"model": "mine"' in text
+    assert text.count("```") == 4  # the two blocks of code
+    (row,) = [line for line in text.splitlines() if "script" in line]
+    assert row.replace("\\|", "").count("|") == 3
+    block = text.split("```json\n")[1].split("\n```")[0]
+    assert json.loads(block)["case"] == "```\n<b>|"
+    assert ModelCard(text).data.language is None
 
 
 def test_a_stock_folder_is_made_of_stock_modules(exported: dict[str, Trained]) -> None:
