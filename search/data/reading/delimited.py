@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -193,8 +194,25 @@ def _parse(
         if not row:
             continue
         width = width or len(row)
-        # A field that took in whole rows: their lines have as many cells as the header.
-        for _, line in used[1:-1]:
-            if width > 1 and line.count(separator) == width - 1 and '"' not in line:
-                raise broken(used[-1][0])
+        joined = [line for _, line in used]
+        if width > 1 and _took_in_rows(joined, separator, width):
+            raise broken(used[-1][0])
         yield used[0][0], row
+
+
+def _took_in_rows(lines: list[str], separator: str, width: int) -> bool:
+    """Whether a field of several lines looks like rows that an open quotation mark has joined.
+
+    Such lines have as many cells as the header, and no white space after a separator, as the commas
+    of a sentence have.
+    """
+    tight = re.compile(re.escape(separator) + r"(?!\s)")
+    if len(lines) < 2:
+        return False
+    inner = [line for line in lines[1:-1] if '"' not in line]
+    if lines[0].startswith('"') and lines[0].count('"') == 1:
+        inner.append(lines[0][1:])
+    return any(
+        line.count(separator) == width - 1 == len(tight.findall(line)) and not line.startswith(" ")
+        for line in inner
+    )

@@ -20,7 +20,7 @@ from search.data.reading.interface import (
     SourceTable,
     SplitName,
 )
-from search.data.reading.names import is_language
+from search.data.reading.names import check_name, is_language
 from search.problems import InputError
 
 if TYPE_CHECKING:
@@ -38,12 +38,24 @@ def full_form(value: Any) -> Any:
     - ``{en: a.en, de: a.de}``: `moses`;
     - ``name`` or ``name:config`` of a data set on the hub, or of a folder laid out like one: `hub`.
     """
-    if isinstance(value, dict) and "kind" not in value:
+    if isinstance(value, dict) and value and "kind" not in value:
+        if len(value) == 1:
+            raise ValueError(
+                f"names a file for {next(iter(value))!r} alone; it must name one for each of two "
+                f"languages or more"
+            )
+        for language in value:
+            check_name(language)
         return {"kind": "moses", "files": value}
-    if isinstance(value, list):
+    if isinstance(value, list) and value:
         return {"kind": "table", "files": value}
-    if not isinstance(value, str):
+    if (isinstance(value, dict) and value) or isinstance(value, SourceConfig):
         return value
+    if not isinstance(value, str):
+        raise ValueError(
+            f"is {value!r}; it must be a file, a folder, a data set, builtin:cldr, a list of files "
+            f"or a mapping of languages to files"
+        )
     if not value.strip():
         raise ValueError("is empty; it must name a file, a folder, a data set or builtin:cldr")
     if value.startswith("builtin:"):

@@ -88,9 +88,10 @@ class Hub(SourceConfig):
                 splits = datasets.get_dataset_split_names(name, self.config)
             except Exception:
                 splits = []
+            config = f"config: {self.config}, " if self.config else ""
             return (
-                f"the data set {title!r} has no split {split!r}; it has {', '.join(splits)}, which "
-                f"{{kind: hub, name: {self.name}, split: ...}} can name"
+                f"the data set {title!r} has no split {split!r}; it has {', '.join(splits)}, to be "
+                f"named as {{kind: hub, name: {self.name}, {config}split: {(*splits, '')[0]}}}"
             )
         cause = error.__cause__ or error
         reason = next((line for line in str(cause).splitlines() if line.strip()), repr(cause))

@@ -118,6 +118,9 @@ BAD: dict[str, tuple[Make, dict[str, Any], str]] = {
     "a quote that takes in rows": (
         holds("a.csv", 'en,de\n"a,b\nc,d\ne",f\n'), {}, "line 2: a quotation mark opens a field",
     ),
+    "a quote that takes in a row": (
+        holds("a.csv", 'en,de\n"a,b\nc",d\n'), {}, "line 2: a quotation mark opens a field",
+    ),
     "no header, tsv": (holds("a.tsv", SENTENCES), {}, "data.columns: [en, de]"),
     "no header, csv": (holds("a.csv", "How are you?,Wie geht es?\n"), {}, "data.columns: [en, de]"),
     "too few columns named": (holds("a.tsv", "a\tb\tc\n"), {"columns": ["en", "de"]},
