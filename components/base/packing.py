@@ -16,6 +16,7 @@ Letters: T tokens, P the same with fillers, B sentences of one length L, H heads
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -210,12 +211,18 @@ def varlen_attention(
         return attention(
             module, query, key, value, None, scaling, dropout, sliding_window, is_causal
         )
-    # Not at the top: a torch without it, or whose kernel knows no grouped queries yet (2.11),
-    # raises here, and `Base.pack` goes on to the next way.
+    # Not at the top: a torch without it raises here, and `Base.pack` goes on to the next way.
     from torch.nn.attention.varlen import varlen_attn
 
     packing = _current.get()
     query_THK, key_THK, value_THK = (t.squeeze(0).transpose(0, 1) for t in (query, key, value))
+    options: dict[str, Any] = {}
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        if "enable_gqa" in inspect.signature(varlen_attn).parameters:
+            options["enable_gqa"] = True
+        else:  # torch 2.11: every query head needs a key head of its own
+            key_THK, value_THK = (t.repeat_interleave(groups, 1) for t in (key_THK, value_THK))
     # The kernel counts the tokens on either side; a window has the token itself in it.
     behind = -1 if sliding_window is None else sliding_window - 1
     ahead = 0 if _causal(module, is_causal) else behind
@@ -229,7 +236,7 @@ def varlen_attention(
         packing.longest,
         scale=scaling,
         window_size=(behind, ahead),
-        enable_gqa=query.shape[1] != key.shape[1],
+        **options,
     )
     assert isinstance(mixed_THK, Tensor)  # nothing beside it was asked for
     return mixed_THK.unsqueeze(0), None

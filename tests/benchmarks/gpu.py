@@ -31,7 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -118,12 +118,20 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, required=True)
     parser.add_argument("--json", type=Path, metavar="FILE", required=True)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument(
+        "--rows", type=int, help="rows of sentences; fewer than the shape's take less"
+    )
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory(prefix="isogloss-gpu-") as scratch:
-        found = Bench(SHAPES[options.shape], device, Path(scratch)).run(options.steps)
-    options.json.write_text(json.dumps({"shape": options.shape} | found, indent=1))
-    print(json.dumps(found, indent=1))
+        shape = SHAPES[options.shape]
+        shape = replace(shape, rows=options.rows or shape.rows)
+        found: dict[str, Any] = {"shape": options.shape, "rows": shape.rows}
+        # Written after each figure: a run that is cut short leaves those that it has.
+        for name, figure in Bench(shape, device, Path(scratch)).run(options.steps):
+            found[name] = figure
+            options.json.write_text(json.dumps(found, indent=1))
+            print(f"{name}: {json.dumps(figure)}", flush=True)
 
 
 class Bench:
@@ -183,22 +191,19 @@ class Bench:
             | changed
         )
 
-    def run(self, steps: int) -> dict[str, Any]:
-        """All figures."""
+    def run(self, steps: int) -> Iterator[tuple[str, Any]]:
+        """Every figure, by its name, as soon as it is there."""
         peak = self.peak()
+        yield "device", _name(self.device)
+        yield "dtype", str(self.dtype).removeprefix("torch.")
+        yield "attention", self.base.attention
+        yield "matmul TFLOP/s", peak / 1e12
         build, bytes_stored = self.build(peak)
-        rows = {"build": build}
+        yield "build", build
+        yield "stored bytes", bytes_stored
         for name, (which, way) in WAYS.items():
-            rows[name] = self.time(self.adapted(which), way, steps, peak)
-        return {
-            "device": _name(self.device),
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "attention": self.base.attention,
-            "matmul TFLOP/s": peak / 1e12,
-            "stored bytes": bytes_stored,
-            "ways": rows,
-            "search of eight trials, s": self.search(),
-        }
+            yield name, self.time(self.adapted(which), way, steps, peak)
+        yield "search of eight trials, s", self.search()
 
     def adapted(self, which: str) -> int:
         """How many of the last layers have an adapter."""
