@@ -181,6 +181,11 @@ class Collector:
                 f"listed in data.languages (for a table with a column of sentences, one of their "
                 f"translations and one of language codes, data.pairs names these)"
             )
+        others = [n for n in self.ignored if listed is None and n.lower() != ROW_NUMBER]
+        if others:
+            told = ", ".join(f"{shown(n, 40)!r} ({self.ignored[n]})" for n in others[:10])
+            more = f" and {len(others) - 10} more" if len(others) > 10 else ""
+            self.notes[f"columns ignored: {told}{more}"] = None
         schema = pa.schema([(name, TEXT) for name in languages])
         batches = [
             pa.record_batch(

@@ -1,5 +1,6 @@
 """Data sets of the Hugging Face hub, or folders laid out like one."""
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -38,9 +39,12 @@ class Hub(SourceConfig):
         local = folder.is_dir()
         name = str(folder.resolve()) if local else self.name
         bars = datasets.utils.logging.is_progress_bar_enabled()
-        level = datasets.utils.logging.get_verbosity()
+        # Their log lines, of retries for example; what fails is said in one sentence.
+        loggers = [logging.getLogger(library) for library in ("datasets", "huggingface_hub")]
+        levels = [logger.level for logger in loggers]
         datasets.disable_progress_bars()
-        datasets.utils.logging.set_verbosity(datasets.utils.logging.CRITICAL)
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
         title = self.name if self.config is None else f"{self.name}:{self.config}"
         try:
             # Of a local folder, a copy in the user's cache would go stale.
@@ -61,7 +65,8 @@ class Hub(SourceConfig):
                         add_batch(batch, title, row, collector)
                         row += batch.num_rows
         finally:
-            datasets.utils.logging.set_verbosity(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
             if bars:
                 datasets.enable_progress_bars()
         return collector.finish()

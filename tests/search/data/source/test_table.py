@@ -225,3 +225,9 @@ def test_a_language_that_is_listed_and_missing_is_the_lists_fault(tmp_path: Path
     assert found.key == "data.languages"
     assert "names 'no', but" in found.message
     assert "it has en, de" in found.message
+
+
+def test_columns_that_are_ignored_are_told_once(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.csv").write_text("en,de,score\nGood day,Guten Tag,0.5\n")
+    assert read(tmp_path).notes == ("columns ignored: 'score' (its name is no language code)",)
