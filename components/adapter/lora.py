@@ -73,7 +73,9 @@ class _LoraLinear(torch.autograd.Function):
     """``y = W x + b + s B A x``, with W and b frozen.
 
     Each of PEFT's operations reads and writes all outputs once more; here the update is added where
-    the outputs are made. The sums are done in the dtype of A and B.
+    the outputs are made. The products are done in the dtype of x, whatever that of A and B: on a
+    base in bfloat16, float32 would cost a copy of all inputs and outputs and products off the
+    tensor cores. A, B and their gradients stay in float32, as under torch's autocast.
     """
 
     @staticmethod
@@ -86,28 +88,24 @@ class _LoraLinear(torch.autograd.Function):
         up_ER: Tensor,
         scale: float,
     ) -> Tensor:
-        low_XR = x_XD.to(down_RD.dtype) @ down_RD.T
+        ctx.dtypes = down_RD.dtype, up_ER.dtype
+        down_RD, up_ER = down_RD.to(x_XD.dtype), up_ER.to(x_XD.dtype)
+        low_XR = x_XD @ down_RD.T
         ctx.save_for_backward(x_XD, weight_ED, down_RD, up_ER, low_XR)
         ctx.scale = scale
-        return _plus(functional.linear(x_XD, weight_ED, bias_E), low_XR, up_ER.T, scale)
+        y_XE = functional.linear(x_XD, weight_ED, bias_E)
+        return y_XE.addmm_(low_XR, up_ER.T, alpha=scale)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x_XD, weight_ED, down_RD, up_ER, low_XR = ctx.saved_tensors
-        grad_XE = grads[0].to(down_RD.dtype)
+        down_dtype, up_dtype = ctx.dtypes
+        grad_XE = grads[0].to(x_XD.dtype)
         # The other way round, (E, X) by (X, R), this product takes ten times as long on a CPU.
-        up_RE = (low_XR.T @ grad_XE).mul_(ctx.scale)
+        up_RE = (low_XR.T @ grad_XE).to(up_dtype).mul_(ctx.scale)
         grad_XR = (grad_XE @ up_ER).mul_(ctx.scale)
-        grad_RD = grad_XR.T @ x_XD.to(down_RD.dtype)
+        grad_RD = (grad_XR.T @ x_XD).to(down_dtype)
         back_XD = None
         if ctx.needs_input_grad[0]:
-            back_XD = _plus(grads[0] @ weight_ED, grad_XR, down_RD, 1.0)
+            back_XD = (grad_XE @ weight_ED).addmm_(grad_XR, down_RD)
         return back_XD, None, None, grad_RD, up_RE.T, None
-
-
-def _plus(whole_XY: Tensor, left_XR: Tensor, right_RY: Tensor, scale: float) -> Tensor:
-    """Add a product to a tensor of our own making, which may be of another dtype."""
-    if whole_XY.dtype == left_XR.dtype:
-        return whole_XY.addmm_(left_XR, right_RY, alpha=scale)
-    wide_XY = torch.addmm(whole_XY.to(left_XR.dtype), left_XR, right_RY, alpha=scale)
-    return wide_XY.to(whole_XY.dtype)

@@ -43,6 +43,7 @@ class Base:
         tokenizer: its tokenizer.
         max_length: tokens after which a sentence is cut.
         notes: what the user should know of how it was loaded.
+        passed_over: way to run packed that `pack` did not take -> why its first try failed.
         width: dimensions D of a state.
     """
 
@@ -60,6 +61,7 @@ class Base:
         self.max_length = max_length
         self.notes = tuple(notes)
         self.first_position: int | None = None  # that packed sentences count from; None: padded
+        self.passed_over: dict[str, str] = {}
         self._replacements: Sequence[Replacement] = ()
         self.width: int = model.config.hidden_size
 
@@ -220,16 +222,21 @@ class Base:
         tokens = self._mixed()
         before = self.model.config._attn_implementation
         expected = self(tokens)
+        self.passed_over.clear()
         firsts = (0, (self.model.config.pad_token_id or 0) + 1)
         options = ways(self.device, self.model.dtype), firsts, (replacements(self.model), ())
         for way, first, found in itertools.product(*options):
             self.model.set_attn_implementation(way)
             self.first_position, self._replacements = first, found
-            with contextlib.suppress(Exception):
+            try:
                 if self._close(self(tokens), expected):
                     if way == VARLEN:
                         self._run_back(tokens)
                     return True
+                why = "gives other states"
+            except Exception as error:  # a model's own code may raise anything
+                why = f"{type(error).__name__}: {error}"
+            self.passed_over.setdefault(way, why.partition("\n")[0])
         self.first_position = None
         self.model.set_attn_implementation(before)
         return False

@@ -73,8 +73,9 @@ class Packing:
         missing = -len(source_T) % MULTIPLE
         return cls(
             functional.pad(lengths, (0, 1), value=missing) if missing else lengths,
-            source_T.to(device),
-            torch.argsort(source_T).to(device),
+            # From pageable memory this is safe, and it does not wait for the device's work.
+            source_T.to(device, non_blocking=True),
+            torch.argsort(source_T).to(device, non_blocking=True),
         )
 
     @cached_property
@@ -87,7 +88,7 @@ class Packing:
     def cu_seq(self) -> Tensor:
         """The ends of sentences as the kernel takes them, int32."""
         ends = functional.pad(self.lengths.cumsum(0), (1, 0))
-        return ends.to(self.place_T.device, torch.int32)
+        return ends.to(torch.int32).to(self.place_T.device, non_blocking=True)
 
     @cached_property
     def longest(self) -> int:
@@ -99,7 +100,8 @@ class Packing:
         """Place of each packed token in its sentence, from 0."""
         starts = self.lengths.cumsum(0) - self.lengths
         starts_P = starts.repeat_interleave(self.lengths)
-        return (torch.arange(len(starts_P)) - starts_P).to(self.place_T.device)
+        place_P = torch.arange(len(starts_P)) - starts_P
+        return place_P.to(self.place_T.device, non_blocking=True)
 
     def pack(self, given: Tensor) -> Tensor:
         """Something of each given token, laid out; zero for fillers."""

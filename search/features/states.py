@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from components.base import Base, BaseConfig
+from components.base.packing import NAME, VARLEN
 from components.encoder import Encoder
 from components.ragged import States, Statistics
 from search.data.pairs import Pairs
@@ -161,5 +162,10 @@ def performance_notes(
         notes.append(
             f"trials with adapters run the whole base: from the middle on, a "
             f"{base.model.config.model_type} gives other states"
+        )
+    if base.attention == NAME and VARLEN in base.passed_over:
+        notes.append(
+            f"the base runs without torch's kernel for packed sentences, which is slower: "
+            f"{base.passed_over[VARLEN]}"
         )
     return notes

@@ -30,6 +30,8 @@ from components.base.packing import (
     ways,
 )
 from components.ragged import Tokens
+from search.features import FeaturePlan, performance_notes
+from search.settings import CacheSettings
 from tests.components.base.test_packing import PACKED, PADDED, alone, base_of
 
 REAL = varlen.varlen_attn
@@ -239,6 +241,28 @@ def test_a_kernel_that_fails_is_passed_over(
     torch.testing.assert_close(base(tokens).values_TD, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "why"),
+    [
+        (_raises, "RuntimeError: FlashAttention only supports Ampere GPUs or newer."),
+        (_everything_seen, "gives other states"),
+    ],
+)
+def test_a_kernel_that_is_passed_over_is_told_of(
+    kernel: Any, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, kernel)
+    base = base_of(made(PACKED[0]))
+    assert base.pack()
+    assert base.passed_over[VARLEN] == why
+    (note,) = performance_notes(base, None, CacheSettings(max_gb=0), FeaturePlan((), ()))
+    assert note.endswith(f"which is slower: {why}")
+    put(monkeypatch, Kernel(torch.float32))
+    assert base.pack()
+    assert not base.passed_over
+    assert not performance_notes(base, None, CacheSettings(max_gb=0), FeaturePlan((), ()))
+
+
 def test_a_torch_without_the_kernel_does_without(
     model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,9 +334,15 @@ def test_the_kernel_is_what_stands_for_it_here(
     def run(kernel: Any, device: str) -> list[Tensor]:
         inputs = [tensor.detach().to(device).requires_grad_() for tensor in given]
         cu_seq = packing.cu_seq.to(device)
+        query, key, value = inputs
+        options: dict[str, Any] = {}
+        if "enable_gqa" in inspect.signature(REAL).parameters:
+            options["enable_gqa"] = many != few
+        else:  # torch 2.11
+            key, value = (side.repeat_interleave(many // few, 1) for side in (key, value))
         out = kernel(
-            *inputs, cu_seq, cu_seq, packing.longest, packing.longest,
-            scale=0.3, window_size=window, enable_gqa=many != few,
+            query, key, value, cu_seq, cu_seq, packing.longest, packing.longest,
+            scale=0.3, window_size=window, **options,
         )  # fmt: skip
         loss = (out.float() * weight.to(device)).sum()
         return [out, *torch.autograd.grad(loss, inputs)]
