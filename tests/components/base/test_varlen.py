@@ -51,6 +51,8 @@ class Kernel:
     def __init__(self, *dtypes: torch.dtype) -> None:
         self.dtypes = dtypes or HALF
         self.calls: list[inspect.BoundArguments] = []
+        # `varlen_attention` asks whether the kernel knows grouped queries.
+        self.__signature__ = inspect.signature(REAL)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         bound = inspect.signature(REAL).bind(*args, **kwargs)  # raises where the real one would
