@@ -171,19 +171,19 @@ class Embedded:
     Attributes:
         anchor_BE: unit vectors.
         positive_BE: unit vectors; row i translates row i of the anchors.
-        meaning_B: int64; rows with the same number are the same sentence, so they are never each
-            other's negatives.
+        is_same: bool (2B, 2B + N) over the anchors, the positives and the mined negatives, in this
+            order: whether two sentences are the same text in one language, or are recorded as
+            translations of each other. Symmetric in its first 2B columns, but not transitive: a and
+            b may both be translations of c without being the same.
         negative_NE: unit vectors of mined negatives, N a multiple of B: the first N / B are those
             of the first pair, and so on; None where none are mined.
-        negative_meaning_N: int64, counted as ``meaning_B``.
         teachers: name of a teacher -> its embeddings teacher_BW of the pairs' pivot sentences.
     """
 
     anchor_BE: Tensor
     positive_BE: Tensor
-    meaning_B: Tensor
+    is_same: Tensor
     negative_NE: Tensor | None = None
-    negative_meaning_N: Tensor | None = None
     teachers: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
@@ -193,13 +193,26 @@ class Embedded:
             return self.positive_BE
         return torch.cat([self.positive_BE, self.negative_NE])
 
-    @cached_property
-    def same_BC(self) -> Tensor:
-        """Which candidates are the sentence of which pair, bool: its own translation and others."""
-        meaning_C = self.meaning_B
-        if self.negative_meaning_N is not None:
-            meaning_C = torch.cat([meaning_C, self.negative_meaning_N])
-        return self.meaning_B.unsqueeze(1) == meaning_C.unsqueeze(0)
+    @property
+    def is_same_BC(self) -> Tensor:
+        """Which candidates are right for which anchor: its own translation and others recorded.
+
+        Of its first B columns, the transpose says which anchors are right for which positive.
+        """
+        size = len(self.anchor_BE)
+        return self.is_same[:size, size:]
+
+    @property
+    def is_same_anchor_BB(self) -> Tensor:
+        """Which anchors are the same as which anchor."""
+        size = len(self.anchor_BE)
+        return self.is_same[:size, :size]
+
+    @property
+    def is_same_positive_BC(self) -> Tensor:
+        """Which candidates are the same as which positive."""
+        size = len(self.anchor_BE)
+        return self.is_same[size:, size:]
 
 
 class Loss(nn.Module, ABC):

@@ -293,8 +293,8 @@ def score_folder(folder: Path, corpus: Corpus, tokenised: TokenisedCorpus) -> Sc
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     routed = (folder / "routing.json").exists()
     vectors = []
-    for language, column in corpus.columns.items():
-        texts: list[Any] = [text for text in column if text is not None]
+    for language in corpus.languages:
+        texts: list[Any] = corpus.texts(language)
         if texts:
             told = {"task": language} if routed else {}
             vectors.append(model.encode(texts, batch_size=64, show_progress_bar=False, **told))

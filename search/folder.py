@@ -154,7 +154,7 @@ def _write_run(file: Path, prepared: Prepared) -> None:
         | {name: version(name) for name in PACKAGES},
         "data": {
             part: {
-                "rows": len(corpus.meaning),
+                "rows": corpus.rows,
                 "sentences": dict(zip(corpus.languages, corpus.counts, strict=True)),
                 "sha256": corpus.digest,
             }

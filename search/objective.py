@@ -135,12 +135,13 @@ class Objective(nn.Module):
         device = emb_XE.device
         mined = len(part.negative) > 0
         row_B = torch.from_numpy(part.row)
+        pairs = Sentences.join([part.anchor, part.positive])
+        is_same = self._corpus.is_same(pairs, Sentences.join([pairs, part.negative]))
         seen = Embedded(
             anchor_BE,
             positive_BE,
-            torch.from_numpy(part.meaning).to(device),
+            torch.from_numpy(is_same).to(device),
             negative_NE if mined else None,
-            torch.from_numpy(part.negative_meaning).to(device) if mined else None,
             {name: rows_RW[row_B].to(device) for name, rows_RW in self._teachers.items()},
         )
         scalar: Tensor = self.loss(seen)

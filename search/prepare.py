@@ -19,7 +19,8 @@ from components.encoder import assemble, trainable_parameters
 from components.languages import FamilyTable
 from components.other_model import OtherModel
 from search.conflicts import conflict, facets
-from search.data.corpus import Corpus, load_corpora
+from search.data.corpus import Corpus
+from search.data.loading import load_corpora
 from search.data.pairs import Pairs
 from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus, tokenise

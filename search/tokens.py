@@ -90,7 +90,7 @@ def main(
                 raise InputError(f"{option} is ''; it must name something")
         # Imported here: they take seconds, and --help and a misspelt option need none of them.
         from components.base import BaseConfig, load_skeleton
-        from search.data.corpus import load_corpus
+        from search.data.loading import load_corpus
         from search.settings import DataSettings
 
         source = option_value(data, "--data")
@@ -161,8 +161,8 @@ def count(corpus: Corpus, pivot: str, base: Base) -> list[Count]:
     unknown_id = base.tokenizer.unk_token_id
     seen: dict[str, dict[int, int]] = {}  # tokens of each row that has the language
     counts = {}
-    for language, column in corpus.columns.items():
-        texts = {row: text for row, text in enumerate(column) if text is not None}
+    for language, rows in zip(corpus.languages, corpus.text_numbers >= 0, strict=True):
+        texts = dict(zip(np.flatnonzero(rows).tolist(), corpus.texts(language), strict=True))
         ids = base.tokenize(list(texts.values()))
         tokens = np.array([len(one) for one in ids])
         whole = _uncut(base, list(texts.values()), tokens.tolist())

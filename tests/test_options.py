@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from components.base import Base, BaseConfig, load
 from components.encoder import assemble
-from search.data.corpus import load_corpora
+from search.data.loading import load_corpora
 from search.data.negatives import mine
 from search.data.pairs import Pairs
 from search.data.teachers import Teachers

@@ -29,8 +29,8 @@ class Circle(LossConfig):
 class CircleLoss(Loss):
     """Pull translations and push others, each the harder the farther it is from its optimum.
 
-    Of an anchor with the similarities s_p to the repetitions of its sentence among the candidates
-    (its own translation is one) and s_n to the others:
+    Of an anchor with the similarities s_p to the candidates that are right for it (its own
+    translation, the same text again, other recorded translations) and s_n to the others:
 
     ``log(1 + sum_n exp(gamma alpha_n (s_n - m)) sum_p exp(-gamma alpha_p (s_p - (1 - m))))``
 
@@ -52,10 +52,10 @@ class CircleLoss(Loss):
     def forward(self, batch: Embedded) -> Tensor:
         size = len(batch.anchor_BE)
         similarity_BC = batch.anchor_BE @ batch.candidate_CE.T
-        forward = self._one_way(similarity_BC, batch.same_BC)
+        forward = self._one_way(similarity_BC, batch.is_same_BC)
         if not self.symmetric:
             return forward
-        back = self._one_way(similarity_BC[:, :size].T, batch.same_BC[:, :size].T)
+        back = self._one_way(similarity_BC[:, :size].T, batch.is_same_BC[:, :size].T)
         return (forward + back) / 2
 
     def _one_way(self, similarity_BC: Tensor, same_BC: Tensor) -> Tensor:

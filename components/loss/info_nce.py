@@ -38,7 +38,8 @@ class InfoNceLoss(Loss):
     Sources: van den Oord et al., 2018, CPC, equation 4; Radford et al., 2021, CLIP, section 2.3
     (both directions, learned temperature).
 
-    Departure: in-batch repetitions of the positive's sentence are left out of the denominator.
+    Departure: other candidates that are right (the same text as the translation, or another
+    recorded translation of the anchor) are left out of the denominator.
     """
 
     LOWEST = 0.01
@@ -65,7 +66,7 @@ class InfoNceLoss(Loss):
             # again.
             self.log_temperature.data.clamp_(min=math.log(self.LOWEST))
         target_B = torch.arange(len(batch.anchor_BE), device=batch.anchor_BE.device)
-        other_BC = batch.same_BC.clone().fill_diagonal_(False)
+        other_BC = batch.is_same_BC.clone().fill_diagonal_(False)
         logits_BC = batch.anchor_BE @ batch.candidate_CE.T / self.temperature
         logits_BC = logits_BC.masked_fill(other_BC, -math.inf)
         forward = F.cross_entropy(logits_BC, target_B)

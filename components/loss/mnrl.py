@@ -79,7 +79,9 @@ class MnrlLoss(Loss):
     Li et al., 2023, Towards General Text Embeddings with Multi-stage Contrastive Learning (all
     four directions); sentence-transformers 6.2, MultipleNegativesRankingLoss.
 
-    Departure: in-batch repetitions of a sentence are never negatives of it, in any direction.
+    Departure: a sentence that is the same as an anchor's translation, or another recorded
+    translation of it, is left out of the denominator; the same holds from translation to anchor.
+    Where sentences of one side are compared, those that are right for the pair are left out, too.
     """
 
     def __init__(self, scale: float, directions: list[str], partition: str) -> None:
@@ -91,18 +93,20 @@ class MnrlLoss(Loss):
     def forward(self, batch: Embedded) -> Tensor:
         query_BE, doc_BE = batch.anchor_BE, batch.positive_BE
         size = len(query_BE)
-        other_BC = batch.same_BC.clone().fill_diagonal_(False)
+        other_BC = batch.is_same_BC.clone().fill_diagonal_(False)
         score_BC = self._score(query_BE, batch.candidate_CE, other_BC)
         compared = [score_BC]
         if "doc_to_query" in self.directions:
             compared.append(score_BC[:, :size].T)
         if "query_to_query" in self.directions:
-            compared.append(self._score(query_BE, query_BE, batch.same_BC[:, :size]))
+            same_BB = batch.is_same_anchor_BB | batch.is_same_BC[:, :size].T
+            compared.append(self._score(query_BE, query_BE, same_BB))
         if "doc_to_doc" in self.directions:
             own_BB = torch.eye(size, dtype=torch.bool, device=query_BE.device)
             mined = len(batch.candidate_CE) // size - 1
             own_BC = torch.cat([own_BB, own_BB.repeat_interleave(mined, dim=1)], dim=1)
-            compared.append(self._score(doc_BE, batch.candidate_CE, batch.same_BC | own_BC))
+            same_BC = batch.is_same_positive_BC | batch.is_same_BC
+            compared.append(self._score(doc_BE, batch.candidate_CE, same_BC | own_BC))
         if self.partition == "joint":
             log_z_B = torch.cat(compared, dim=1).logsumexp(1)
         else:

@@ -56,8 +56,8 @@ class TripletLoss(Loss):
     of its later implementations, such as sentence-transformers' BatchSemiHardTripletLoss); Faghri
     et al., 2018, VSE++, equation 6 (hardest negatives, both directions, margin 0.2).
 
-    Departures: the distance is not squared; the one positive is the pair's own; in-batch
-    repetitions of its sentence, and negatives mined by mistake that repeat it, are no negatives.
+    Departures: the distance is not squared; the one positive is the pair's own; other candidates
+    that are right for the anchor, in the batch or mined by mistake, are no negatives.
     """
 
     def __init__(self, margin: float, distance: str, negatives: str, symmetric: bool) -> None:
@@ -71,10 +71,10 @@ class TripletLoss(Loss):
         anchor_BE, positive_BE = batch.anchor_BE, batch.positive_BE
         if self.negatives == "mined":
             return self._against_mined(batch)
-        forward = self._in_batch(anchor_BE, positive_BE, batch.candidate_CE, ~batch.same_BC)
+        forward = self._in_batch(anchor_BE, positive_BE, batch.candidate_CE, ~batch.is_same_BC)
         if not self.symmetric:
             return forward
-        different_BB = ~batch.same_BC[:, : len(anchor_BE)]
+        different_BB = ~batch.is_same_BC[:, : len(anchor_BE)].T
         return (forward + self._in_batch(positive_BE, anchor_BE, anchor_BE, different_BB)) / 2
 
     def _in_batch(
@@ -94,7 +94,7 @@ class TripletLoss(Loss):
         return hinge_B.where(legal_BC.any(1), 0).mean()
 
     def _against_mined(self, batch: Embedded) -> Tensor:
-        if batch.negative_NE is None or batch.negative_meaning_N is None:
+        if batch.negative_NE is None:
             raise ValueError(
                 "loss.negatives is 'mined', but the batch holds no mined negatives; it must be "
                 "'hardest' or 'semi_hard', or negatives.kind must be 'mined'"
@@ -105,8 +105,9 @@ class TripletLoss(Loss):
             batch.positive_BE.unsqueeze(1),
             batch.negative_NE.view(size, -1, batch.negative_NE.shape[1]),
         )
-        meaning_BM = batch.negative_meaning_N.view(size, -1)
-        legal_BM = meaning_BM != batch.meaning_B.unsqueeze(1)
+        # Of each pair, the columns of the negatives mined for it.
+        own = torch.arange(size, device=hinge_BM.device)
+        legal_BM = ~batch.is_same_BC[:, size:].view(size, size, -1)[own, own]
         total_B = hinge_BM.where(legal_BM, 0).sum(1)
         mean_B: Tensor = total_B / legal_BM.sum(1).clamp(min=1)
         return mean_B.mean()

@@ -1,16 +1,18 @@
-"""Parallel sentences to train on and to validate with."""
+"""Parallel sentences as text, in Arrow tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from search.data.reading.interface import SplitName
-from search.data.source import read_source
-from search.problems import InputError, nearest
-from search.settings import DataSettings
+from search.data.comparison import Ints, number_texts
 
 
 @dataclass(frozen=True)
@@ -18,133 +20,84 @@ class Corpus:
     """Aligned sentences.
 
     Attributes:
-        columns: language -> one sentence a row, None where it is missing; every row has two
-            sentences at least.
+        table: a column of type large_string for each language, null where a row lacks it.
     """
 
-    columns: dict[str, list[str | None]]
+    table: pa.Table
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Sequence[str | None]]) -> Corpus:
+        """A corpus of plain Python lists, one a language, None where a row lacks it."""
+        arrays = [pa.array(column, pa.large_string()) for column in columns.values()]
+        return cls(pa.table(arrays, names=list(columns)))
 
     @property
     def languages(self) -> list[str]:
         """The languages, in the order given."""
-        return list(self.columns)
+        return list(self.table.column_names)
 
     def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
+        return int(self.table.num_rows)
 
-    def take(self, rows: Sequence[int]) -> Corpus:
+    def take(self, rows: Sequence[int] | Ints | slice) -> Corpus:
         """Some of the rows, in the order given."""
-        return Corpus({name: [column[r] for r in rows] for name, column in self.columns.items()})
+        index = np.arange(len(self))[rows] if isinstance(rows, slice) else rows
+        return Corpus(self.table.take(pa.array(index, pa.int64())))
 
+    def keep(self, mask_R: NDArray[np.bool_]) -> Corpus:
+        """The rows for which a mask holds, in their order."""
+        return Corpus(self.table.filter(pa.array(mask_R)).combine_chunks())
 
-def load_corpora(settings: DataSettings) -> tuple[Corpus, Corpus]:
-    """Load the sentences to train on and those to validate with.
+    def texts(self, language: str) -> list[str]:
+        """All sentences of a language, missing ones left out."""
+        found: list[str] = self._column(language).drop_null().to_pylist()
+        return found
 
-    No row to train on shares a sentence of any language with a row of the validation.
+    def batches(self, language: str, size: int) -> Iterator[tuple[Ints, list[str]]]:
+        """The sentences of a language with their rows, a bounded number at a time."""
+        column = self._column(language)
+        for start in range(0, len(self), size):
+            part = column.slice(start, size)
+            rows = np.flatnonzero(pc.is_valid(part).to_numpy())
+            if len(rows):
+                yield start + rows, part.drop_null().to_pylist()
 
-    Raises:
-        InputError: a file or column is missing or unreadable, or too little is left.
-    """
-    languages = settings.languages
-    if languages is not None:
-        _check_languages(languages, settings.pivot)
-    rng = np.random.default_rng(settings.seed)
-    train = _load("train", settings, languages)
-    if settings.validation is not None or settings.train.has_validation:
-        validation = _load("validation", settings, train.languages)
-    else:
-        order = rng.permutation(len(train)).tolist()
-        held = max(1, round(settings.holdout * len(train)))
-        train, validation = train.take(order[held:]), train.take(order[:held])
-    validation = _at_most(validation, settings.validation_rows, rng)
-    train = _at_most(_without(train, validation), settings.train_rows, rng)
-    for key, corpus in (("data.train", train), ("data.validation", validation)):
-        _check_enough(key, corpus, settings.pivot)
-    return train, validation
+    def lookup(self, language_B: Ints, row_B: Ints) -> list[str]:
+        """Some sentences, by index of language and row, none of them missing."""
+        found = np.empty(len(row_B), dtype=object)
+        for language in np.unique(language_B):
+            (at,) = np.nonzero(language_B == language)
+            column = self.table.column(int(language))
+            found[at] = column.take(pa.array(row_B[at], pa.int64())).to_pylist()
+        return list(found)
 
+    def first_texts(self, language: str) -> list[str]:
+        """One sentence a row: that of a language or, where it is missing, the first there is."""
+        columns = [self._column(language), *self.table.columns]
+        found: list[str] = pc.coalesce(*columns).to_pylist()
+        return found
 
-def load_corpus(settings: DataSettings) -> Corpus:
-    """Load all the sentences of ``train``, none held out.
+    @cached_property
+    def text_numbers(self) -> Ints:
+        """(L, R): equal numbers are the same text in the same language (see `number_texts`)."""
+        return number_texts(self.table.columns)
 
-    Raises:
-        InputError: as `load_corpora`.
-    """
-    if settings.languages is not None:
-        _check_languages(settings.languages, settings.pivot)
-    corpus = _load("train", settings, settings.languages)
-    _check_enough("data.train", corpus, settings.pivot)
-    return corpus
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all sentences, of their order and of the gaps between them."""
+        sha = hashlib.sha256(f"{len(self)} {len(self.languages)}".encode())
+        for column in self.table.columns:
+            lengths = pc.fill_null(pc.binary_length(column), -1)
+            sha.update(lengths.to_numpy().astype(np.int64).tobytes())
+            for chunk in column.chunks:
+                # The texts alone: what stands under a null, or around a slice, is no part of them.
+                texts = chunk.drop_null()
+                _, offsets, data = texts.buffers()
+                if data is None or not len(texts):
+                    continue
+                bounds = np.frombuffer(offsets, np.int64)[texts.offset :][: len(texts) + 1]
+                sha.update(memoryview(data)[int(bounds[0]) : int(bounds[-1])])
+        return sha.hexdigest()
 
-
-def _check_languages(languages: Sequence[str], pivot: str) -> None:
-    if len(set(languages)) < 2:
-        raise InputError.of(
-            "data.languages", f"is {list(languages)}; it must name two languages or more"
-        )
-    if len(set(languages)) < len(languages):
-        raise InputError.of(
-            "data.languages", f"is {list(languages)}; it must name each language once"
-        )
-    if pivot not in languages:
-        raise InputError.of(
-            "data.pivot",
-            f"is {pivot!r}; it must be among the languages, {', '.join(languages)}"
-            f"{nearest(pivot, languages)}",
-        )
-
-
-def _load(split: SplitName, settings: DataSettings, languages: Sequence[str] | None) -> Corpus:
-    """The rows of a split that have two languages or more."""
-    table = read_source(settings, split, languages).table
-    if languages is None:
-        _check_languages(table.column_names, settings.pivot)
-    corpus = Corpus({name: table[name].to_pylist() for name in table.column_names})
-    full = [
-        row
-        for row in range(len(corpus))
-        if sum(column[row] is not None for column in corpus.columns.values()) >= 2
-    ]
-    if not full:
-        raise InputError.of(
-            f"data.{split}", "has no row with two languages or more; it must have some"
-        )
-    return corpus.take(full)
-
-
-def _at_most(corpus: Corpus, rows: int | None, rng: np.random.Generator) -> Corpus:
-    if rows is None or rows >= len(corpus):
-        return corpus
-    return corpus.take(sorted(rng.permutation(len(corpus))[:rows].tolist()))
-
-
-def _without(train: Corpus, validation: Corpus) -> Corpus:
-    seen = {name: set(column) - {None} for name, column in validation.columns.items()}
-    return train.take(
-        [
-            row
-            for row in range(len(train))
-            if not any(column[row] in seen[name] for name, column in train.columns.items())
-        ]
-    )
-
-
-def _check_enough(key: str, corpus: Corpus, pivot: str) -> None:
-    """Every language has a pair to train on, and validation pairs with the pivot."""
-    if not len(corpus):
-        raise InputError.of(
-            key, "has no rows left; it must have some that are not in the other split"
-        )
-    for language, column in corpus.columns.items():
-        others = [c for name, c in corpus.columns.items() if name != language]
-        if key == "data.validation":
-            others = [corpus.columns[pivot]] if language != pivot else others
-        pairs = sum(
-            sentence is not None and any(other[row] is not None for other in others)
-            for row, sentence in enumerate(column)
-        )
-        if pairs == 0:
-            partner = f"beside {pivot!r}" if key == "data.validation" else "with a translation"
-            raise InputError.of(
-                key, f"has no sentence in {language!r} {partner}; it must have some, or the "
-                f"language must be left out of data.languages"
-            )  # fmt: skip
+    def _column(self, language: str) -> pa.ChunkedArray:
+        return self.table.column(self.languages.index(language))

@@ -61,8 +61,7 @@ def mine(
             anchor_E[mine_],
             positive_E[mine_],
             pool_E[theirs],
-            corpus.meaning[own],
-            corpus.meaning[pooled.row[theirs]],
+            corpus.is_same_in_parts(anchor[mine_], pooled[theirs]),
             settings.count,
             settings.margin,
         )
@@ -76,17 +75,16 @@ def hardest(
     anchor_PE: Tensor,
     positive_PE: Tensor,
     pool_QE: Tensor,
-    meaning_P: Ints,
-    meaning_Q: Ints,
+    is_same: Callable[[slice], NDArray[np.bool_]],
     count: int,
     margin: float | None,
 ) -> Ints:
-    """The most similar sentences of a pool that are not parallel to an anchor.
+    """The most similar sentences of a pool that are not translations of an anchor.
 
     Args:
         anchor_PE, positive_PE, pool_QE: unit vectors; row p of the positives translates row p of
             the anchors.
-        meaning_P, meaning_Q: equal numbers are the same sentence.
+        is_same: some of the anchors -> which sentences of the pool are translations of which.
         margin: the most similarity, as a share of the translation's; None for no bound.
 
     Returns:
@@ -96,11 +94,10 @@ def hardest(
     if not len(pool_QE):
         return np.full((len(anchor_PE), count), -1, dtype=np.int64)
     chosen = []
-    pool_meaning = torch.from_numpy(meaning_Q)
     for start in range(0, len(anchor_PE), ANCHORS_A_CALL):
         part = slice(start, start + ANCHORS_A_CALL)
         similarity_PQ = anchor_PE[part] @ pool_QE.T
-        out_PQ = torch.from_numpy(meaning_P[part]).unsqueeze(1) == pool_meaning
+        out_PQ = torch.from_numpy(is_same(part))
         if margin is not None:
             true_P = (anchor_PE[part] * positive_PE[part]).sum(1)
             # A share of a negative similarity would lie above it.

@@ -19,35 +19,24 @@ class Batch:
         anchor: the pivot's sentence where the row has one, otherwise another language's.
         positive: its translation.
         row: (B,) of the corpus.
-        meaning: (B,); equal numbers are the same sentence.
         negative: N mined sentences, as many for each pair, those of the first pair first; none
             where nothing was mined.
-        negative_meaning: (N,).
     """
 
     anchor: Sentences
     positive: Sentences
     row: Ints
-    meaning: Ints
     negative: Sentences
-    negative_meaning: Ints
 
     def __len__(self) -> int:
-        return len(self.meaning)
+        return len(self.row)
 
     def __getitem__(self, part: slice) -> Batch:
         """Some pairs, with their negatives."""
         start, stop, _ = part.indices(len(self))
         each = len(self.negative) // max(1, len(self))
         mined = slice(start * each, stop * each)
-        return Batch(
-            self.anchor[part],
-            self.positive[part],
-            self.row[part],
-            self.meaning[part],
-            self.negative[mined],
-            self.negative_meaning[mined],
-        )
+        return Batch(self.anchor[part], self.positive[part], self.row[part], self.negative[mined])
 
 
 class Pairs:
@@ -95,7 +84,6 @@ class Pairs:
         """
         anchor, positive = self.drawn(epoch)
         order = np.random.default_rng([self._seed, epoch]).permutation(len(anchor))
-        meaning = self._corpus.meaning
         for step in range(self.steps(batch_size)):
             chosen = order[step * batch_size : (step + 1) * batch_size]
             mined = Sentences(np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -103,10 +91,7 @@ class Pairs:
                 language, row = positive.language[chosen], positive.row[chosen]
                 rows = negatives[language, row].astype(np.int64)
                 mined = Sentences(language.repeat(rows.shape[1]), rows.ravel())
-            row = anchor.row[chosen]
-            yield Batch(
-                anchor[chosen], positive[chosen], row, meaning[row], mined, meaning[mined.row]
-            )
+            yield Batch(anchor[chosen], positive[chosen], anchor.row[chosen], mined)
 
     def drawn(self, epoch: int) -> tuple[Sentences, Sentences]:
         """Anchors and positives of an epoch, language by language."""

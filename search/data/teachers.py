@@ -47,23 +47,19 @@ class Teachers:
         none, that of the first language there.
         """
         if model not in self._rows:
-            columns = list(self._corpus.columns.values())
-            columns.insert(0, self._corpus.columns[self._pivot])
-            rows = zip(*columns, strict=True)
-            texts = [next(text for text in row if text is not None) for row in rows]
+            texts = self._corpus.first_texts(self._pivot)
             self._rows[model] = embed(load_teacher(model, self._device), texts)
         return self._rows[model]
 
     def sentences(self, model: OtherModel, sentences: Sentences) -> Tensor:
         """A model's unit vectors (B, W) of some sentences."""
-        columns = list(self._corpus.columns.values())
         keys = list(zip(sentences.language.tolist(), sentences.row.tolist(), strict=True))
         seen = self._seen.setdefault(model, {})
         new = [key for key in keys if key not in seen]
         if new:
             if model not in self._models:
                 self._models[model] = load_teacher(model, self._device)
-            texts = [str(columns[language][row]) for language, row in new]
+            texts = self._corpus.lookup(*np.asarray(new).T)
             seen.update(zip(new, embed(self._models[model], texts), strict=True))
         return torch.stack([seen[key] for key in keys])
 

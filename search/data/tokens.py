@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from components.languages import FamilyTable
 from components.ragged import Tokens
 from search.data.corpus import Corpus
 from search.store import Store
+
+FORMAT = 2  # of what is stored
+SENTENCES_A_CALL = 4096
 
 Ints = NDArray[np.int64]
 
@@ -57,7 +60,8 @@ class TokenisedCorpus:
         ids: token ids of all sentences, language by language and row by row, int32.
         starts: (L, R + 1) int64: sentence (l, r) is ``ids[starts[l, r]:starts[l, r + 1]]``, empty
             where it is missing.
-        meaning: (R,) int64: rows with the same number share a sentence in some language.
+        text: (L, R) int64: equal numbers are the same text in the same language (see `comparison`);
+            -1 where the sentence is missing.
         family_of_language: L names of families.
     """
 
@@ -65,7 +69,7 @@ class TokenisedCorpus:
     pivot: int
     ids: NDArray[np.int32]
     starts: Ints
-    meaning: Ints
+    text: Ints
     family_of_language: tuple[str, ...]
 
     @property
@@ -82,6 +86,51 @@ class TokenisedCorpus:
     def lengths(self) -> Ints:
         """Tokens of each sentence, (L, R); 0 where it is missing."""
         return np.diff(self.starts, axis=1)
+
+    @property
+    def rows(self) -> int:
+        """The number R of rows."""
+        return int(self.starts.shape[1]) - 1
+
+    @cached_property
+    def _rows_of_text(self) -> tuple[Ints, Ints, Ints]:
+        """The rows that hold each text: sorted numbers, where the rows of each begin, the rows."""
+        language, row = np.nonzero(self.text >= 0)
+        number = self.text[language, row]
+        order = np.argsort(number, kind="stable")
+        numbers, counts = np.unique(number, return_counts=True)
+        return numbers, np.concatenate([[0], np.cumsum(counts)]), row[order]
+
+    def is_same(self, left: Sentences, right: Sentences) -> NDArray[np.bool_]:
+        """Which of some sentences are the same as which of others, (B, C).
+
+        Two sentences are the same if some row holds the texts of both: in one language, the same
+        text; in two, a text and its recorded translation. A text that stands in several rows has
+        several translations, all of them right. Nothing is passed on from row to row.
+        """
+        left_U, of_left = np.unique(self.text[left.language, left.row], return_inverse=True)
+        right_V, of_right = np.unique(self.text[right.language, right.row], return_inverse=True)
+        same_UV = np.zeros((len(left_U), len(right_V)), dtype=np.bool_)
+        if same_UV.size:
+            numbers, starts, rows = self._rows_of_text
+            place_U = np.searchsorted(numbers, left_U)
+            counts_U = starts[place_U + 1] - starts[place_U]
+            ends = np.cumsum(counts_U)
+            # Every row of every left text, and in it the texts in the languages on the right.
+            met = rows[np.arange(ends[-1]) + np.repeat(starts[place_U] - ends + counts_U, counts_U)]
+            owner = np.repeat(np.arange(len(left_U)), counts_U)
+            for language in np.unique(right.language):
+                beside = self.text[language, met]
+                place = np.searchsorted(right_V, beside).clip(max=len(right_V) - 1)
+                found = right_V[place] == beside
+                same_UV[owner[found], place[found]] = True
+        return same_UV[of_left][:, of_right]
+
+    def is_same_in_parts(
+        self, left: Sentences, right: Sentences
+    ) -> Callable[[slice], NDArray[np.bool_]]:
+        """Some of those on the left -> `is_same` of them alone, for many sentences."""
+        return lambda part: self.is_same(left[part], right)
 
     @cached_property
     def pairings(self) -> dict[int, tuple[Ints, Ints]]:
@@ -136,7 +185,7 @@ def tokenise(
     """Tokenise a corpus once, for every trial and, where the result is stored, for later searches.
 
     Args:
-        tokenize: sentences -> token ids of each.
+        tokenize: sentences -> token ids of each; it gets a few thousand sentences at a time.
         table: leads from the languages to their families.
         stored: where, and everything that the ids depend on beside the sentences.
     """
@@ -145,9 +194,8 @@ def tokenise(
         arrays = compute()
     else:
         store, tokenization = stored
-        sha = hashlib.sha256(tokenization.encode())
-        sha.update(json.dumps(list(corpus.columns.values()), ensure_ascii=False).encode())
-        found = store.build(sha.hexdigest(), f"tokens of {len(corpus)} rows", compute, wait=True)
+        key = hashlib.sha256(f"{FORMAT} {tokenization} {corpus.digest}".encode()).hexdigest()
+        found = store.build(key, f"tokens of {len(corpus)} rows", compute, wait=True)
         assert found is not None
         arrays = found
     return TokenisedCorpus(
@@ -155,7 +203,7 @@ def tokenise(
         pivot=corpus.languages.index(pivot),
         ids=arrays["ids"].numpy(),
         starts=arrays["starts"].numpy(),
-        meaning=arrays["meaning"].numpy(),
+        text=corpus.text_numbers,
         family_of_language=families_of(corpus, table or FamilyTable()),
     )
 
@@ -163,19 +211,20 @@ def tokenise(
 def _tokenised(
     corpus: Corpus, tokenize: Callable[[list[str]], list[list[int]]]
 ) -> dict[str, torch.Tensor]:
-    """The arrays of a `TokenisedCorpus`."""
+    """The arrays of a `TokenisedCorpus` that are stored."""
     flat: list[NDArray[np.int32]] = []
-    lengths = np.zeros((len(corpus.columns), len(corpus)), dtype=np.int64)
-    for index, column in enumerate(corpus.columns.values()):
-        present = [(row, text) for row, text in enumerate(column) if text is not None]
-        for (row, _), ids in zip(present, tokenize([text for _, text in present]), strict=True):
-            flat.append(np.asarray(ids, dtype=np.int32))
-            lengths[index, row] = len(ids)
+    lengths = np.zeros((len(corpus.languages), len(corpus)), dtype=np.int64)
+    for index, language in enumerate(corpus.languages):
+        for rows, texts in corpus.batches(language, SENTENCES_A_CALL):
+            ids = tokenize(texts)
+            lengths[index, rows] = [len(one) for one in ids]
+            flat.append(np.fromiter(chain.from_iterable(ids), dtype=np.int32))
     ends = np.cumsum(lengths.ravel()).reshape(lengths.shape)
     arrays = {
         "ids": np.concatenate(flat) if flat else np.zeros(0, np.int32),
-        "starts": np.concatenate([ends[:, :1] - lengths[:, :1], ends], axis=1),
-        "meaning": _meanings(corpus),
+        "starts": np.concatenate([ends[:, :1] - lengths[:, :1], ends], axis=1)
+        if len(corpus)
+        else np.zeros((len(lengths), 1), np.int64),
     }
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
@@ -183,24 +232,6 @@ def _tokenised(
 def families_of(corpus: Corpus, table: FamilyTable) -> tuple[str, ...]:
     """Family of each language: by its code or, where that is unknown, by the script it is in."""
     return tuple(
-        table.of(code) or table.of_text(" ".join(text for text in column[:1000] if text))
-        for code, column in corpus.columns.items()
+        table.of(code) or table.of_text(" ".join(corpus.take(slice(1000)).texts(code)))
+        for code in corpus.languages
     )
-
-
-def _meanings(corpus: Corpus) -> Ints:
-    """Number the rows so that rows which share a sentence share a number (union-find)."""
-    parent = list(range(len(corpus)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    for column in corpus.columns.values():
-        first: dict[str, int] = {}
-        for row, text in enumerate(column):
-            if text is not None:
-                parent[root(row)] = root(first.setdefault(text, row))
-    return np.asarray([root(row) for row in range(len(corpus))], dtype=np.int64)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from components.encoder import Encoder
-from search.data.tokens import Ints, Sentences, TokenisedCorpus
+from search.data.tokens import Sentences, TokenisedCorpus
 from search.features import Feed, plain_feed
 from search.ranks import Ranks
 from search.trial import Scores
@@ -64,8 +66,9 @@ def score(emb_BE: Tensor, corpus: TokenisedCorpus) -> Scores:
     """Score the embeddings of a corpus' sentences.
 
     For each language other than the pivot, over the rows that have both: the share of sentences
-    whose nearest neighbour (by cosine) in the other language is their translation, the mean of
-    both directions. A neighbour that is the same sentence as the translation counts as right.
+    whose nearest neighbour (by cosine) in the other language is right, the mean of both directions.
+    Right is the text of the translation, in whichever row it stands, and every other recorded
+    translation of the sentence (see `TokenisedCorpus.is_same`).
 
     Args:
         emb_BE: unit vectors of ``corpus.present()``, in that order.
@@ -78,21 +81,31 @@ def score(emb_BE: Tensor, corpus: TokenisedCorpus) -> Scores:
         if index == corpus.pivot:
             continue
         both = np.flatnonzero((place[index] >= 0) & (place[corpus.pivot] >= 0))
-        here, there = emb_BE[place[index, both]], emb_BE[place[corpus.pivot, both]]
-        meaning = corpus.meaning[both]
-        by_language[name] = (top1(here, there, meaning) + top1(there, here, meaning)) / 2
+        sides = [Sentences(np.full(len(both), one), both) for one in (index, corpus.pivot)]
+        here, there = (place[side.language, side.row] for side in sides)
+        right = [
+            top1(emb_BE[query], emb_BE[candidate], corpus.is_same_in_parts(*of))
+            for query, candidate, of in ((here, there, sides), (there, here, sides[::-1]))
+        ]
+        by_language[name] = sum(right) / 2
     return Scores(float(np.mean(list(by_language.values()))), by_language)
 
 
-def top1(query_NE: Tensor, candidate_NE: Tensor, meaning_N: Ints) -> float:
-    """Share of the queries whose nearest candidate has their meaning; NaN if any number is."""
+def top1(
+    query_NE: Tensor, candidate_NE: Tensor, is_same: Callable[[slice], NDArray[np.bool_]]
+) -> float:
+    """Share of the queries whose nearest candidate is right; NaN if any number is.
+
+    Args:
+        is_same: some of the queries -> which candidates are right for which.
+    """
     # A sum over unit vectors is finite where all of them are, and takes a fifteenth of the time.
     if not math.isfinite(query_NE.sum() + candidate_NE.sum()):
         return math.nan
-    meaning = torch.from_numpy(meaning_N)
     right = 0
     for start in range(0, len(query_NE), QUERIES_A_CALL):
         part = slice(start, start + QUERIES_A_CALL)
-        nearest = (query_NE[part] @ candidate_NE.T).argmax(dim=1)
-        right += int((meaning[nearest] == meaning[part]).sum())
+        nearest = (query_NE[part] @ candidate_NE.T).argmax(dim=1).cpu().numpy()
+        same = is_same(part)
+        right += int(same[np.arange(len(same)), nearest].sum())
     return right / len(query_NE)

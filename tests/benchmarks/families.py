@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from components.base import BaseConfig, load
-from search.data.corpus import load_corpora
+from search.data.loading import load_corpora
 from search.data.tokens import tokenise
 from search.settings import DataSettings
 from search.training import train

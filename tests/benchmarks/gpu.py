@@ -144,7 +144,7 @@ class Bench:
         self.base = self._load()
         size = Size(shape.rows, 64, shape.rows, 1, shape.batch, shape.width, ())
         self.corpus, self.validation = (
-            tokenise(Corpus(columns), PIVOT, self.base.tokenize) for columns in invented(size)
+            tokenise(Corpus.of(columns), PIVOT, self.base.tokenize) for columns in invented(size)
         )
         self.weights = [_products(layer) for layer in layers_of(self.base.model)[1]]
         self._scratch = scratch

@@ -40,10 +40,11 @@ from components.base.structure import layers_of
 from components.encoder import assemble
 from components.head.linear import Linear
 from components.head.mlp import Mlp
-from components.interface import Embedded, HeadConfig
+from components.interface import HeadConfig
 from components.loss.info_nce import InfoNce
 from components.pooling.mean import Mean
 from components.ragged import Statistics, Tokens
+from tests.components.conftest import embedded
 
 HEADS: dict[str, tuple[int, HeadConfig]] = {
     "linear 128 → 256": (128, Linear(width=256)),
@@ -206,7 +207,7 @@ class Compared(NamedTuple):
 
     anchor_BE: Tensor
     candidate_CE: Tensor
-    same_BC: Tensor
+    is_same_BC: Tensor
 
 
 def frozen(width: int, head: HeadConfig, compiled: bool) -> Way:
@@ -260,7 +261,7 @@ def adapted(name: str, compiled: bool) -> Way:
     def way() -> Tensor:
         encoder.zero_grad()
         emb_BE = encoder(next(following), family_B)
-        scalar: Tensor = loss(Embedded(*emb_BE.chunk(2), meaning_B))
+        scalar: Tensor = loss(embedded(*emb_BE.chunk(2), meaning_B))
         torch.autograd.backward(scalar)
         return scalar.detach()
 
@@ -359,7 +360,7 @@ def one_by_one(heads: list[nn.Module], mean_KXD: Tensor) -> Way:
         for head, optimizer, mean_XD in zip(heads, optimizers, inputs, strict=True):
             optimizer.zero_grad()
             emb_XE = F.normalize(head(mean_XD, family_X), dim=-1)
-            scalar = loss(Embedded(*emb_XE.chunk(2), meaning_B))
+            scalar = loss(embedded(*emb_XE.chunk(2), meaning_B))
             torch.autograd.backward(scalar)
             nn.utils.clip_grad_norm_(head.parameters(), 1.0)
             optimizer.step()
@@ -380,7 +381,7 @@ def by_vmap(heads: list[nn.Module], mean_KXD: Tensor) -> Way:
     def one(weights: dict[str, Tensor], rest: dict[str, Tensor], mean_XD: Tensor) -> Tensor:
         out_XE = torch.func.functional_call(heads[0], (weights, rest), (mean_XD, family_X))
         emb_XE = F.normalize(out_XE, dim=-1)
-        scalar: Tensor = loss(Embedded(*emb_XE.chunk(2), meaning_B))
+        scalar: Tensor = loss(embedded(*emb_XE.chunk(2), meaning_B))
         return scalar
 
     each = torch.func.vmap(one, in_dims=(0, 0, None if shared else 0))

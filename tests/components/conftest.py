@@ -6,8 +6,10 @@ import copy
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import AutoModel, BertConfig, PretrainedConfig, PreTrainedModel, Qwen3Config
 
+from components.interface import Embedded
 from components.ragged import States, Tokens
 
 SIZES = {
@@ -48,3 +50,28 @@ def tokens() -> Tokens:
 def states(tokens: Tokens) -> States:
     """States of the nine sentences, 16 wide, with gradients."""
     return States(torch.randn(len(tokens.ids_T), 16, requires_grad=True), tokens.offsets)
+
+
+def embedded(
+    anchor: Tensor,
+    positive: Tensor,
+    number: Tensor,
+    negative: Tensor | None = None,
+    negative_number: Tensor | None = None,
+    teachers: dict[str, Tensor] | None = None,
+) -> Embedded:
+    """A batch in which pairs and mined negatives with equal numbers are the same sentence."""
+    pairs = torch.cat([number, number])
+    whole = pairs if negative_number is None else torch.cat([pairs, negative_number])
+    is_same = pairs.unsqueeze(1) == whole
+    return Embedded(anchor, positive, is_same, negative, teachers or {})
+
+
+def some_same(size: int, mined: int) -> Tensor:
+    """A random `Embedded.is_same`: symmetric and not transitive; pairs are the same, of course."""
+    total = 2 * size + mined
+    same = torch.rand(total, total) < 0.15
+    same |= same.T | torch.eye(total, dtype=torch.bool)
+    pair = torch.arange(size)
+    same[pair, size + pair] = same[size + pair, pair] = True
+    return same[: 2 * size]

@@ -17,6 +17,7 @@ from components.interface import Embedded, Loss, LossConfig, variants
 from components.loss.distillation import Distillation, DistillationLoss
 from components.loss.mnrl import Mnrl
 from components.matryoshka import Matryoshka, too_wide
+from tests.components.conftest import embedded
 
 KINDS = variants("components.loss", LossConfig)
 WIDTH = 12
@@ -40,11 +41,11 @@ def test_equals_sentence_transformers(widths: list[int], mined: int) -> None:
     theirs = MatryoshkaLoss(model, MultipleNegativesRankingLoss(model, 5.0), [WIDTH, *widths])
     expected = theirs([{"embedding": side} for side in raw], torch.empty(0))
     anchor, positive, *negatives = normalize(raw, dim=-1)
-    batch = Embedded(anchor, positive, torch.arange(7))
+    batch = embedded(anchor, positive, torch.arange(7))
     if mined:
         negative = torch.stack(negatives, dim=1).flatten(0, 1)
         numbers = torch.arange(100, 100 + len(negative))
-        batch = Embedded(anchor, positive, torch.arange(7), negative, numbers)
+        batch = embedded(anchor, positive, torch.arange(7), negative, numbers)
     got = Matryoshka(Mnrl(scale=5.0).build(WIDTH), WIDTH, widths)(batch)
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
     mine, other = (torch.autograd.grad(value, raw, retain_graph=True)[0]
@@ -58,7 +59,7 @@ def batch_of(teachers: dict[str, int]) -> Embedded:
     )
     meaning, numbers = torch.tensor([0, 1, 2, 1, 4, 0]), torch.tensor([9, 8, 7, 1, 5, 6])
     given = {name: torch.randn(6, width) for name, width in teachers.items()}
-    return Embedded(anchor, positive, meaning, negative, numbers, given)
+    return embedded(anchor, positive, meaning, negative, numbers, given)
 
 
 @pytest.mark.parametrize("teacher_width", [WIDTH, 5])
@@ -82,8 +83,7 @@ def test_equals_the_loss_of_each_width_by_itself(kind: str, teacher_width: int) 
             torch.stack([row[:width] / (row[:width] ** 2).sum().sqrt() for row in side])
             for side in sides
         ]
-        numbers = (batch.meaning_B, batch.negative_meaning_N)
-        terms.append(loss(Embedded(cut[0], cut[1], numbers[0], cut[2], numbers[1], batch.teachers)))
+        terms.append(loss(Embedded(cut[0], cut[1], batch.is_same, cut[2], batch.teachers)))
     expected = torch.stack(terms).sum()
     wrapped = Matryoshka(loss, WIDTH, [3, 7])
     got = wrapped(batch)

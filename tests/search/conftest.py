@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from components.base import Base, BaseConfig, load
-from search.data.corpus import Corpus, load_corpora
+from search.data.corpus import Corpus
+from search.data.loading import load_corpora
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.settings import DataSettings
 from search.training import EpochReport

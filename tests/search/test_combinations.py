@@ -27,7 +27,8 @@ from components.interface import (
     variants,
 )
 from search.conflicts import conflict
-from search.data.corpus import Corpus, load_corpora
+from search.data.corpus import Corpus
+from search.data.loading import load_corpora
 from search.data.teachers import Teachers
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.export import export

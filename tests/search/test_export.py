@@ -62,10 +62,7 @@ class Trained:
 
 def sentences(corpus: Corpus, routed: bool) -> list[Call]:
     """The sentences of each language, and the language where it matters."""
-    return [
-        ([text for text in column if text is not None], language if routed else None)
-        for language, column in corpus.columns.items()
-    ]
+    return [(corpus.texts(language), language if routed else None) for language in corpus.languages]
 
 
 def trained(config: TrialConfig, base: Base, texts: Texts, folder: Path) -> Trained:
@@ -187,7 +184,7 @@ def test_a_long_sentence_is_cut_where_the_encoder_cuts_it(
     assert len(base.tokenize([long])[0]) == 32
     encoder = assemble(base, made.config.adapter, made.config.pooling, made.config.head)
     restore_weights(made.report.checkpoint.part("encoder."), encoder)
-    corpus = tokenise(Corpus({"en": [long], "de": [long]}), "en", base.tokenize)
+    corpus = tokenise(Corpus.of({"en": [long], "de": [long]}), "en", base.tokenize)
     expected = encode(encoder.eval(), corpus, corpus.present(), Ranks()).numpy()
     encoder.close()
     vector = load_folder(made.folder).encode([long])

@@ -294,7 +294,7 @@ def made(lengths: list[list[int]], seed: int = 0) -> TokenisedCorpus:
         pivot=0,
         ids=ids,
         starts=np.concatenate([ends[:, :1] - lengths_LR[:, :1], ends], axis=1),
-        meaning=np.arange(lengths_LR.shape[1]),
+        text=np.where(lengths_LR > 0, np.arange(lengths_LR.size).reshape(lengths_LR.shape), -1),
         family_of_language=("latin", "latin"),
     )
 

@@ -60,8 +60,11 @@ MakeConfig = Callable[..., TrialConfig]
 
 @pytest.fixture(scope="module")
 def corpus(corpora: tuple[TokenisedCorpus, TokenisedCorpus]) -> TokenisedCorpus:
-    """One in which each row means what two others do, so that pairs of a batch are the same."""
-    return replace(corpora[0], meaning=np.arange(len(corpora[0].meaning)) // 3 * 3)
+    """One in which three rows at a time share their English sentence, and two their German one."""
+    text = corpora[0].text.copy()
+    for language, size in ((0, 3), (1, 2)):
+        text[language] = text[language][np.arange(corpora[0].rows) // size * size]
+    return replace(corpora[0], text=text)
 
 
 @pytest.fixture(scope="module")
@@ -153,13 +156,16 @@ def slow(
         embedded.append(emb)
         routed.append(routing)
     anchor, positive, negative = torch.cat(embedded).split([len(side) for side in sides])
-    meaning, other = (
-        torch.tensor([int(corpus.meaning[row]) for row in side.row])
-        for side in (batch.anchor, batch.negative)
-    )
+    everything = [(n, r) for s in sides for n, r in zip(s.language, s.row, strict=True)]
+    texts = [(n, corpus.text[n, r]) for n, r in everything]
+    rows = [set(zip(range(len(column)), column, strict=True)) for column in corpus.text.T.tolist()]
+    is_same = torch.tensor([
+        [any(one in row and other in row for row in rows) for other in texts]
+        for one in texts[: 2 * len(batch)]
+    ])  # fmt: skip
     taught = {name: rows[torch.from_numpy(batch.positive.row)] for name, rows in teachers.items()}
-    mined = (negative, other) if len(negative) else (None, None)
-    seen = Embedded(anchor, positive, meaning, *mined, taught)
+    mined = negative if len(negative) else None
+    seen = Embedded(anchor, positive, is_same, mined, taught)
     loss: Tensor = objective.loss(seen) + objective.encoder.head.penalty(torch.cat(routed))
     return loss
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from components.base import Base, BaseConfig, load
 from components.encoder import assemble
-from search.data.corpus import load_corpora
+from search.data.loading import load_corpora
 from search.data.pairs import Pairs
 from search.data.teachers import Teachers
 from search.data.tokens import TokenisedCorpus, tokenise

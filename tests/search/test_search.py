@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from sentence_transformers import SentenceTransformer
 
-from search.data.corpus import load_corpora
+from search.data.loading import load_corpora
 from search.journal import read_journal
 from search.settings import DataSettings
 
@@ -170,8 +170,9 @@ def stock_accuracy(best: Path, settings: DataSettings) -> float:
     _, validation = load_corpora(settings)
     model = SentenceTransformer(str(best), trust_remote_code=True, device="cpu")
     scores = []
-    pivot = validation.columns[settings.pivot]
-    for language, column in validation.columns.items():
+    columns = validation.table.to_pydict()
+    pivot = columns[settings.pivot]
+    for language, column in columns.items():
         if language == settings.pivot:
             continue
         rows = [r for r in range(len(validation)) if column[r] and pivot[r]]

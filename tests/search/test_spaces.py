@@ -9,13 +9,13 @@ import torch
 
 from components.base import Base
 from components.encoder import assemble
-from components.interface import Embedded
 from components.ragged import Tokens
 from search.objective import build_loss
 from search.prepare import Prepared, prepare
 from search.sampler import draw
 from search.space import Choice, Range, probes, reference
 from search.trial import TrialConfig
+from tests.components.conftest import embedded
 
 FOLDER = Path(__file__).parents[2] / "spaces"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -51,7 +51,7 @@ def test_both_ends_of_every_domain_build_and_run(prepared: Prepared, base: Base)
         vectors = torch.eye(width)[:3]
         taught = {name: torch.eye(size)[:3] for name, size in widths.items()}
         meaning = torch.arange(3)
-        assert loss(Embedded(vectors, vectors, meaning, vectors, meaning + 3, taught)).isfinite()
+        assert loss(embedded(vectors, vectors, meaning, vectors, meaning + 3, taught)).isfinite()
     values, picks = reference(prepared.space)
     TrialConfig.of(values)
     assert set(picks) <= set(taken)

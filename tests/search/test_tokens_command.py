@@ -169,7 +169,7 @@ def test_a_token_that_ends_sentences_and_stands_for_what_is_unknown() -> None:
             num_attention_heads=2, num_key_value_heads=1,
         )
     )  # fmt: skip
-    corpus = Corpus({"en": ["a b", "a c d"], "de": ["b b b", "-"], "zz": ["-", None]})
+    corpus = Corpus.of({"en": ["a b", "a c d"], "de": ["b b b", "-"], "zz": ["-", None]})
     counts = {one.language: one for one in count(corpus, "en", Base(model, fast, 16))}
     assert list(counts) == ["zz", "de", "en"]
     assert [one.tokens_mean for one in counts.values()] == [1.0, 2.5, 3.5]

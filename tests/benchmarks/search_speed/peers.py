@@ -25,6 +25,7 @@ import optuna
 import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
+from numpy.typing import NDArray
 from peft import LoraConfig
 from safetensors.torch import load_file
 from sentence_transformers import (
@@ -203,9 +204,13 @@ class Accuracy(SentenceEvaluator):
         emb_BE = model.encode(texts, convert_to_tensor=True, show_progress_bar=False)
         rows = len(self.texts[PIVOT])
         by_language = dict(zip(self.texts, emb_BE.split(rows), strict=True))
-        pivot, meaning = by_language[PIVOT], np.arange(rows)
+        pivot = by_language[PIVOT]
+
+        def same(part: slice) -> NDArray[np.bool_]:
+            return np.eye(rows, dtype=np.bool_)[part]
+
         scores = [
-            (top1(side, pivot, meaning) + top1(pivot, side, meaning)) / 2
+            (top1(side, pivot, same) + top1(pivot, side, same)) / 2
             for name, side in by_language.items()
             if name != PIVOT
         ]

@@ -194,7 +194,7 @@ class Workload:
     def corpora(self, tokenize: Any) -> tuple[TokenisedCorpus, TokenisedCorpus]:
         """The sentences, tokenised."""
         train, validation = (
-            Corpus(pq.read_table(self.folder / f"{name}.parquet").to_pydict())
+            Corpus.of(pq.read_table(self.folder / f"{name}.parquet").to_pydict())
             for name in ("train", "validation")
         )
         return tokenise(train, PIVOT, tokenize), tokenise(validation, PIVOT, tokenize)

@@ -12,8 +12,8 @@ from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from components.interface import Embedded
 from components.loss.circle import Circle
+from tests.components.conftest import embedded
 
 
 def close(got: Tensor, expected: Tensor, sides: list[Tensor]) -> None:
@@ -41,10 +41,10 @@ def test_equals_pytorch_metric_learning(
     raw = torch.randn(24, 8, requires_grad=True)
     anchor, positive, negative = normalize(raw, dim=-1).split([6, 6, 12])
     meaning, of_negative = torch.tensor(MEANINGS[meanings]), torch.tensor(MINED)
-    batch = Embedded(anchor, positive, meaning)
+    batch = embedded(anchor, positive, meaning)
     candidate, of_candidate = positive, meaning.clone()
     if mined:
-        batch = Embedded(anchor, positive, meaning, negative, of_negative)
+        batch = embedded(anchor, positive, meaning, negative, of_negative)
         candidate = torch.cat([positive, negative])
         of_candidate = torch.cat([meaning, of_negative])
     theirs = TheirCircleLoss(m=margin, gamma=gamma, reducer=MeanReducer())
@@ -61,8 +61,8 @@ def test_a_batch_of_one_sentence_costs_nothing(symmetric: bool) -> None:
     anchor, positive, negative = raw = normalize(torch.randn(3, 2, 8), dim=-1).requires_grad_()
     one = torch.zeros(2, dtype=torch.int64)
     for batch in (
-        Embedded(anchor, positive, one),
-        Embedded(anchor, positive, one, negative, one),  # what was mined repeats the sentence
+        embedded(anchor, positive, one),
+        embedded(anchor, positive, one, negative, one),  # what was mined repeats the sentence
     ):
         value = Circle(symmetric=symmetric).build(8)(batch)
         assert value.item() == 0.0
@@ -74,7 +74,7 @@ def test_a_direction_without_negatives_costs_nothing() -> None:
     anchor, positive, negative = normalize(torch.randn(3, 2, 8), dim=-1)
     one = torch.zeros(2, dtype=torch.int64)
     # Both pairs are one sentence, which only a mined negative contrasts with; none has a way back.
-    batch = Embedded(anchor, positive, one, negative, torch.tensor([0, 5]))
+    batch = embedded(anchor, positive, one, negative, torch.tensor([0, 5]))
     both = Circle(gamma=3.0).build(8)(batch)
     forward = Circle(gamma=3.0, symmetric=False).build(8)(batch)
     assert forward > 0
@@ -85,7 +85,7 @@ def test_hand_written_numbers() -> None:
     # s_p = 0.6, s_n = 0 for both anchors; m = 0.25, gamma = 2: alpha_p = 0.65, alpha_n = 0.25.
     anchor = torch.eye(4)[:2]
     positive = 0.6 * anchor + 0.8 * torch.eye(4)[2:]
-    batch = Embedded(anchor, positive, torch.tensor([0, 1]))
+    batch = embedded(anchor, positive, torch.tensor([0, 1]))
     value = Circle(margin=0.25, gamma=2.0).build(4)(batch)
     exponent = 2 * 0.25 * (0 - 0.25) - 2 * 0.65 * (0.6 - 0.75)
     assert value.item() == pytest.approx(math.log(1 + math.exp(exponent)), abs=1e-6)
@@ -96,7 +96,7 @@ def test_beyond_its_optimum_a_similarity_weighs_nothing() -> None:
     anchor = torch.tensor([[1.0, 0.0]], requires_grad=True)
     positive = torch.tensor([[0.6, 0.8]])
     negative = torch.tensor([[-1.0, 0.0]], requires_grad=True)
-    batch = Embedded(anchor, positive, torch.tensor([0]), negative, torch.tensor([1]))
+    batch = embedded(anchor, positive, torch.tensor([0]), negative, torch.tensor([1]))
     value = Circle(margin=0.25, gamma=2.0, symmetric=False).build(2)(batch)
     weight = 2 * (1.25 - 0.6)
     exponent = -weight * (0.6 - 0.75)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from components.interface import Embedded, Loss, LossConfig, variants
+from tests.components.conftest import embedded
 
 KINDS = variants("components.loss", LossConfig)
 WIDTH = 16
@@ -56,15 +57,21 @@ class Case:
             teacher.name: torch.randn(len(anchor), self.teacher_width)
             for teacher in self.config.teachers
         }
-        return Embedded(anchor, positive, meaning, negative, negative_meaning, teachers)
+        return embedded(anchor, positive, meaning, negative, negative_meaning, teachers)
 
-    def random(self, size: int, mined: int, meaning: Tensor | None = None) -> Embedded:
+    def random(
+        self,
+        size: int,
+        mined: int,
+        meaning: Tensor | None = None,
+        negative_meaning: Tensor | None = None,
+    ) -> Embedded:
         """Random unit vectors, with gradients; so many mined negatives a pair."""
         anchor, positive = (units(size).requires_grad_() for _ in range(2))
         if meaning is None:
             meaning = torch.arange(size)
         negative = units(size * mined).requires_grad_() if mined else None
-        return self.batch(anchor, positive, meaning, negative)
+        return self.batch(anchor, positive, meaning, negative, negative_meaning)
 
 
 def cases() -> Iterator[Any]:
@@ -114,9 +121,10 @@ def test_a_finite_scalar_with_finite_gradients(
     case: Case, size: int, mined: int, meanings: str
 ) -> None:
     loss = case.build()
-    batch = case.random(size, mined, MEANINGS[meanings](size))
-    if batch.negative_meaning_N is not None and meanings == "repeated":
-        batch.negative_meaning_N[::2] = batch.meaning_B[0]  # mined by mistake
+    meaning, of_negative = MEANINGS[meanings](size), torch.arange(1000, 1000 + size * mined)
+    if meanings == "repeated":
+        of_negative[::2] = meaning[0]  # mined by mistake
+    batch = case.random(size, mined, meaning, of_negative if mined else None)
     if case.config.needs_negatives and not mined:
         with pytest.raises(ValueError, match=r"negatives\.kind must be 'mined'"):
             loss(batch)
@@ -148,18 +156,18 @@ def test_the_order_of_the_pairs_and_the_numbers_of_meanings_are_nothing(
     if case.config.needs_negatives and not mined:
         pytest.skip("it needs mined negatives")
     loss = case.build()
-    batch = case.random(9, mined, MEANINGS["repeated"](9))
-    if batch.negative_meaning_N is not None:
-        batch.negative_meaning_N[4] = 1
+    meaning, of_negative = MEANINGS["repeated"](9), torch.arange(1000, 1000 + 9 * mined)
+    of_negative[4:5] = 1
+    batch = case.random(9, mined, meaning, of_negative if mined else None)
     order = torch.randperm(9)
     # The negatives of a pair go with it, in another order among themselves.
     inner = (order.unsqueeze(1) * mined + torch.randperm(mined)).flatten()
-    other = Embedded(
+    other = embedded(
         batch.anchor_BE[order].detach().requires_grad_(),
         batch.positive_BE[order].detach().requires_grad_(),
-        500 - 3 * batch.meaning_B[order],
+        500 - 3 * meaning[order],
         None if batch.negative_NE is None else batch.negative_NE[inner].detach().requires_grad_(),
-        None if batch.negative_meaning_N is None else 500 - 3 * batch.negative_meaning_N[inner],
+        500 - 3 * of_negative[inner] if mined else None,
         {name: teacher[order] for name, teacher in batch.teachers.items()},
     )
     value, moved = loss(batch), loss(other)
@@ -210,14 +218,14 @@ def pull(case: Case, spot: str, meaning: int) -> float:
     )
     positive[0] = translation
     anchor[0] = normalize(0.64 * translation + 0.543 * (vector + mirror), dim=-1)
-    batch = case.batch(anchor, positive, torch.arange(8), negative)
+    of_pair, of_negative = torch.arange(8), torch.arange(1000, 1008)
     side, row, numbers = {
-        "translation": (positive, 7, batch.meaning_B),
-        "own negative": (negative, 0, batch.negative_meaning_N),
-        "negative of another": (negative, 3, batch.negative_meaning_N),
+        "translation": (positive, 7, of_pair),
+        "own negative": (negative, 0, of_negative),
+        "negative of another": (negative, 3, of_negative),
     }[spot]
-    assert numbers is not None
     numbers[row] = meaning
+    batch = case.batch(anchor, positive, of_pair, negative, of_negative)
     moves = []
     for there in (vector, mirror):
         side[row] = there
@@ -251,7 +259,7 @@ def test_mined_negatives_change_it_if_it_says_so(case: Case) -> None:
     batch = case.batch(anchor, positive, torch.arange(9), near)
     values = [loss(batch), loss(replace(batch, negative_NE=-anchor))]
     if not case.config.needs_negatives:
-        values.append(loss(replace(batch, negative_NE=None, negative_meaning_N=None)))
+        values.append(loss(replace(batch, negative_NE=None, is_same=batch.is_same[:, :18])))
     if case.config.takes_negatives:
         assert all(values[0] > other + 1e-4 for other in values[1:])
     else:

@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from components.interface import Embedded
 from components.loss.distillation import Distillation, DistillationLoss
 from components.other_model import OtherModel
+from tests.components.conftest import embedded
 
 Distance = Literal["mse", "cosine"]
 DISTANCES: list[Distance] = ["mse", "cosine"]
@@ -30,7 +31,7 @@ def built(distance: Distance, teacher_width: int) -> DistillationLoss:
 
 def batch_of(sides: list[Tensor], teacher: Tensor) -> Embedded:
     teachers = {"other": torch.randn(len(teacher), 3), "some/model": teacher}
-    return Embedded(sides[0], sides[1], torch.arange(len(teacher)), teachers=teachers)
+    return embedded(sides[0], sides[1], torch.arange(len(teacher)), teachers=teachers)
 
 
 def by_loop(

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from components.interface import Embedded
 from components.loss.info_nce import InfoNce, InfoNceLoss
+from tests.components.conftest import embedded, some_same
 
 MEANING = [0, 1, 2, 1, 4, 0]
 # Two a pair; the fourth and the last repeat a sentence of the batch, so that pair 1 (and 3) must
@@ -18,9 +19,9 @@ MEANING = [0, 1, 2, 1, 4, 0]
 MINED = [10, 11, 12, 1, 14, 15, 16, 17, 18, 19, 20, 2]
 
 
-def embedded(anchor: Tensor, positive: Tensor, mined: Tensor | None = None) -> Embedded:
+def batch_of(anchor: Tensor, positive: Tensor, mined: Tensor | None = None) -> Embedded:
     numbers = None if mined is None else torch.tensor(MINED)
-    return Embedded(anchor, positive, torch.tensor(MEANING), mined, numbers)
+    return embedded(anchor, positive, torch.tensor(MEANING), mined, numbers)
 
 
 def by_loop(similarity: Tensor, temperature: float, meanings: list[int]) -> Tensor:
@@ -44,7 +45,7 @@ def test_equals_a_double_loop_with_gradients(symmetric: bool, learned: bool, min
     expected = by_loop(anchor @ candidate.T, 0.3, MEANING + MINED if mined else MEANING)
     if symmetric:
         expected = (expected + by_loop(positive @ anchor.T, 0.3, MEANING)) / 2
-    got = loss(embedded(anchor, positive, negative if mined else None))
+    got = loss(batch_of(anchor, positive, negative if mined else None))
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
     sides = [anchor, positive, negative][: 3 if mined else 2]
     for mine, theirs in zip(
@@ -53,29 +54,48 @@ def test_equals_a_double_loop_with_gradients(symmetric: bool, learned: bool, min
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
 
 
+def test_other_translations_are_left_out_in_both_directions() -> None:
+    sides = [normalize(torch.randn(n, 8), dim=-1).requires_grad_() for n in (6, 6, 12)]
+    is_same = some_same(6, 12)
+    candidate = torch.cat(sides[1:])
+    terms = []
+    for here, there, same in (
+        (sides[0], candidate, is_same[:6, 6:]),
+        (sides[1], sides[0], is_same[6:, :6]),
+    ):
+        for i in range(6):
+            counted = [j for j in range(len(there)) if j == i or not same[i, j]]
+            logits = torch.stack([here[i] @ there[j] / 0.3 for j in counted])
+            terms.append(logits.logsumexp(0) - here[i] @ there[i] / 0.3)
+    expected = torch.stack(terms).mean()
+    loss = InfoNce(temperature=0.3).build(8)
+    got = loss(Embedded(sides[0], sides[1], is_same, sides[2]))
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+
+
 def test_hand_written_numbers() -> None:
     # Two orthogonal pairs at temperature 1: each row's share of the positive is e / (e + 1).
     eye = torch.eye(2)
     loss = InfoNce(temperature=1.0).build(2)
-    value = loss(Embedded(eye, eye, torch.tensor([0, 1])))
+    value = loss(embedded(eye, eye, torch.tensor([0, 1])))
     assert value.item() == pytest.approx(math.log(1 + math.exp(-1)), abs=1e-6)
     # The same sentence twice has no negatives, so nothing is to be told apart.
-    assert loss(Embedded(eye, eye, torch.tensor([5, 5]))).item() == 0.0
+    assert loss(embedded(eye, eye, torch.tensor([5, 5]))).item() == 0.0
     # One mined negative a pair, opposite to the first: e / (e + 1/e) there.
     pair = eye[:1]
-    value = loss(Embedded(pair, pair, torch.tensor([0]), -pair, torch.tensor([1])))
+    value = loss(embedded(pair, pair, torch.tensor([0]), -pair, torch.tensor([1])))
     assert value.item() == pytest.approx(math.log(1 + math.exp(-2)) / 2, abs=1e-6)
 
 
 def test_equal_vectors_cost_the_logarithm_of_their_number() -> None:
     same = normalize(torch.ones(7, 4), dim=-1)
-    value = InfoNce().build(4)(Embedded(same, same, torch.arange(7)))
+    value = InfoNce().build(4)(embedded(same, same, torch.arange(7)))
     assert value.item() == pytest.approx(math.log(7), abs=1e-5)
 
 
 def test_a_batch_of_one_costs_nothing() -> None:
     vector = normalize(torch.randn(1, 8), dim=-1).requires_grad_()
-    value = InfoNce().build(8)(Embedded(vector, vector, torch.tensor([3])))
+    value = InfoNce().build(8)(embedded(vector, vector, torch.tensor([3])))
     assert value.item() == 0.0
     (grad,) = torch.autograd.grad(value, vector)
     assert not grad.any()
@@ -86,7 +106,7 @@ def test_only_a_learned_temperature_is_a_parameter_and_moves() -> None:
     loss = InfoNce(learned=True, temperature=0.1).build(8)
     assert isinstance(loss, InfoNceLoss)
     assert loss.temperature.item() == pytest.approx(0.1)
-    batch = embedded(*normalize(torch.randn(2, 6, 8, dtype=torch.float64), dim=-1))
+    batch = batch_of(*normalize(torch.randn(2, 6, 8, dtype=torch.float64), dim=-1))
     loss = loss.double()
     (parameter,) = loss.parameters()
     (gradient,) = torch.autograd.grad(loss(batch), parameter)
@@ -107,7 +127,7 @@ def test_a_learned_temperature_stays_above_its_floor() -> None:
     (parameter,) = loss.parameters()
     with torch.no_grad():
         parameter -= 5  # as one long step might
-    loss(embedded(*normalize(torch.randn(2, 6, 8), dim=-1))).backward()
+    loss(batch_of(*normalize(torch.randn(2, 6, 8), dim=-1))).backward()
     # Random pairs want a higher temperature: the floor holds it up, and must not hold it down.
     assert parameter.grad is not None
     assert parameter.grad.item() < 0

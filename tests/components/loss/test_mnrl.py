@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from components.interface import Embedded
 from components.loss.info_nce import InfoNce
 from components.loss.mnrl import Direction, Mnrl
+from tests.components.conftest import embedded, some_same
 
 ALL: list[Direction] = ["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
 SETTINGS: list[tuple[list[Direction], Literal["joint", "per_direction"]]] = [
@@ -54,34 +55,37 @@ def test_equals_sentence_transformers(
     )
     expected = theirs.compute_loss_from_embeddings(columns, torch.empty(0))
     anchor, positive, *negatives = columns
-    batch = Embedded(anchor, positive, torch.arange(7))
+    batch = embedded(anchor, positive, torch.arange(7))
     if mined:  # their negatives come by column, ours by pair
         negative = torch.stack(negatives, dim=1).flatten(0, 1)
         numbers = torch.arange(100, 100 + len(negative))
-        batch = Embedded(anchor, positive, torch.arange(7), negative, numbers)
+        batch = embedded(anchor, positive, torch.arange(7), negative, numbers)
     loss = Mnrl(scale=scale, directions=directions, partition=partition).build(8)
     close(loss(batch), expected, [raw])
 
 
 def by_loop(config: Mnrl, batch: Embedded) -> Tensor:
-    """Pair by pair; whatever has the meaning of the pair is left out, but the pair itself."""
-    anchor, positive, meaning = batch.anchor_BE, batch.positive_BE, batch.meaning_B.tolist()
+    """Pair by pair; what is right for the pair is left out, but the pair itself."""
+    anchor, positive, same = batch.anchor_BE, batch.positive_BE, batch.is_same.tolist()
     assert batch.negative_NE is not None
-    assert batch.negative_meaning_N is not None
-    negative, of_negative = batch.negative_NE, batch.negative_meaning_N.tolist()
-    mined = len(negative) // len(anchor)
+    negative = batch.negative_NE
+    size, mined = len(anchor), len(negative) // len(anchor)
     terms = []
     for i, (a, p) in enumerate(zip(anchor, positive, strict=True)):
         own = config.scale * (a @ p)
-        others = [j for j in range(len(anchor)) if meaning[j] != meaning[i]]
-        met = [n for n in range(len(negative)) if of_negative[n] != meaning[i]]
+        pairs, candidates = range(size), [*positive, *negative]
+        wrong = [c for c in range(len(candidates)) if not same[i][size + c]]
         scores = {
-            "query_to_doc": [a @ p, *(a @ positive[j] for j in others)]
-            + [a @ negative[n] for n in met],
-            "query_to_query": [a @ anchor[j] for j in others],
-            "doc_to_query": [a @ p, *(p @ anchor[j] for j in others)],
-            "doc_to_doc": [p @ positive[j] for j in others]
-            + [p @ negative[n] for n in met if n // mined != i],
+            "query_to_doc": [a @ p, *(a @ candidates[c] for c in wrong)],
+            "query_to_query": [
+                a @ anchor[j] for j in pairs if not same[i][j] and not same[size + i][j]
+            ],
+            "doc_to_query": [a @ p, *(p @ anchor[j] for j in pairs if not same[size + i][j])],
+            "doc_to_doc": [
+                p @ candidates[c]
+                for c in wrong
+                if not same[size + i][size + c] and not 0 <= c - size - mined * i < mined
+            ],
         }
         sums = [
             sum((config.scale * score).exp() for score in scores[direction])
@@ -101,13 +105,16 @@ def test_repeated_sentences_equal_a_loop(
     config = Mnrl(scale=5.0, directions=directions, partition=partition)
     sides = [normalize(torch.randn(n, 8), dim=-1).requires_grad_() for n in (6, 6, 12)]
     numbers = torch.tensor([10, 11, 12, 1, 14, 15, 16, 17, 18, 19, 20, 2])
-    batch = Embedded(sides[0], sides[1], torch.tensor([0, 1, 2, 1, 4, 0]), sides[2], numbers)
+    batch = embedded(sides[0], sides[1], torch.tensor([0, 1, 2, 1, 4, 0]), sides[2], numbers)
+    close(config.build(8)(batch), by_loop(config, batch), sides)
+    # Being the same is not passed on: a sentence has several translations, and these others.
+    batch = Embedded(sides[0], sides[1], some_same(6, 12), sides[2])
     close(config.build(8)(batch), by_loop(config, batch), sides)
 
 
 def test_both_ways_it_is_symmetric_info_nce_at_the_inverse_temperature() -> None:
     sides = [normalize(torch.randn(6, 8), dim=-1).requires_grad_() for _ in range(2)]
-    batch = Embedded(sides[0], sides[1], torch.tensor([0, 1, 2, 1, 4, 0]))
+    batch = embedded(sides[0], sides[1], torch.tensor([0, 1, 2, 1, 4, 0]))
     both: list[Direction] = ["query_to_doc", "doc_to_query"]
     mine = Mnrl(scale=4.0, directions=both, partition="per_direction").build(8)
     close(mine(batch), InfoNce(temperature=0.25, symmetric=True).build(8)(batch), sides)
@@ -119,7 +126,7 @@ def test_a_single_sentence_has_nothing_to_be_told_from(
 ) -> None:
     vector = normalize(torch.randn(2, 8), dim=-1).requires_grad_()
     loss = Mnrl(directions=directions, partition=partition).build(8)
-    value = loss(Embedded(vector, vector, torch.tensor([3, 3])))
+    value = loss(embedded(vector, vector, torch.tensor([3, 3])))
     # Jointly, the pair itself stands in the denominator once for each direction that holds it.
     twice = partition == "joint" and "doc_to_query" in directions
     assert value.item() == pytest.approx(0.6931472 if twice else 0, abs=1e-5)

@@ -16,6 +16,7 @@ from components.loss.info_nce import InfoNce
 from components.loss.sum import Sum, SumLoss
 from components.loss.triplet import Triplet
 from components.other_model import OtherModel
+from tests.components.conftest import embedded
 
 TEACHERS = {"first": 5, "second": 8}
 
@@ -26,7 +27,7 @@ def batch_of(size: int = 6) -> Embedded:
     )
     meaning = torch.tensor([0, 1, 2, 1, 4, 0])
     teachers = {name: torch.randn(size, width) for name, width in TEACHERS.items()}
-    return Embedded(anchor, positive, meaning, negative, torch.arange(10, 16), teachers)
+    return embedded(anchor, positive, meaning, negative, torch.arange(10, 16), teachers)
 
 
 def test_equals_its_parts_with_gradients() -> None:

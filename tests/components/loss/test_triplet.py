@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 
 from components.interface import Embedded
 from components.loss.triplet import Triplet
+from tests.components.conftest import embedded, some_same
 
 Distance = Literal["cosine", "euclidean"]
 InBatch = Literal["hardest", "semi_hard"]
@@ -57,7 +58,7 @@ def test_mined_negatives_equal_sentence_transformers(
     ]).mean()  # fmt: skip
     negative = torch.stack(negatives, dim=1).flatten(0, 1)
     numbers = torch.arange(100, 100 + len(negative))
-    batch = Embedded(anchor, positive, torch.arange(20), negative, numbers)
+    batch = embedded(anchor, positive, torch.arange(20), negative, numbers)
     loss = Triplet(margin=margin, distance=distance, negatives="mined").build(8)
     close(loss(batch), expected, [raw])
 
@@ -104,7 +105,7 @@ def test_in_batch_negatives_equal_sentence_transformers(
     meaning = torch.arange(20)
     expected = theirs.compute_loss_from_embeddings([both], meaning.repeat(2))
     loss = Triplet(margin=0.3, distance=distance, negatives=negatives, symmetric=True).build(8)
-    close(loss(Embedded(anchor, positive, meaning)), expected, [raw])
+    close(loss(embedded(anchor, positive, meaning)), expected, [raw])
 
 
 def chosen(kind: str, positive: Tensor, negatives: list[Tensor]) -> Tensor:
@@ -124,9 +125,7 @@ def by_loop(config: Triplet, batch: Embedded) -> Tensor:
         return ((left - right) ** 2).sum().sqrt()
 
     assert batch.negative_NE is not None
-    assert batch.negative_meaning_N is not None
-    size = len(batch.anchor_BE)
-    meaning, of_negative = batch.meaning_B.tolist(), batch.negative_meaning_N.tolist()
+    size, same = len(batch.anchor_BE), batch.is_same.tolist()
     directions = [(batch.anchor_BE, batch.positive_BE, True)]
     if config.symmetric and config.negatives != "mined":
         directions.append((batch.positive_BE, batch.anchor_BE, False))
@@ -138,13 +137,14 @@ def by_loop(config: Triplet, batch: Embedded) -> Tensor:
             away = [
                 distance(here[i], batch.negative_NE[n])
                 for n in own
-                if forward and of_negative[n] != meaning[i]
+                if forward and not same[i][2 * size + n]
             ]
             if config.negatives == "mined":
                 for one in away:
                     total = total + torch.relu(pair - one + config.margin) / len(away)
                 continue
-            away += [distance(here[i], there[j]) for j in range(size) if meaning[j] != meaning[i]]
+            right = [same[i][size + j] if forward else same[size + i][j] for j in range(size)]
+            away += [distance(here[i], there[j]) for j in range(size) if not right[j]]
             if away:
                 one = chosen(config.negatives, pair, away)
                 total = total + torch.relu(pair - one + config.margin)
@@ -161,7 +161,9 @@ def test_repeated_sentences_equal_a_loop(
     for _ in range(5):
         sides = [normalize(torch.randn(n, 4), dim=-1).requires_grad_() for n in (6, 6, 12)]
         numbers = (torch.tensor(MEANING), torch.tensor(MINED))
-        batch = Embedded(sides[0], sides[1], numbers[0], sides[2], numbers[1])
+        batch = embedded(sides[0], sides[1], numbers[0], sides[2], numbers[1])
+        close(config.build(4)(batch), by_loop(config, batch), sides)
+        batch = Embedded(sides[0], sides[1], some_same(6, 12), sides[2])
         close(config.build(4)(batch), by_loop(config, batch), sides)
 
 
@@ -175,7 +177,7 @@ def test_hand_written_numbers() -> None:
     # 0.5, then -0.5, and the mined ones 0.866, 0, 0.5 (a repetition of it), 1.
     anchor, positive = circle(0, 180), circle(60, 120)
     mined, numbers = circle(30, 90, 60, 0), torch.tensor([10, 11, 0, 13])
-    batch = Embedded(anchor, positive, torch.tensor([0, 1]), mined, numbers)
+    batch = embedded(anchor, positive, torch.tensor([0, 1]), mined, numbers)
 
     def cost(negatives: Literal["hardest", "semi_hard", "mined"]) -> float:
         value = Triplet(margin=0.6, negatives=negatives, symmetric=False).build(2)(batch)
@@ -191,8 +193,8 @@ def test_hand_written_numbers() -> None:
 
 def test_where_all_are_nearer_semi_hard_takes_the_farthest() -> None:
     anchor, positive = circle(0, 20), circle(90, 340)
-    batch = Embedded(anchor, positive, torch.tensor([0, 1]), circle(50, 200), torch.tensor([2, 2]))
-    near = Embedded(anchor, positive, torch.tensor([0, 1]), circle(50, 30), torch.tensor([2, 2]))
+    batch = embedded(anchor, positive, torch.tensor([0, 1]), circle(50, 200), torch.tensor([2, 2]))
+    near = embedded(anchor, positive, torch.tensor([0, 1]), circle(50, 30), torch.tensor([2, 2]))
     loss = Triplet(margin=0.1, negatives="semi_hard", symmetric=False).build(2)
     cosine = torch.cos(torch.deg2rad(torch.tensor([50.0, 10.0, 40.0]))).tolist()
     # To the anchor at 0, those at 340, 50 and 30 are nearer than its translation at 90: the
@@ -209,7 +211,7 @@ def test_where_all_are_nearer_semi_hard_takes_the_farthest() -> None:
 def test_without_any_negative_it_costs_nothing(negatives: InBatch, distance: Distance) -> None:
     anchor, positive = (normalize(torch.randn(3, 8), dim=-1).requires_grad_() for _ in range(2))
     loss = Triplet(margin=2.0, distance=distance, negatives=negatives).build(8)
-    value = loss(Embedded(anchor, positive, torch.tensor([7, 7, 7])))
+    value = loss(embedded(anchor, positive, torch.tensor([7, 7, 7])))
     assert value.item() == 0.0
     for grad in torch.autograd.grad(value, (anchor, positive)):
         assert not grad.any()
@@ -225,4 +227,4 @@ def test_mined_negatives_that_are_not_there_are_missed() -> None:
         r"'hardest' or 'semi_hard', or negatives\.kind must be 'mined'"
     )
     with pytest.raises(ValueError, match=message):
-        config.build(2)(Embedded(anchor, anchor, torch.arange(2)))
+        config.build(2)(embedded(anchor, anchor, torch.arange(2)))

@@ -1,225 +1,84 @@
-"""Parallel sentences: the same from every format, and one sentence where they are at fault."""
+"""Sentences in Arrow tables: the same as in plain lists."""
 
 from __future__ import annotations
 
-import csv
-import json
-from pathlib import Path
-from typing import Any
-
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from search.data.corpus import Corpus, load_corpora
-from search.problems import InputError, Problem
-from search.settings import DataSettings
+from search.data.corpus import Corpus
 
-# NA, null and None are words in some language; commas, quotes and tabs are in sentences.
-ROWS = {
-    "en": ["one", "two", None, "NA", 'he said "five", twice', "six", "123", None],
-    "de": ["eins", None, "drei", "null", "fünf", "sechs, dann", "None", "allein"],
-    "zh": ["一", "二", "三", "nan", "五", None, "1.5", None],
+COLUMNS: dict[str, list[str | None]] = {
+    "en": ["a", "b", None, "c\u200b ", "", "b"],
+    "de": ["x", None, "z", "cé", None, "b"],
 }
-TWO_OR_MORE = 7  # the last row has one sentence only
 
 
-def write(file: Path, columns: dict[str, list[Any]]) -> Path:
-    rows = list(zip(*columns.values(), strict=True))
-    if file.suffix == ".parquet":
-        pq.write_table(pa.table(columns), file)
-    elif file.suffix == ".jsonl":
-        lines = (json.dumps(dict(zip(columns, row, strict=True))) for row in rows)
-        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    else:
-        with file.open("w", encoding="utf-8", newline="") as out:
-            if file.suffix == ".tsv":  # where quotation marks are text
-                out.writelines("\t".join(t or "" for t in row) + "\n" for row in [columns, *rows])
-            else:
-                csv.writer(out).writerows([columns, *rows])
-    return file
+@pytest.fixture(params=["whole", "in chunks", "a slice"])
+def corpus(request: pytest.FixtureRequest) -> Corpus:
+    """The same corpus, differently laid out in memory."""
+    made = Corpus.of(COLUMNS)
+    if request.param == "in chunks":
+        return Corpus(pa.concat_tables([made.table.slice(0, 2), made.table.slice(2, 4)]))
+    if request.param == "a slice":
+        longer = Corpus.of({name: ["before", *column, "after"] for name, column in COLUMNS.items()})
+        return Corpus(longer.table.slice(1, 6))
+    return made
 
 
-def numbered(languages: str, rows: range) -> dict[str, list[Any]]:
-    return {name: [f"{name} {row}" for row in rows] for name in languages.split()}
+def test_a_corpus_is_what_its_lists_are(corpus: Corpus) -> None:
+    assert corpus.table.to_pydict() == COLUMNS
+    assert (corpus.languages, len(corpus)) == (["en", "de"], 6)
+    assert corpus.texts("en") == ["a", "b", "c\u200b ", "", "b"]
+    assert corpus.first_texts("de") == ["x", "b", "z", "cé", "", "b"]
+    assert corpus.lookup(np.array([1, 0, 1]), np.array([3, 3, 0])) == ["cé", "c\u200b ", "x"]
 
 
-def pair(tmp_path: Path, **changes: Any) -> DataSettings:
-    """Settings with files of their own for both splits."""
-    train = write(tmp_path / "train.csv", numbered("en de", range(20)))
-    validation = write(tmp_path / "validation.csv", numbered("en de", range(50, 58)))
-    values = {"train": str(train), "validation": str(validation)}
-    return DataSettings(**values | changes)
+def test_rows_can_be_taken_in_any_order_and_kept_by_a_mask(corpus: Corpus) -> None:
+    assert corpus.take([2, 0]).table.to_pydict() == {"en": [None, "a"], "de": ["z", "x"]}
+    assert corpus.take(slice(1, 3)).table.to_pydict() == {"en": ["b", None], "de": [None, "z"]}
+    mask = np.array([False, True, False, False, False, True])
+    assert corpus.keep(mask).table.to_pydict() == {"en": ["b", "b"], "de": [None, "b"]}
 
 
-def problem(settings: DataSettings) -> Problem:
-    with pytest.raises(InputError) as caught:
-        load_corpora(settings)
-    (found,) = caught.value.problems
-    assert "\n" not in found.message
-    return found
+@pytest.mark.parametrize("size", [1, 2, 4, 6, 100])
+def test_batches_are_all_sentences_with_their_rows(corpus: Corpus, size: int) -> None:
+    for language, column in COLUMNS.items():
+        batches = list(corpus.batches(language, size))
+        assert all(len(rows) == len(texts) <= size for rows, texts in batches)
+        found = {int(r): t for rows, texts in batches for r, t in zip(rows, texts, strict=True)}
+        assert found == {row: text for row, text in enumerate(column) if text is not None}
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "csv", "tsv", "jsonl"])
-def test_every_format_gives_the_same_sentences(tmp_path: Path, suffix: str) -> None:
-    file = write(tmp_path / f"train.{suffix}", ROWS)
-    validation = write(tmp_path / f"validation.{suffix}", numbered("en de zh", range(3)))
-    train, _ = load_corpora(DataSettings(train=str(file), validation=str(validation)))
-    assert train.columns == {name: column[:TWO_OR_MORE] for name, column in ROWS.items()}
-    assert train.languages == ["en", "de", "zh"]
-
-
-def test_a_csv_file_as_spreadsheets_write_it(tmp_path: Path) -> None:
-    # A byte order mark, a column without a name, one full of numbers, other line ends.
-    file = tmp_path / "sheet.csv"
-    file.write_bytes("\ufeffen,,de,year\r\n007,a,1e3,1999\r\nx,b,y,2000\r\n".encode())
-    train, _ = load_corpora(pair(tmp_path, train=str(file), languages=["en", "de"]))
-    assert train.columns == {"en": ["007", "x"], "de": ["1e3", "y"]}
-
-
-def test_blanks_are_missing_and_edges_are_cut(tmp_path: Path) -> None:
-    file = write(tmp_path / "train.jsonl", {"en": [" a ", "  ", "c"], "de": ["x\n", "y", "\t z"]})
-    train, _ = load_corpora(pair(tmp_path, train=str(file)))
-    assert train.columns == {"en": ["a", "c"], "de": ["x", "z"]}
-
-
-def test_an_id_column_is_no_language_unless_it_is_asked_for(tmp_path: Path) -> None:
-    columns = numbered("en id", range(9)) | {"de": [f"de {row}" for row in range(9)]}
-    file = write(tmp_path / "train.csv", columns)
-    validation = write(tmp_path / "validation.csv", numbered("en id de", range(20, 25)))
-    settings = {"train": str(file), "validation": str(validation)}
-    assert load_corpora(DataSettings(**settings))[0].languages == ["en", "de"]
-    chosen = DataSettings(**settings, languages=["id", "en"])
-    assert load_corpora(chosen)[0].languages == ["id", "en"]
-
-
-def test_without_a_validation_a_share_of_the_rows_is_held_out(tmp_path: Path) -> None:
-    file = write(tmp_path / "all.csv", numbered("en de", range(50)))
-    settings = DataSettings(train=str(file), holdout=0.2)
-    train, validation = load_corpora(settings)
-    assert (len(train), len(validation)) == (40, 10)
-    assert sorted(train.columns["en"] + validation.columns["en"]) == sorted(
-        f"en {row}" for row in range(50)
-    )
-    for corpus in (train, validation):  # the columns stay aligned
-        assert [t and t[3:] for t in corpus.columns["en"]] == [
-            t and t[3:] for t in corpus.columns["de"]
-        ]
-    assert load_corpora(settings) == (train, validation)
-    assert load_corpora(settings.model_copy(update={"seed": 1}))[1] != validation
-
-
-@pytest.mark.parametrize("apart", [True, False])
-def test_no_sentence_of_the_validation_is_trained_on(tmp_path: Path, apart: bool) -> None:
-    # Row i shares its English with rows i + 10 and its German with rows i + 7, and so on.
-    columns = {
-        "en": [f"en {row % 10}" for row in range(60)],
-        "de": [f"de {row % 35}" for row in range(60)],
-        "ko": [None if row % 3 else f"ko {row}" for row in range(60)],
-    }
-    if apart:
-        train = write(tmp_path / "train.csv", columns)
-        validation = write(
-            tmp_path / "validation.csv",
-            {"en": ["en 3", "new"], "de": [None, "de 4"], "ko": ["ko 3", "ko new"]},
-        )
-        settings = DataSettings(train=str(train), validation=str(validation))
-    else:
-        train = write(tmp_path / "all.csv", columns)
-        settings = DataSettings(train=str(train), holdout=0.03)
-    trained, held = load_corpora(settings)
-    for name in trained.languages:
-        both = set(trained.columns[name]) & set(held.columns[name])
-        assert both <= {None}
-    expected = [
-        row
-        for row in zip(*columns.values(), strict=True)
-        if not any(t in held.columns[n] for n, t in zip(columns, row, strict=True) if t)
+def test_the_digest_is_of_the_sentences_and_not_of_their_layout(corpus: Corpus) -> None:
+    assert corpus.digest == Corpus.of(COLUMNS).digest
+    others = [
+        COLUMNS | {"en": ["a", "b", None, "c", "", "b"]},
+        COLUMNS | {"en": ["a", "b", "", "c\u200b ", None, "b"]},
+        COLUMNS | {"en": ["ab", "", None, "c\u200b ", "", "b"]},
+        {"en": COLUMNS["de"], "de": COLUMNS["en"]},
+        {name: column[:5] for name, column in COLUMNS.items()},
+        COLUMNS | {"ko": [None] * 6},
     ]
-    assert len(trained) == len(expected) > 0
+    digests = {Corpus.of(columns).digest for columns in others}
+    assert len(digests | {corpus.digest}) == len(others) + 1
 
 
-def test_rows_are_cut_to_the_numbers_asked_for_in_their_order(tmp_path: Path) -> None:
-    train, validation = load_corpora(pair(tmp_path, train_rows=7, validation_rows=3))
-    assert (len(train), len(validation)) == (7, 3)
-    numbers = [int(str(text).split()[1]) for text in train.columns["en"]]
-    assert numbers == sorted(numbers)
-    assert load_corpora(pair(tmp_path, train_rows=7, seed=5))[0] != train
+def test_numbers_tell_texts_of_a_language_apart(corpus: Corpus) -> None:
+    numbers = corpus.text_numbers
+    # What is blank has no number, and "b" of two languages has two.
+    assert (numbers < 0).tolist() == [
+        [False, False, True, False, True, False],
+        [False, True, False, False, True, False],
+    ]
+    assert numbers[0, 1] == numbers[0, 5] != numbers[1, 5]
+    assert len(np.unique(numbers[numbers >= 0])) == 7
 
 
-def test_the_built_in_corpus_has_the_rows_asked_for() -> None:
-    settings = DataSettings(
-        train="builtin:cldr", languages=["ko", "en"], train_rows=30, validation_rows=10
-    )
-    train, validation = load_corpora(settings)
-    assert (len(train), len(validation)) == (30, 10)
-    assert train.languages == ["ko", "en"]
-    assert load_corpora(settings) == (train, validation)
-
-
-def test_the_built_in_corpus_may_validate_a_file(tmp_path: Path) -> None:
-    settings = pair(tmp_path, validation="builtin:cldr", validation_rows=5)
-    train, validation = load_corpora(settings)
-    assert (train.languages, len(train), len(validation)) == (["en", "de"], 20, 5)
-
-
-def test_take_keeps_the_order_given() -> None:
-    corpus = Corpus({"en": ["a", "b", None], "de": ["x", None, "z"]})
-    assert corpus.take([2, 0]).columns == {"en": [None, "a"], "de": ["z", "x"]}
-
-
-@pytest.mark.parametrize("split", ["train", "validation"])
-def test_a_missing_column_is_told_with_the_nearest(tmp_path: Path, split: str) -> None:
-    file = write(tmp_path / "other.csv", numbered("en deu fr", range(9)))
-    found = problem(pair(tmp_path, languages=["en", "de"], **{split: str(file)}))
-    assert found.key == ("data.languages" if split == "train" else "data.validation")
-    assert "has no column 'de'" in found.message
-    assert "has en, deu, fr; did you mean 'deu'?" in found.message
-
-
-@pytest.mark.parametrize(
-    ("changes", "key", "words"),
-    [
-        ({"languages": ["en"]}, "data.languages", "two languages or more"),
-        ({"languages": []}, "data.languages", "two languages or more"),
-        ({"languages": ["en", "de", "en"]}, "data.languages", "each language once"),
-        ({"languages": ["en", "de"], "pivot": "fr"}, "data.pivot", "is 'fr'; it must be among"),
-        ({"pivot": "eng"}, "data.pivot", "did you mean 'en'?"),
-    ],
-)
-def test_wrong_languages_are_one_sentence(
-    tmp_path: Path, changes: dict[str, Any], key: str, words: str
-) -> None:
-    found = problem(pair(tmp_path, **changes))
-    assert found.key == key
-    assert words in found.message
-
-
-def test_a_file_with_one_language_is_told_so(tmp_path: Path) -> None:
-    file = write(tmp_path / "one.csv", {"en": ["a", "b"], "id": ["1", "2"]})
-    found = problem(pair(tmp_path, train=str(file)))
-    assert found.key == "data.train"
-    assert "one column only that is a language, 'en'" in found.message
-    assert "row numbers" in found.message
-
-
-def test_nothing_left_to_train_on_is_told(tmp_path: Path) -> None:
-    file = write(tmp_path / "same.csv", numbered("en de", range(5)))
-    found = problem(DataSettings(train=str(file), validation=str(file)))
-    assert found.key == "data.train"
-    assert "not in the other split" in found.message
-
-
-def test_a_language_without_pairs_is_told(tmp_path: Path) -> None:
-    columns = numbered("en de", range(6)) | {"ko": [None] * 6}
-    found = problem(pair(tmp_path, train=str(write(tmp_path / "a.jsonl", columns)),
-                         validation=None, holdout=0.3))  # fmt: skip
-    assert "no sentence in 'ko'" in found.message
-    # To train, any translation will do; scores are taken against the pivot.
-    columns = {"en": ["a", "b", None], "de": ["x", "y", "z"], "ko": [None, None, "k"]}
-    both = write(tmp_path / "b.jsonl", columns)
-    other = write(tmp_path / "c.csv", numbered("en de ko", range(4)))
-    found = problem(DataSettings(train=str(other), validation=str(both)))
-    assert found.key == "data.validation"
-    assert "no sentence in 'ko' beside 'en'" in found.message
-    load_corpora(DataSettings(train=str(both), validation=str(other)))
+def test_an_empty_corpus_is_a_corpus() -> None:
+    corpus = Corpus.of({"en": [], "de": []})
+    assert len(corpus) == 0
+    assert corpus.text_numbers.shape == (2, 0)
+    assert list(corpus.batches("en", 4)) == []
+    assert corpus.texts("de") == corpus.first_texts("en") == []
+    assert len(corpus.digest) == 64

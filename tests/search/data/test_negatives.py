@@ -35,7 +35,7 @@ def corpus() -> TokenisedCorpus:
         "en": [f"e{row % 31}" if row % 5 else None for row in range(ROWS)],
         "ko": [f"k{row}" if row in (3, 8, 21, 36) else None for row in range(ROWS)],
     }
-    return tokenise(Corpus(columns), "en", lambda texts: [[len(text)] for text in texts])
+    return tokenise(Corpus.of(columns), "en", lambda texts: [[len(text)] for text in texts])
 
 
 class Table:
@@ -54,16 +54,15 @@ class Table:
 def qualifying(
     anchor: Tensor,
     positive: Tensor,
-    candidates: list[tuple[int, Tensor, int]],
-    meaning: int,
+    candidates: list[tuple[int, Tensor, bool]],
     margin: float | None,
 ) -> list[int]:
-    """The names of the candidates (name, vector, meaning) that are negatives, hardest first."""
+    """The names of the candidates (name, vector, is the same) that are negatives, hardest first."""
     true = float(anchor @ positive)
     found = []
-    for name, vector, other in candidates:
+    for name, vector, same in candidates:
         similarity = float(anchor @ vector)
-        if other == meaning:
+        if same:
             continue
         # "Less similar by a share of the similarity", on whichever side of zero that is.
         if margin is not None and similarity >= true - (1 - margin) * abs(true):
@@ -86,13 +85,16 @@ def test_the_hardest_are_those_of_a_slow_loop(
         units(size, WIDTH, seed=seed) for seed, size in enumerate((queries, queries, pool))
     )
     rng = np.random.default_rng(0)
-    mine_, theirs = rng.integers(0, 9, queries), rng.integers(0, 9, pool)
+    same = rng.random((queries, pool)) < 0.1
     for count in (1, 3, 10):
-        found = hardest(anchor, positive, candidate, mine_, theirs, count, margin)
-        listed = list(zip(range(pool), candidate, theirs.tolist(), strict=True))
+        found = hardest(anchor, positive, candidate, same.__getitem__, count, margin)
         expected = [
-            repeated(qualifying(a, p, listed, m, margin), count, -1)
-            for a, p, m in zip(anchor, positive, mine_.tolist(), strict=True)
+            repeated(
+                qualifying(a, p, list(zip(range(pool), candidate, s, strict=True)), margin),
+                count,
+                -1,
+            )
+            for a, p, s in zip(anchor, positive, same.tolist(), strict=True)
         ]
         assert found.tolist() == expected
         assert found.dtype == np.int64
@@ -110,8 +112,8 @@ def test_the_margin_by_hand() -> None:
 
     def found(positive: Tensor, margin: float | None) -> list[int]:
         pool = torch.stack([at(0), at(29), at(31), north, at(119), at(121), west])
-        names = np.arange(1, 8)
-        chosen = hardest(east[None], positive[None], pool, np.zeros(1, np.int64), names, 7, margin)
+        none = np.zeros((1, 7), dtype=np.bool_)
+        chosen = hardest(east[None], positive[None], pool, none.__getitem__, 7, margin)
         return sorted(set(chosen[0].tolist()))
 
     # The translation's similarity is cos 0 = 1: a negative's must be below 0.866.
@@ -125,8 +127,8 @@ def test_the_margin_by_hand() -> None:
 
 
 def test_an_empty_pool_has_nothing() -> None:
-    none = np.zeros(0, np.int64)
-    found = hardest(units(3, 2), units(3, 2), torch.zeros(0, 2), np.arange(3), none, 2, 0.95)
+    none = np.zeros((3, 0), dtype=np.bool_)
+    found = hardest(units(3, 2), units(3, 2), torch.zeros(0, 2), none.__getitem__, 2, 0.95)
     assert found.tolist() == [[-1, -1]] * 3
 
 
@@ -149,7 +151,15 @@ def test_mining_equals_a_slow_loop(
             ):
                 assert first == row
                 candidates = [
-                    (other, encode.vectors[language, other], int(corpus.meaning[other]))
+                    (
+                        other,
+                        encode.vectors[language, other],
+                        any(  # some row holds both
+                            corpus.text[anchor, line] == corpus.text[anchor, row]
+                            and corpus.text[language, line] == corpus.text[language, other]
+                            for line in range(ROWS)
+                        ),
+                    )
                     for other in range(ROWS)
                     if corpus.lengths[language, other] > 0
                 ]
@@ -157,7 +167,6 @@ def test_mining_equals_a_slow_loop(
                     encode.vectors[anchor, row],
                     encode.vectors[language, row],
                     candidates,
-                    int(corpus.meaning[row]),
                     margin,
                 )
                 expected[language, row] = repeated(names, 3, none=row)
@@ -176,7 +185,8 @@ def test_no_negative_is_ever_parallel_to_its_anchor(corpus: TokenisedCorpus) -> 
     found = mine(settings, pairs, corpus, range(1), Table(corpus), seed=0)
     for batch in pairs.epoch(0, 16, found):
         assert (batch.negative.language == batch.positive.language.repeat(4)).all()
-        assert (batch.negative_meaning != batch.meaning.repeat(4)).all()
+        same = corpus.is_same(batch.anchor, batch.negative)
+        assert not same[np.arange(len(same)).repeat(4), np.arange(4 * len(same))].any()
         assert (corpus.lengths[batch.negative.language, batch.negative.row] > 0).all()
 
 

@@ -40,7 +40,7 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def teachers() -> Teachers:
-    return Teachers(Corpus(COLUMNS), "en")
+    return Teachers(Corpus.of(COLUMNS), "en")
 
 
 @pytest.fixture

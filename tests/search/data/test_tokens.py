@@ -11,6 +11,7 @@ import torch
 
 from components.base import BaseConfig, load_skeleton
 from components.languages import FamilyTable
+from search.data import tokens
 from search.data.corpus import Corpus
 from search.data.tokens import Sentences, TokenisedCorpus, families_of, tokenise
 from search.store import Store
@@ -27,7 +28,7 @@ def letters(sentences: list[str]) -> list[list[int]]:
 
 @pytest.fixture
 def corpus() -> TokenisedCorpus:
-    return tokenise(Corpus(COLUMNS), "de", letters)
+    return tokenise(Corpus.of(COLUMNS), "de", letters)
 
 
 def spelt(corpus: TokenisedCorpus, sentences: Sentences) -> list[str]:
@@ -55,69 +56,107 @@ def test_any_order_and_repetition_of_sentences_can_be_packed(corpus: TokenisedCo
 
 
 def test_a_corpus_of_nothing_has_no_tokens() -> None:
-    corpus = tokenise(Corpus({"en": [], "de": []}), "en", letters)
+    corpus = tokenise(Corpus.of({"en": [], "de": []}), "en", letters)
     assert corpus.counts == [0, 0]
     assert len(corpus.present()) == 0
 
 
-def test_the_tokenizer_sees_a_column_at_once() -> None:
+def test_the_tokenizer_sees_a_bounded_number_of_sentences_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     calls: list[list[str]] = []
 
     def note(sentences: list[str]) -> list[list[int]]:
         calls.append(sentences)
         return letters(sentences)
 
-    tokenise(Corpus(COLUMNS), "en", note)
+    whole = tokenise(Corpus.of(COLUMNS), "en", note)
     assert calls == [["a", "abc", "ab"], ["xy", "x", "wxyz"]]
+    calls.clear()
+    monkeypatch.setattr(tokens, "SENTENCES_A_CALL", 3)
+    parts = tokenise(Corpus.of(COLUMNS), "en", note)
+    assert calls == [["a", "abc"], ["ab"], ["xy", "x"], ["wxyz"]]
+    assert parts.ids.tolist() == whole.ids.tolist()
+    assert parts.starts.tolist() == whole.starts.tolist()
 
 
 def test_the_digest_tells_texts_and_cuts_apart() -> None:
     def digest(*sentences: str) -> str:
-        return tokenise(Corpus({"en": list(sentences), "de": ["x", "y"]}), "en", letters).digest
+        return tokenise(Corpus.of({"en": list(sentences), "de": ["x", "y"]}), "en", letters).digest
 
     assert digest("ab", "c") == digest("ab", "c")
     assert len({digest("ab", "c"), digest("a", "bc"), digest("ab", "d")}) == 3
 
 
-def meanings(**columns: list[str | None]) -> list[int]:
-    first = next(iter(columns))
-    numbers = tokenise(Corpus(columns), first, letters).meaning.tolist()
-    return [numbers.index(number) for number in numbers]  # the first row of the same meaning
+def same(columns: dict[str, list[str | None]]) -> list[list[bool]]:
+    """`is_same` of every sentence with every other."""
+    corpus = tokenise(Corpus.of(columns), next(iter(columns)), letters)
+    found: list[list[bool]] = corpus.is_same(corpus.present(), corpus.present()).tolist()
+    return found
 
 
-def test_rows_that_share_a_sentence_mean_the_same() -> None:
-    assert meanings(en=["a", "b", "a", "c"], de=["w", "x", "y", "z"]) == [0, 1, 0, 3]
+def slow_same(columns: dict[str, list[str | None]]) -> list[list[bool]]:
+    """The same: some row holds the texts of both."""
+    names = list(columns)
+    rows = list(zip(*columns.values(), strict=True))
+    present = [(n, row[n]) for n in range(len(names)) for row in rows if row[n] is not None]
+    return [
+        [any(row[a] == text and row[b] == other for row in rows) for b, other in present]
+        for a, text in present
+    ]
 
 
-def test_sharing_is_passed_on_from_row_to_row() -> None:
-    # 0 and 1 share English, 1 and 2 German, 2 and 3 Korean; 4 stands alone.
-    assert meanings(
-        en=["a", "a", "b", "c", "d"], de=["v", "w", "w", "x", "y"], ko=["p", "q", "r", "r", "s"]
-    ) == [0, 0, 0, 0, 4]
+def test_sentences_are_the_same_if_a_row_holds_both_and_nothing_is_passed_on() -> None:
+    # 0 and 1 share their English, 1 and 2 their German.
+    columns: dict[str, list[str | None]] = {"en": ["a", "a", "b"], "de": ["v", "w", "w"]}
+    assert same(columns) == [
+        #  a      a      b      v      w      w
+        [True, True, False, True, True, True],
+        [True, True, False, True, True, True],
+        [False, False, True, False, True, True],
+        [True, True, False, True, False, False],
+        [True, True, True, False, True, True],
+        [True, True, True, False, True, True],
+    ]
 
 
-def test_what_is_missing_and_what_other_languages_spell_alike_is_not_shared() -> None:
-    assert meanings(en=[None, None, "x"], de=["x", "y", "z"]) == [0, 1, 2]
+def test_what_is_missing_and_what_other_languages_spell_alike_is_not_the_same() -> None:
+    columns: dict[str, list[str | None]] = {"en": [None, None, "x"], "de": ["x", "y", "z"]}
+    assert same(columns) == slow_same(columns)
+    assert not same(columns)[0][1]
 
 
-def test_meanings_equal_those_of_a_slow_closure() -> None:
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("texts", [3, 12, 60])
+def test_is_same_equals_a_slow_loop_over_all_rows(texts: int) -> None:
+    rng = np.random.default_rng(texts)
     columns: dict[str, list[str | None]] = {
-        name: [None if n == 0 else f"{n}" for n in rng.integers(0, 150, 60).tolist()]
+        name: [None if n == 0 else f"{n}" for n in rng.integers(0, texts, 40).tolist()]
         for name in ("en", "de", "ko")
     }
-    label = list(range(60))
-    changed = True
-    while changed:
-        changed = False
-        for column in columns.values():
-            for i in range(60):
-                for j in range(60):
-                    if column[i] is not None and column[i] == column[j] and label[i] > label[j]:
-                        label[i] = label[j]
-                        changed = True
-    assert meanings(**columns) == label
-    assert len(set(label)) > 1
+    found = same(columns)
+    assert found == slow_same(columns)
+    assert found == np.transpose(found).tolist()
+    corpus = tokenise(Corpus.of(columns), "en", letters)
+    left, right = corpus.present()[5:30], corpus.present()[::-3]
+    whole = corpus.is_same(left, right)
+    assert whole.tolist() == np.array(found)[5:30, ::-3].tolist()
+    in_parts = corpus.is_same_in_parts(left, right)
+    assert (
+        np.concatenate([in_parts(slice(0, 9)), in_parts(slice(9, 99))]).tolist() == whole.tolist()
+    )
+    nobody = corpus.present()[:0]
+    assert corpus.is_same(nobody, right).shape == (0, len(right))
+    assert corpus.is_same(left, nobody).shape == (25, 0)
+
+
+def test_texts_are_compared_as_they_are_seen() -> None:
+    columns: dict[str, list[str | None]] = {
+        "en": ["caf\u00e9 a", "cafe\u0301\u200b  a"],
+        "de": ["x", "y"],
+    }
+    corpus = tokenise(Corpus.of(columns), "en", letters)
+    assert corpus.text[0, 0] == corpus.text[0, 1]
+    assert corpus.lengths[0].tolist() == [6, 9]  # but trained on as they stand
 
 
 GREETINGS: dict[str, list[str | None]] = {
@@ -132,7 +171,7 @@ GREETINGS: dict[str, list[str | None]] = {
 
 
 def test_a_language_has_the_family_of_its_code_or_else_of_its_script() -> None:
-    corpus = tokenise(Corpus(GREETINGS), "en", letters)
+    corpus = tokenise(Corpus.of(GREETINGS), "en", letters)
     assert dict(zip(corpus.languages, corpus.family_of_language, strict=True)) == {
         "gujarati": "indic",
         "zh-Hans": "cjk",
@@ -147,7 +186,7 @@ def test_a_language_has_the_family_of_its_code_or_else_of_its_script() -> None:
 
 def test_a_table_of_ones_own_goes_before_both() -> None:
     table = FamilyTable({"zh": "chinese", "Gujr": "gujr", "Latn": "western", "el": "western"})
-    corpus = tokenise(Corpus(GREETINGS), "en", letters, table)
+    corpus = tokenise(Corpus.of(GREETINGS), "en", letters, table)
     assert corpus.family_of_language == (
         "gujr", "chinese", "cyrillic", "cyrillic", "western", "western", "other"
     )  # fmt: skip
@@ -156,11 +195,11 @@ def test_a_table_of_ones_own_goes_before_both() -> None:
 
 def test_the_script_is_that_of_all_a_column_says_not_of_its_first_sentence() -> None:
     columns: dict[str, list[str | None]] = {"x1": [None, "OK", "да нет да нет"], "en": ["a"] * 3}
-    assert families_of(Corpus(columns), FamilyTable()) == ("cyrillic", "latin")
+    assert families_of(Corpus.of(columns), FamilyTable()) == ("cyrillic", "latin")
 
 
 def test_each_sentence_has_the_index_of_its_languages_family() -> None:
-    corpus = tokenise(Corpus(GREETINGS), "en", letters)
+    corpus = tokenise(Corpus.of(GREETINGS), "en", letters)
     chosen = Sentences(np.array([6, 0, 5, 3, 1, 0]), np.array([2, 1, 0, 0, 1, 2]))
     family_B = corpus.family(chosen)
     assert family_B.dtype == torch.int64
@@ -177,15 +216,15 @@ def test_stored_tokens_are_those_that_were_made(tmp_path: Path) -> None:
         return letters(texts)
 
     store = Store(tmp_path, 1e9)
-    plain = tokenise(Corpus(COLUMNS), "de", letters)
+    plain = tokenise(Corpus.of(COLUMNS), "de", letters)
     first, again = (
-        tokenise(Corpus(COLUMNS), "de", counted, stored=(store, "letters")) for _ in range(2)
+        tokenise(Corpus.of(COLUMNS), "de", counted, stored=(store, "letters")) for _ in range(2)
     )
     assert len(calls) == len(COLUMNS)
     for made in (first, again):
         assert (made.languages, made.pivot) == (plain.languages, plain.pivot)
         assert made.family_of_language == plain.family_of_language
-        for name in ("ids", "starts", "meaning"):
+        for name in ("ids", "starts", "text"):
             got, want = getattr(made, name), getattr(plain, name)
             assert got.dtype == want.dtype
             assert np.array_equal(got, want)
@@ -200,14 +239,14 @@ def test_other_sentences_or_another_tokenizer_are_stored_apart(tmp_path: Path) -
     gap = COLUMNS | {name: [*column[:-1], None]}
     for columns in (COLUMNS, changed, gap):
         for tokenization in ("letters", "others"):
-            tokenise(Corpus(columns), "de", letters, stored=(store, tokenization))
+            tokenise(Corpus.of(columns), "de", letters, stored=(store, tokenization))
     assert len(store.entries()) == 6
 
 
 def test_an_empty_corpus_is_stored_too(tmp_path: Path) -> None:
     store = Store(tmp_path, 1e9)
     for _ in range(2):
-        made = tokenise(Corpus({"en": [], "de": []}), "en", letters, stored=(store, "letters"))
+        made = tokenise(Corpus.of({"en": [], "de": []}), "en", letters, stored=(store, "letters"))
         assert made.lengths.shape == (2, 0)
 
 

@@ -22,15 +22,16 @@ from search.trial import TrialConfig
 
 
 def corpus_of(columns: dict[str, list[str | None]], pivot: str = "en") -> TokenisedCorpus:
-    return tokenise(Corpus(columns), pivot, lambda texts: [[1] * len(text) for text in texts])
+    return tokenise(Corpus.of(columns), pivot, lambda texts: [[1] * len(text) for text in texts])
 
 
-def slow_top1(query: Tensor, candidate: Tensor, meaning: list[int]) -> float:
-    right = 0
+def slow_top1(query: Tensor, candidate: Tensor, right: Callable[[int, int], bool]) -> float:
+    """The share of queries i whose nearest candidate j is right."""
+    found = 0
     for i in range(len(query)):
         best = max(range(len(candidate)), key=lambda j: float(query[i] @ candidate[j]))
-        right += meaning[best] == meaning[i]
-    return right / len(query)
+        found += right(i, best)
+    return found / len(query)
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:
@@ -41,22 +42,25 @@ def unit(*shape: int, seed: int = 0) -> Tensor:
 def test_top1_equals_a_slow_loop(rows: int) -> None:
     clean = unit(rows, 8)
     noisy = F.normalize(clean + 0.6 * unit(rows, 8, seed=1), dim=-1)
-    meaning = np.arange(rows) // 2  # every sentence stands twice
+    number = np.arange(rows) // 2  # every sentence stands twice
+    same = number[:, None] == number
     some = min(rows, 60)  # the loop is slow; the queries past 1,024 are a second call
-    found = top1(noisy, clean, meaning)
+    found = top1(noisy, clean, same.__getitem__)
     if rows == some:
-        assert found == slow_top1(noisy, clean, meaning.tolist())
+        assert found == slow_top1(noisy, clean, lambda i, j: bool(same[i, j]))
     else:
         best = (noisy.double() @ clean.double().T).argmax(1).numpy()
-        assert found == (meaning[best] == meaning).mean()
+        assert found == (number[best] == number).mean()
     assert 0 < found <= 1
 
 
 def test_the_translation_s_double_counts_as_right() -> None:
     query = torch.eye(3)
     swapped = torch.eye(3)[[1, 0, 2]]
-    assert top1(query, swapped, np.array([0, 1, 2])) == pytest.approx(1 / 3)
-    assert top1(query, swapped, np.array([5, 5, 2])) == 1.0
+    same = np.eye(3, dtype=np.bool_)
+    assert top1(query, swapped, same.__getitem__) == pytest.approx(1 / 3)
+    same[0, 1] = same[1, 0] = True
+    assert top1(query, swapped, same.__getitem__) == 1.0
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -64,13 +68,13 @@ def test_the_translation_s_double_counts_as_right() -> None:
 def test_no_number_is_no_score(bad: float, side: int) -> None:
     sides = [unit(4, 3), unit(4, 3)]
     sides[side][2, 1] = bad
-    assert math.isnan(top1(sides[0], sides[1], np.arange(4)))
+    assert math.isnan(top1(sides[0], sides[1], np.eye(4, dtype=np.bool_).__getitem__))
 
 
 def test_score_equals_slow_loops_over_the_rows_that_have_both() -> None:
     columns: dict[str, list[str | None]] = {
         "de": [f"d{r}" if r % 3 else None for r in range(20)],
-        "en": [f"e{r}" if r % 4 else None for r in range(20)],
+        "en": [f"e{r % 13}" if r % 4 else None for r in range(20)],
         "ko": [f"k{r % 9}" if r % 5 else None for r in range(20)],  # some sentences stand twice
     }
     corpus = corpus_of(columns)
@@ -86,11 +90,47 @@ def test_score_equals_slow_loops_over_the_rows_that_have_both() -> None:
         rows = [r for r in range(20) if (index, r) in place and (1, r) in place]
         here = emb[[place[index, r] for r in rows]]
         there = emb[[place[1, r] for r in rows]]
-        meaning = corpus.meaning[rows].tolist()
-        both = (slow_top1(here, there, meaning), slow_top1(there, here, meaning))
+        texts = [(columns[name][r], columns["en"][r]) for r in rows]
+        recorded = set(zip(columns[name], columns["en"], strict=True))
+        both = (
+            slow_top1(here, there, lambda i, j, t=texts, s=recorded: (t[i][0], t[j][1]) in s),
+            slow_top1(there, here, lambda i, j, t=texts, s=recorded: (t[j][0], t[i][1]) in s),
+        )
         expected[name] = sum(both) / 2
     assert scores.by_language == pytest.approx(expected)
     assert scores.accuracy == pytest.approx(sum(expected.values()) / 2)
+
+
+def test_random_vectors_are_near_chance_on_a_chain() -> None:
+    """Row i shares its English with row i - 1 or its German with row i + 1, and so on to the end.
+
+    A sentence has two translations at most, so a random neighbour is right twice in all.
+    """
+    rows = 400
+    corpus = corpus_of(
+        {
+            "en": [f"e{(r + 1) // 2}" for r in range(rows)],
+            "de": [f"d{r // 2}" for r in range(rows)],
+        }
+    )
+    accuracy = score(unit(2 * rows, 16), corpus).accuracy
+    assert accuracy < 0.03  # chance is below 4 / 400
+
+
+def test_every_recorded_translation_is_right_and_theirs_are_not() -> None:
+    # One English sentence has two German ones, of which the second translates another, too.
+    corpus = corpus_of({"en": ["a", "a", "b"], "de": ["x", "y", "y"]})
+    english, german = torch.eye(3)[[0, 0, 1]], torch.eye(3)
+
+    def right(*nearest: int) -> float:
+        """The accuracy if each English sentence found that German one, and German ones nothing."""
+        query = german[list(nearest)]
+        return top1(query, german, corpus.is_same_in_parts(*sides))
+
+    sides = [Sentences(np.full(3, n), np.arange(3)) for n in (0, 1)]
+    assert english.shape == german.shape
+    assert right(0, 0, 1) == right(1, 1, 2) == right(0, 1, 2) == 1.0
+    assert right(0, 0, 0) == pytest.approx(2 / 3)  # "x" is no translation of "b"
 
 
 def test_the_two_directions_are_averaged() -> None:
@@ -98,8 +138,8 @@ def test_the_two_directions_are_averaged() -> None:
     corpus = corpus_of({"en": ["a", "b", "c"], "de": ["x", "y", "z"]})
     english = torch.eye(3)
     german = F.normalize(torch.tensor([[1.0, 0.9, 0.9], [0.0, 0.1, 0.0], [0.0, 0.0, 1.0]]), dim=-1)
-    here = slow_top1(english, german, [0, 1, 2])
-    there = slow_top1(german, english, [0, 1, 2])
+    here = slow_top1(english, german, int.__eq__)
+    there = slow_top1(german, english, int.__eq__)
     scores = score(torch.cat([english, german]), corpus)
     assert scores.by_language == {"de": (here + there) / 2}
 

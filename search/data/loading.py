@@ -1,0 +1,269 @@
+"""The sentences of a search: read, compared with each other, divided and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from search.data.comparison import Ints, number_texts
+from search.data.corpus import Corpus
+from search.data.holdout import MOST_ROWS, hold_out, shares_text
+from search.data.reading import BUILTIN, check_languages, read_source
+from search.problems import InputError
+from search.settings import DataSettings
+
+# Where a row goes. The order is that of reports.
+PLACES = ("alone", "duplicate", "leaked", "unused", "train", "validation")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the sentences that were read.
+
+    Attributes:
+        rows: rows read.
+        empty: language -> rows in which it has no sentence, or a blank one.
+        places: language -> place -> sentences. Places are ``train`` and ``validation``; ``alone``,
+            in rows without another language; ``duplicate``, in rows that repeat an earlier row in
+            every language; ``leaked``, in rows that share a sentence with the validation;
+            ``unused``, in rows beyond the number asked for. With the empty rows they add up to all.
+    """
+
+    rows: int
+    empty: Mapping[str, int]
+    places: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """The sentences of a search.
+
+    Attributes:
+        notes: what else there is to know of how they were read and divided, a sentence each.
+    """
+
+    train: Corpus
+    validation: Corpus
+    counts: Counts
+    notes: tuple[str, ...]
+
+
+def load_data(settings: DataSettings) -> LoadedData:
+    """Load the sentences to train on and those to validate with.
+
+    No row to train on shares a sentence of any language with a row of the validation, and none
+    repeats another in every language. Texts are compared as `comparison` says.
+
+    Raises:
+        InputError: a file or column is missing or unreadable, or too little is left.
+    """
+    if settings.languages is not None:
+        check_languages(settings.languages, settings.pivot)
+    if settings.train == BUILTIN and settings.validation is None:
+        settings = settings.model_copy(update={"validation": BUILTIN})
+    rng = np.random.default_rng(settings.seed)
+    train = read_source(settings, "train", settings.languages)
+    sources = [train]
+    if settings.validation is not None:
+        languages = train.table.column_names
+        sources.append(read_source(settings, "validation", languages))
+    placed = _place(settings, [source.table for source in sources])
+    notes = [note for source in sources for note in source.notes]
+    if settings.validation is None:
+        notes += _divide(settings, placed[0], rng)
+    else:
+        placed[1].move("train", "validation")
+        placed[1].limit("validation", settings.validation_rows, rng)
+        placed[0].drop_leaks(placed[1].text_LR[:, placed[1].at("validation")])
+    placed[0].limit("train", settings.train_rows, rng)
+    loaded = LoadedData(
+        placed[0].corpus("train"),
+        placed[-1].corpus("validation"),
+        _counts(placed, [source.rows_read for source in sources]),
+        tuple(notes),
+    )
+    del placed
+    _check_enough("data.validation", loaded.validation, settings.pivot)
+    _check_enough("data.train", loaded.train, settings.pivot)
+    return loaded
+
+
+def load_corpora(settings: DataSettings) -> tuple[Corpus, Corpus]:
+    """The sentences to train on and to validate with alone.
+
+    Raises:
+        InputError: as `load_data`.
+    """
+    loaded = load_data(settings)
+    return loaded.train, loaded.validation
+
+
+def load_corpus(settings: DataSettings) -> Corpus:
+    """Load all the sentences of ``train``, none held out, repetitions included.
+
+    Raises:
+        InputError: as `load_data`.
+    """
+    if settings.languages is not None:
+        check_languages(settings.languages, settings.pivot)
+    source = read_source(settings, "train", settings.languages)
+    (placed,) = _place(settings, [source.table], duplicates=True)
+    corpus = placed.corpus("train")
+    _check_enough("data.train", corpus, settings.pivot)
+    return corpus
+
+
+class _Placed:
+    """Rows of a source, and where each goes.
+
+    Args:
+        text_LR: numbers of their texts, -1 where missing.
+    """
+
+    def __init__(self, table: pa.Table, text_LR: Ints) -> None:
+        self.table = table
+        self.text_LR = text_LR
+        self.place_R = np.full(text_LR.shape[1], PLACES.index("train"), dtype=np.int8)
+        self.place_R[(text_LR >= 0).sum(axis=0) < 2] = PLACES.index("alone")
+
+    def at(self, place: str) -> NDArray[np.bool_]:
+        """The rows that go to a place, bool (R,)."""
+        found: NDArray[np.bool_] = self.place_R == PLACES.index(place)
+        return found
+
+    def move(self, place: str, other: str, chosen_R: NDArray[np.bool_] | None = None) -> None:
+        """Send rows of a place, all or those of a mask, to another."""
+        rows = self.at(place) if chosen_R is None else self.at(place) & chosen_R
+        self.place_R[rows] = PLACES.index(other)
+
+    def drop_duplicates(self) -> None:
+        """Of rows that are equal in every language, keep the first."""
+        (rows,) = np.nonzero(self.at("train"))
+        _, first = np.unique(self.text_LR[:, rows].T, axis=0, return_index=True)
+        again = np.ones(len(self.place_R), dtype=np.bool_)
+        again[rows[first]] = False
+        self.move("train", "duplicate", again)
+
+    def drop_leaks(self, text_LS: Ints) -> None:
+        """Drop the rows to train on that share a sentence with other rows."""
+        self.move("train", "leaked", shares_text(self.text_LR, text_LS))
+
+    def limit(self, place: str, rows: int | None, rng: np.random.Generator) -> None:
+        """Keep at most so many rows of a place, drawn at random."""
+        (there,) = np.nonzero(self.at(place))
+        if rows is not None and rows < len(there):
+            self.place_R[rng.permutation(there)[rows:]] = PLACES.index("unused")
+
+    def corpus(self, place: str) -> Corpus:
+        """The rows of a place, in their order."""
+        return Corpus(self.table).keep(self.at(place))
+
+
+def _place(
+    settings: DataSettings, tables: Sequence[pa.Table], duplicates: bool = False
+) -> list[_Placed]:
+    """Number the texts of some tables alike, and drop from the first what cannot be used.
+
+    Blank texts, also those of invisible characters alone, become missing.
+
+    Args:
+        duplicates: keep rows that repeat others.
+
+    Raises:
+        InputError: a table has no row with two languages.
+    """
+    whole = pa.concat_tables(tables)
+    text_LR = number_texts(whole.columns)
+    ends = np.cumsum([table.num_rows for table in tables])
+    placed = []
+    for split, table, end in zip(("train", "validation"), tables, ends.tolist(), strict=False):
+        part_LR = text_LR[:, end - table.num_rows : end]
+        columns = [
+            pc.if_else(pa.array(text_R >= 0), column, None)
+            if column.null_count < (text_R < 0).sum()
+            else column
+            for column, text_R in zip(table.columns, part_LR, strict=True)
+        ]
+        one = _Placed(pa.table(columns, names=table.column_names), part_LR)
+        if not one.at("train").any():
+            name = settings.train if split == "train" else settings.validation
+            raise InputError.of(
+                f"data.{split}",
+                f"{name!r} has no row with two languages or more; it must have some",
+            )
+        placed.append(one)
+    if not duplicates:
+        placed[0].drop_duplicates()
+    return placed
+
+
+def _divide(settings: DataSettings, placed: _Placed, rng: np.random.Generator) -> list[str]:
+    """Hold rows out for the validation; what there is to say of it."""
+    (rows,) = np.nonzero(placed.at("train"))
+    most = settings.validation_rows or MOST_ROWS
+    target = min(max(1, round(settings.holdout * len(rows))), most)
+    found = hold_out(placed.text_LR[:, rows], target, rng)
+    placed.place_R[rows[found.held]] = PLACES.index("validation")
+    placed.place_R[rows[found.lost]] = PLACES.index("leaked")
+    held, lost = int(found.held.sum()), int(found.lost.sum())
+    if lost:
+        return [
+            f"{found.largest:,} of {len(rows):,} rows hang together by sentences they share, each "
+            f"with the next, so no division keeps them all: {held:,} are held out and {lost:,}, "
+            f"which share a sentence with these, are not trained on (a file of its own in "
+            f"data.validation would lose none)"
+        ]
+    if held < target:
+        return [
+            f"{held:,} rows are held out instead of {target:,}: rows that share a sentence stay "
+            f"together, and the largest such group has {found.largest:,}"
+        ]
+    return []
+
+
+def _counts(placed: Sequence[_Placed], rows: Sequence[int]) -> Counts:
+    languages = placed[0].table.column_names
+    present = [one.text_LR >= 0 for one in placed]
+    # What the source dropped by itself had no sentence in any language.
+    read = sum(max(n, len(one.place_R)) for n, one in zip(rows, placed, strict=True))
+    empty, places = {}, {}
+    for index, language in enumerate(languages):
+        places[language] = {
+            place: sum(int((mask[index] & one.at(place)).sum())
+                       for mask, one in zip(present, placed, strict=True))
+            for place in PLACES
+        }  # fmt: skip
+        empty[language] = read - sum(places[language].values())
+    return Counts(read, empty, places)
+
+
+def _check_enough(key: str, corpus: Corpus, pivot: str) -> None:
+    """Every language has a pair to train on, and validation pairs with the pivot.
+
+    Raises:
+        InputError: one has none, or no row is left.
+    """
+    if not len(corpus):
+        raise InputError.of(
+            key,
+            "has no rows left; it must have some that share no sentence with the other split",
+        )
+    present = {
+        name: pc.is_valid(column).to_numpy()
+        for name, column in zip(corpus.languages, corpus.table.columns, strict=True)
+    }
+    for language, here in present.items():
+        others = [there for name, there in present.items() if name != language]
+        if key == "data.validation" and language != pivot:
+            others = [present[pivot]]
+        if not (here & np.any(others, axis=0)).any():
+            partner = f"beside {pivot!r}" if key == "data.validation" else "with a translation"
+            raise InputError.of(
+                key, f"has no sentence in {language!r} {partner}; it must have some, or the "
+                f"language must be left out of data.languages"
+            )  # fmt: skip

@@ -1,0 +1,223 @@
+"""Sentences read, divided and counted; and one sentence where they are at fault."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from search.data.corpus import Corpus
+from search.data.loading import load_corpora
+from search.problems import InputError, Problem
+from search.settings import DataSettings
+
+# NA, null and None are words in some language; commas, quotes and tabs are in sentences.
+ROWS = {
+    "en": ["one", "two", None, "NA", 'he said "five", twice', "six", "123", None],
+    "de": ["eins", None, "drei", "null", "fünf", "sechs, dann", "None", "allein"],
+    "zh": ["一", "二", "三", "nan", "五", None, "1.5", None],
+}
+TWO_OR_MORE = 7  # the last row has one sentence only
+
+
+def write(file: Path, columns: dict[str, list[Any]]) -> Path:
+    rows = list(zip(*columns.values(), strict=True))
+    if file.suffix == ".parquet":
+        pq.write_table(pa.table(columns), file)
+    elif file.suffix == ".jsonl":
+        lines = (json.dumps(dict(zip(columns, row, strict=True))) for row in rows)
+        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    else:
+        with file.open("w", encoding="utf-8", newline="") as out:
+            if file.suffix == ".tsv":  # where quotation marks are text
+                out.writelines("\t".join(t or "" for t in row) + "\n" for row in [columns, *rows])
+            else:
+                csv.writer(out).writerows([columns, *rows])
+    return file
+
+
+def numbered(languages: str, rows: range) -> dict[str, list[Any]]:
+    return {name: [f"{name} {row}" for row in rows] for name in languages.split()}
+
+
+def plain(corpus: Corpus) -> dict[str, list[str | None]]:
+    columns: dict[str, list[str | None]] = corpus.table.to_pydict()
+    return columns
+
+
+def pair(tmp_path: Path, **changes: Any) -> DataSettings:
+    """Settings with files of their own for both splits."""
+    train = write(tmp_path / "train.csv", numbered("en de", range(20)))
+    validation = write(tmp_path / "validation.csv", numbered("en de", range(50, 58)))
+    values = {"train": str(train), "validation": str(validation)}
+    return DataSettings(**values | changes)
+
+
+def problem(settings: DataSettings) -> Problem:
+    with pytest.raises(InputError) as caught:
+        load_corpora(settings)
+    (found,) = caught.value.problems
+    assert "\n" not in found.message
+    return found
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "tsv", "jsonl"])
+def test_every_format_gives_the_same_sentences(tmp_path: Path, suffix: str) -> None:
+    file = write(tmp_path / f"train.{suffix}", ROWS)
+    validation = write(tmp_path / f"validation.{suffix}", numbered("en de zh", range(3)))
+    train, _ = load_corpora(DataSettings(train=str(file), validation=str(validation)))
+    assert plain(train) == {name: column[:TWO_OR_MORE] for name, column in ROWS.items()}
+    assert train.languages == ["en", "de", "zh"]
+
+
+def test_a_csv_file_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    # A byte order mark, a column without a name, one full of numbers, other line ends.
+    file = tmp_path / "sheet.csv"
+    file.write_bytes("\ufeffen,,de,year\r\n007,a,1e3,1999\r\nx,b,y,2000\r\n".encode())
+    train, _ = load_corpora(pair(tmp_path, train=str(file), languages=["en", "de"]))
+    assert plain(train) == {"en": ["007", "x"], "de": ["1e3", "y"]}
+
+
+def test_blanks_are_missing_and_edges_are_cut(tmp_path: Path) -> None:
+    file = write(tmp_path / "train.jsonl", {"en": [" a ", "  ", "c"], "de": ["x\n", "y", "\t z"]})
+    train, _ = load_corpora(pair(tmp_path, train=str(file)))
+    assert plain(train) == {"en": ["a", "c"], "de": ["x", "z"]}
+
+
+def test_an_id_column_is_no_language_unless_it_is_asked_for(tmp_path: Path) -> None:
+    columns = numbered("en id", range(9)) | {"de": [f"de {row}" for row in range(9)]}
+    file = write(tmp_path / "train.csv", columns)
+    validation = write(tmp_path / "validation.csv", numbered("en id de", range(20, 25)))
+    settings = {"train": str(file), "validation": str(validation)}
+    assert load_corpora(DataSettings(**settings))[0].languages == ["en", "de"]
+    chosen = DataSettings(**settings, languages=["id", "en"])
+    assert load_corpora(chosen)[0].languages == ["id", "en"]
+
+
+def test_without_a_validation_a_share_of_the_rows_is_held_out(tmp_path: Path) -> None:
+    file = write(tmp_path / "all.csv", numbered("en de", range(50)))
+    settings = DataSettings(train=str(file), holdout=0.2)
+    train, validation = load_corpora(settings)
+    assert (len(train), len(validation)) == (40, 10)
+    assert sorted(train.texts("en") + validation.texts("en")) == sorted(
+        f"en {row}" for row in range(50)
+    )
+    for corpus in (train, validation):  # the columns stay aligned
+        assert [t[3:] for t in corpus.texts("en")] == [t[3:] for t in corpus.texts("de")]
+    assert load_corpora(settings) == (train, validation)
+    assert load_corpora(settings.model_copy(update={"seed": 1}))[1] != validation
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_no_sentence_of_the_validation_is_trained_on(tmp_path: Path, apart: bool) -> None:
+    # Row i shares its English with rows i + 10 and its German with rows i + 7, and so on.
+    columns = {
+        "en": [f"en {row % 10}" for row in range(60)],
+        "de": [f"de {row % 35}" for row in range(60)],
+        "ko": [None if row % 3 else f"ko {row}" for row in range(60)],
+    }
+    if apart:
+        train = write(tmp_path / "train.csv", columns)
+        validation = write(
+            tmp_path / "validation.csv",
+            {"en": ["en 3", "new"], "de": [None, "de 4"], "ko": ["ko 3", "ko new"]},
+        )
+        settings = DataSettings(train=str(train), validation=str(validation))
+    else:
+        train = write(tmp_path / "all.csv", columns)
+        settings = DataSettings(train=str(train), holdout=0.1)
+    trained, held = load_corpora(settings)
+    for name in trained.languages:
+        assert not set(trained.texts(name)) & set(held.texts(name))
+    expected = {
+        row
+        for row in zip(*columns.values(), strict=True)
+        if not any(t in held.texts(n) for n, t in zip(columns, row, strict=True) if t)
+    }
+    assert len(trained) == len(expected) > 0
+
+
+def test_rows_are_cut_to_the_numbers_asked_for_in_their_order(tmp_path: Path) -> None:
+    train, validation = load_corpora(pair(tmp_path, train_rows=7, validation_rows=3))
+    assert (len(train), len(validation)) == (7, 3)
+    numbers = [int(str(text).split()[1]) for text in train.texts("en")]
+    assert numbers == sorted(numbers)
+    assert load_corpora(pair(tmp_path, train_rows=7, seed=5))[0] != train
+
+
+def test_the_built_in_corpus_has_the_rows_asked_for() -> None:
+    settings = DataSettings(
+        train="builtin:cldr", languages=["ko", "en"], train_rows=30, validation_rows=10
+    )
+    train, validation = load_corpora(settings)
+    assert (len(train), len(validation)) == (30, 10)
+    assert train.languages == ["ko", "en"]
+    assert load_corpora(settings) == (train, validation)
+
+
+def test_the_built_in_corpus_may_validate_a_file(tmp_path: Path) -> None:
+    settings = pair(tmp_path, validation="builtin:cldr", validation_rows=5)
+    train, validation = load_corpora(settings)
+    assert (train.languages, len(train), len(validation)) == (["en", "de"], 20, 5)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_missing_column_is_told_with_the_nearest(tmp_path: Path, split: str) -> None:
+    file = write(tmp_path / "other.csv", numbered("en deu fr", range(9)))
+    found = problem(pair(tmp_path, languages=["en", "de"], **{split: str(file)}))
+    assert found.key == ("data.languages" if split == "train" else "data.validation")
+    assert "has no column 'de'" in found.message
+    assert "has en, deu, fr; did you mean 'deu'?" in found.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "words"),
+    [
+        ({"languages": ["en"]}, "data.languages", "two languages or more"),
+        ({"languages": []}, "data.languages", "two languages or more"),
+        ({"languages": ["en", "de", "en"]}, "data.languages", "each language once"),
+        ({"languages": ["en", "de"], "pivot": "fr"}, "data.pivot", "is 'fr'; it must be among"),
+        ({"pivot": "eng"}, "data.pivot", "did you mean 'en'?"),
+    ],
+)
+def test_wrong_languages_are_one_sentence(
+    tmp_path: Path, changes: dict[str, Any], key: str, words: str
+) -> None:
+    found = problem(pair(tmp_path, **changes))
+    assert found.key == key
+    assert words in found.message
+
+
+def test_a_file_with_one_language_is_told_so(tmp_path: Path) -> None:
+    file = write(tmp_path / "one.csv", {"en": ["a", "b"], "id": ["1", "2"]})
+    found = problem(pair(tmp_path, train=str(file)))
+    assert found.key == "data.train"
+    assert "one column only that is a language, 'en'" in found.message
+    assert "row numbers" in found.message
+
+
+def test_nothing_left_to_train_on_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path / "same.csv", numbered("en de", range(5)))
+    found = problem(DataSettings(train=str(file), validation=str(file)))
+    assert found.key == "data.train"
+    assert "share no sentence with the other split" in found.message
+
+
+def test_a_language_without_pairs_is_told(tmp_path: Path) -> None:
+    columns = numbered("en de", range(6)) | {"ko": [None] * 6}
+    found = problem(pair(tmp_path, train=str(write(tmp_path / "a.jsonl", columns)),
+                         validation=None, holdout=0.3))  # fmt: skip
+    assert "no sentence in 'ko'" in found.message
+    # To train, any translation will do; scores are taken against the pivot.
+    columns = {"en": ["a", "b", None], "de": ["x", "y", "z"], "ko": [None, None, "k"]}
+    both = write(tmp_path / "b.jsonl", columns)
+    other = write(tmp_path / "c.csv", numbered("en de ko", range(4)))
+    found = problem(DataSettings(train=str(other), validation=str(both)))
+    assert found.key == "data.validation"
+    assert "no sentence in 'ko' beside 'en'" in found.message
+    load_corpora(DataSettings(train=str(both), validation=str(other)))
