@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from search.data.comparison import Ints, number_texts
 from search.data.corpus import Corpus
 from search.data.holdout import MOST_ROWS, hold_out, shares_text
-from search.data.reading import BUILTIN, check_languages, read_source
-from search.problems import InputError
+from search.data.reading.interface import SourceTable, SplitName
+from search.data.source import read_source
+from search.problems import InputError, nearest
 from search.settings import DataSettings
 
 # Where a row goes. The order is that of reports.
@@ -62,19 +63,14 @@ def load_data(settings: DataSettings) -> LoadedData:
     Raises:
         InputError: a file or column is missing or unreadable, or too little is left.
     """
-    if settings.languages is not None:
-        check_languages(settings.languages, settings.pivot)
-    if settings.train == BUILTIN and settings.validation is None:
-        settings = settings.model_copy(update={"validation": BUILTIN})
     rng = np.random.default_rng(settings.seed)
-    train = read_source(settings, "train", settings.languages)
-    sources = [train]
-    if settings.validation is not None:
-        languages = train.table.column_names
-        sources.append(read_source(settings, "validation", languages))
-    placed = _place(settings, [source.table for source in sources])
+    sources = [_read(settings, "train", settings.languages)]
+    apart = settings.validation is not None or settings.train.has_validation
+    if apart:
+        sources.append(_read(settings, "validation", sources[0].table.column_names))
+    placed = _place([source.table for source in sources])
     notes = [note for source in sources for note in source.notes]
-    if settings.validation is None:
+    if not apart:
         notes += _divide(settings, placed[0], rng)
     else:
         placed[1].move("train", "validation")
@@ -109,13 +105,42 @@ def load_corpus(settings: DataSettings) -> Corpus:
     Raises:
         InputError: as `load_data`.
     """
-    if settings.languages is not None:
-        check_languages(settings.languages, settings.pivot)
-    source = read_source(settings, "train", settings.languages)
-    (placed,) = _place(settings, [source.table], duplicates=True)
+    source = _read(settings, "train", settings.languages)
+    (placed,) = _place([source.table], duplicates=True)
     corpus = placed.corpus("train")
     _check_enough("data.train", corpus, settings.pivot)
     return corpus
+
+
+def _read(settings: DataSettings, split: SplitName, languages: Sequence[str] | None) -> SourceTable:
+    """Read a split, of languages that make sense together.
+
+    Raises:
+        InputError: they do not, or the source is at fault.
+    """
+    if languages is not None:
+        _check_languages(languages, settings.pivot)
+    source = read_source(settings, split, languages)
+    if languages is None:
+        _check_languages(source.table.column_names, settings.pivot)
+    return source
+
+
+def _check_languages(languages: Sequence[str], pivot: str) -> None:
+    if len(set(languages)) < 2:
+        raise InputError.of(
+            "data.languages", f"is {list(languages)}; it must name two languages or more"
+        )
+    if len(set(languages)) < len(languages):
+        raise InputError.of(
+            "data.languages", f"is {list(languages)}; it must name each language once"
+        )
+    if pivot not in languages:
+        raise InputError.of(
+            "data.pivot",
+            f"is {pivot!r}; it must be among the languages, {', '.join(languages)}"
+            f"{nearest(pivot, languages)}",
+        )
 
 
 class _Placed:
@@ -164,9 +189,7 @@ class _Placed:
         return Corpus(self.table).keep(self.at(place))
 
 
-def _place(
-    settings: DataSettings, tables: Sequence[pa.Table], duplicates: bool = False
-) -> list[_Placed]:
+def _place(tables: Sequence[pa.Table], duplicates: bool = False) -> list[_Placed]:
     """Number the texts of some tables alike, and drop from the first what cannot be used.
 
     Blank texts, also those of invisible characters alone, become missing.
@@ -191,10 +214,8 @@ def _place(
         ]
         one = _Placed(pa.table(columns, names=table.column_names), part_LR)
         if not one.at("train").any():
-            name = settings.train if split == "train" else settings.validation
             raise InputError.of(
-                f"data.{split}",
-                f"{name!r} has no row with two languages or more; it must have some",
+                f"data.{split}", "has no row with two languages or more; it must have some"
             )
         placed.append(one)
     if not duplicates:
