@@ -110,10 +110,12 @@ def recorded(console: Console, folder: Path, prepared: Prepared) -> Iterator[Jou
         InputError: the folder cannot be made.
     """
     from search.journal import Journal, Outcomes, read_journal
+    from search.report.health import print_health
     from search.report.leaderboard import write_leaderboard
 
     _make(folder)
     console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
+    print_health(console, prepared.split.health)
     _write_run(folder / "run.json", prepared)
     journal = Journal(folder / JOURNAL)
     try:
@@ -162,7 +164,8 @@ def _write_run(file: Path, prepared: Prepared) -> None:
                 ("train", prepared.split.train),
                 ("validation", prepared.split.validation),
             )
-        },
+        }
+        | {"health": prepared.split.health.plain()},
     }
     file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

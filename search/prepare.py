@@ -20,7 +20,8 @@ from components.languages import FamilyTable
 from components.other_model import OtherModel
 from search.conflicts import conflict, facets
 from search.data.corpus import Corpus
-from search.data.loading import load_corpora
+from search.data.health import Health, measure
+from search.data.loading import load_data
 from search.data.pairs import Pairs
 from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus, tokenise
@@ -39,12 +40,13 @@ TRIAL_SECTIONS = ("training", "adapter", "negatives", "loss", "head", "pooling")
 
 @dataclass(frozen=True)
 class Split:
-    """The sentences of a search, as text and tokenised."""
+    """The sentences of a search, as text and tokenised, and what they are worth."""
 
     train: TokenisedCorpus
     validation: TokenisedCorpus
     train_text: Corpus
     validation_text: Corpus
+    health: Health
 
 
 @dataclass(frozen=True)
@@ -266,13 +268,15 @@ def load_split(settings: DataSettings, skeleton: Base, store: Store | None = Non
     Raises:
         InputError: the data are at fault.
     """
-    texts = load_corpora(settings)
+    loaded = load_data(settings)
     table = FamilyTable(settings.families)
     stored = (store, skeleton.tokenization) if store else None
     train, validation = (
-        tokenise(text, settings.pivot, skeleton.tokenize, table, stored) for text in texts
+        tokenise(text, settings.pivot, skeleton.tokenize, table, stored)
+        for text in (loaded.train, loaded.validation)
     )
-    return Split(train, validation, *texts)
+    health = measure(loaded, train, validation, skeleton, store)
+    return Split(train, validation, loaded.train, loaded.validation, health)
 
 
 def _never_effective(prepared: Prepared) -> Iterator[Problem]:

@@ -105,7 +105,7 @@ class DataSettings(Config):
             or a list of these; Moses files, as ``{en: a.en, de: a.de}`` or ``corpus.de-en.*``; a
             data set of the hub, as ``name`` or ``name:config``; or the full form of any of these,
             ``{kind: ...}`` (`search.data.source`).
-        validation: likewise; None holds out a share of the rows of ``train``.
+        validation: likewise; None holds out a share of the rows of ``train`` (``holdout``).
         languages: the columns to use; None for all of ``train`` whose names are language codes
             (ISO 639, BCP 47, FLORES) and no ordinary words, such as ``id``.
         columns: names of the columns of TSV and CSV files without a header line, in their order.
@@ -114,6 +114,9 @@ class DataSettings(Config):
         pivot: every language is scored against this one.
         families: language code or ISO 15924 script -> family, in place of what the table in
             ``components/languages.py`` says: ``{ko: korean}`` makes a family of one language.
+        holdout: the share of the rows of ``train`` that is held out where ``validation`` is None;
+            2,000 rows at most, unless ``validation_rows`` says more. Rows that share a sentence of
+            any language are held out together.
         train_rows, validation_rows: the most rows to use; None for all (of the built-in corpus,
             4,000 and 200).
         seed: of the built-in corpus, of the rows held out and of those used.
@@ -126,7 +129,7 @@ class DataSettings(Config):
     pairs: PairColumns | None = None
     pivot: str = "en"
     families: dict[str, Name] = Field(default_factory=dict)
-    holdout: float = Field(default=0.1, gt=0, lt=1, description="share of rows for validation")
+    holdout: float = Field(default=0.1, gt=0, lt=1)
     train_rows: int | None = Field(default=None, ge=2)
     validation_rows: int | None = Field(default=None, ge=2)
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from search.folder import terminal, told
-from search.problems import InputError, Problem
+from search.options import as_options
+from search.problems import InputError
 from search.source import option_value
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def main(
         from search.settings import DataSettings
 
         source = option_value(data, "--data")
-        with _as_options():
+        with as_options(OPTIONS):
             skeleton = load_skeleton(BaseConfig(model=base, max_length=max_length))
             chosen = None if languages is None else [name.strip() for name in languages.split(",")]
             settings = {"train": source, "languages": chosen, "pivot": pivot}
@@ -112,37 +112,6 @@ def main(
             console.print(remark, markup=False, soft_wrap=True)
         if file is not None:
             console.print(f"\nnumbers: {file}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _as_options() -> Iterator[None]:
-    """Name in each fault the option at fault, not the key of a space file."""
-    from pydantic import ValidationError
-
-    try:
-        yield
-    except InputError as error:
-        raise InputError(
-            [
-                Problem("", 0, _option(p.key), p.message.replace(" data.languages", " --languages"))
-                for p in error.problems
-            ]
-        ) from error
-    except ValidationError as error:
-        raise InputError(
-            [
-                Problem("", 0, _option(f"data.{fault['loc'][0]}"),
-                        fault["msg"].removeprefix("Value error, "))
-                for fault in error.errors()
-            ]
-        ) from error  # fmt: skip
-    except ValueError as error:
-        raise InputError(str(error).replace("base.model", "--base", 1)) from error
-
-
-def _option(key: str) -> str:
-    """The option that stands for a key, or how to give one that has none."""
-    return OPTIONS.get(key, key)
 
 
 def count(corpus: Corpus, pivot: str, base: Base) -> list[Count]:
@@ -198,8 +167,7 @@ def _uncut(base: Base, texts: Sequence[str], tokens: Sequence[int]) -> Any:
     whole = np.array(tokens)
     full = np.flatnonzero(whole == base.max_length).tolist()
     if full:
-        longer = base.tokenizer([texts[place] for place in full], verbose=False)["input_ids"]
-        whole[full] = [len(one) for one in longer]
+        whole[full] = base.count_tokens([texts[place] for place in full])
     return whole
 
 

@@ -79,6 +79,14 @@ class Base:
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 
+    def count_tokens(self, sentences: list[str]) -> list[int]:
+        """Tokens of each whole sentence, as `tokenize` gives them, but not cut."""
+        if not sentences:
+            return []
+        # Not verbose: that a sentence is longer than the model takes is what is asked here.
+        encoded = self.tokenizer(sentences, verbose=False)
+        return [len(ids) for ids in encoded["input_ids"]]
+
     @property
     def tokenization(self) -> str:
         """Everything that the ids of `tokenize` depend on beside the sentences, as text."""

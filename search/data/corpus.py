@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -21,9 +21,11 @@ class Corpus:
 
     Attributes:
         table: a column of type large_string for each language, null where a row lacks it.
+        numbers: `text_numbers`, where these are known.
     """
 
     table: pa.Table
+    numbers: Ints | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, columns: Mapping[str, Sequence[str | None]]) -> Corpus:
@@ -42,11 +44,13 @@ class Corpus:
     def take(self, rows: Sequence[int] | Ints | slice) -> Corpus:
         """Some of the rows, in the order given."""
         index = np.arange(len(self))[rows] if isinstance(rows, slice) else rows
-        return Corpus(self.table.take(pa.array(index, pa.int64())))
+        numbers = None if self.numbers is None else self.numbers[:, index]
+        return Corpus(self.table.take(pa.array(index, pa.int64())), numbers)
 
     def keep(self, mask_R: NDArray[np.bool_]) -> Corpus:
         """The rows for which a mask holds, in their order."""
-        return Corpus(self.table.filter(pa.array(mask_R)).combine_chunks())
+        numbers = None if self.numbers is None else self.numbers[:, mask_R]
+        return Corpus(self.table.filter(pa.array(mask_R)).combine_chunks(), numbers)
 
     def texts(self, language: str) -> list[str]:
         """All sentences of a language, missing ones left out."""
@@ -80,9 +84,9 @@ class Corpus:
     @cached_property
     def text_numbers(self) -> Ints:
         """(L, R): equal numbers are the same text in the same language (see `number_texts`)."""
-        return number_texts(self.table.columns)
+        return number_texts(self.table.columns) if self.numbers is None else self.numbers
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of all sentences, of their order and of the gaps between them."""
         sha = hashlib.sha256(f"{len(self)} {len(self.languages)}".encode())

@@ -186,7 +186,7 @@ class _Placed:
 
     def corpus(self, place: str) -> Corpus:
         """The rows of a place, in their order."""
-        return Corpus(self.table).keep(self.at(place))
+        return Corpus(self.table, self.text_LR).keep(self.at(place))
 
 
 def _place(tables: Sequence[pa.Table], duplicates: bool = False) -> list[_Placed]:

@@ -1,0 +1,177 @@
+"""What the sentences of a search are worth: counts by language, and warnings."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from components.base import Base
+from search.data.corpus import Corpus
+from search.data.loading import PLACES, LoadedData
+from search.data.tokens import SENTENCES_A_CALL, TokenisedCorpus
+from search.store import Store
+
+FEW_PAIRS = 32  # to validate a language with
+MOSTLY_UNKNOWN = 0.5
+
+
+@dataclass(frozen=True)
+class LanguageHealth:
+    """What became of one language's sentences.
+
+    Attributes:
+        rows: rows read.
+        empty: of these, rows in which it has no sentence, or a blank one.
+        places: where its other sentences went (see `search.data.loading.Counts`).
+        pairs: of those to validate with, how many stand beside the pivot's; of the pivot, all.
+        tokens: mean tokens of a sentence that is used, special tokens included, after the cut.
+        cut: sentences that are used and longer than the model's maximum.
+        unknown: share of the unknown token among the tokens that stand for text.
+    """
+
+    language: str
+    rows: int
+    empty: int
+    places: dict[str, int]
+    pairs: int
+    tokens: float
+    cut: int
+    unknown: float
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the sentences of a search are worth.
+
+    Attributes:
+        rows: rows read, to train on and to validate with, and all those left out.
+        max_length: tokens after which the model cuts a sentence.
+        train_pairs: pairs to train on.
+        notes: what there is to know of how the sentences were read and divided.
+    """
+
+    languages: tuple[LanguageHealth, ...]
+    rows: int
+    train_rows: int
+    validation_rows: int
+    train_pairs: int
+    max_length: int
+    pivot: str
+    notes: tuple[str, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """All of it, and the warnings, as plain data."""
+        return asdict(self) | {"warnings": list(self.warnings())}
+
+    def warnings(self) -> Iterator[str]:
+        """What may make the results of the search worthless, a sentence each."""
+        for one in self.languages:
+            if one.unknown > MOSTLY_UNKNOWN:
+                yield (
+                    f"{one.unknown:.0%} of the tokens of {one.language} are unknown to the "
+                    f"tokenizer: the base cannot read this language, and training will not teach "
+                    f"it to; a base with another tokenizer can"
+                )
+        for one in self.languages:
+            if one.language != self.pivot and one.pairs < FEW_PAIRS:
+                low, high = wilson_interval(0.5, one.pairs)
+                yield (
+                    f"{one.language} has {one.pairs} validation pair{'s'[: one.pairs != 1]}, fewer "
+                    f"than {FEW_PAIRS}: an accuracy of .500 on so few may as well be one of "
+                    f"{low:.3f} or {high:.3f} (95 % interval)"
+                )
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a share that was measured on so many cases.
+
+    Source: Wilson, 1927, Probable Inference, the Law of Succession, and Statistical Inference.
+    """
+    z = 1.959964
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    spread = math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) * z / (1 + z**2 / count)
+    return centre - spread, centre + spread
+
+
+def measure(
+    loaded: LoadedData,
+    train: TokenisedCorpus,
+    validation: TokenisedCorpus,
+    base: Base,
+    store: Store | None = None,
+) -> Health:
+    """Count by language what was read and what the tokenizer makes of it.
+
+    Args:
+        train, validation: the sentences of ``loaded``, tokenised.
+        base: whose tokenizer that was; it needs no weights.
+        store: keeps the counts for later searches.
+    """
+    parts = [(loaded.train, train), (loaded.validation, validation)]
+    cut = sum(_cut(text, tokens, base, store) for text, tokens in parts)
+    special = base.tokenize([""])[0]  # those that stand in every sentence
+    unknown_id = base.tokenizer.unk_token_id
+    beside = validation.lengths[validation.pivot] > 0
+    counts = loaded.counts
+    found = []
+    for index, language in enumerate(train.languages):
+        sentences = sum(tokens.counts[index] for _, tokens in parts)
+        ids = [tokens.ids[slice(*tokens.starts[index, [0, -1]])] for _, tokens in parts]
+        total = sum(len(one) for one in ids)
+        unknown = 0
+        if unknown_id is not None:
+            # Some tokenizers end each sentence with the token that also stands for what is unknown.
+            added = special.count(unknown_id) * sentences
+            unknown = sum(int((part == unknown_id).sum()) for part in ids) - added
+        found.append(
+            LanguageHealth(
+                language=language,
+                rows=counts.rows,
+                empty=counts.empty[language],
+                places={place: counts.places[language][place] for place in PLACES},
+                pairs=int(((validation.lengths[index] > 0) & beside).sum()),
+                tokens=total / max(1, sentences),
+                cut=int(cut[index]),
+                unknown=unknown / max(1, total - len(special) * sentences),
+            )
+        )
+    return Health(
+        tuple(found),
+        counts.rows,
+        train.rows,
+        validation.rows,
+        sum(len(rows) for rows, _ in train.pairings.values()),
+        base.max_length,
+        train.languages[train.pivot],
+        loaded.notes,
+    )
+
+
+def _cut(corpus: Corpus, tokens: TokenisedCorpus, base: Base, store: Store | None) -> Any:
+    """How many sentences of each language are longer than the maximum, (L,).
+
+    Only those that fill it can be: these alone are tokenised once more, without the cut.
+    """
+
+    def count() -> dict[str, torch.Tensor]:
+        counts = np.zeros(len(corpus.languages), dtype=np.int64)
+        for index in range(len(counts)):
+            (full,) = np.nonzero(tokens.lengths[index] >= base.max_length)
+            for start in range(0, len(full), SENTENCES_A_CALL):
+                rows = full[start : start + SENTENCES_A_CALL]
+                texts = corpus.lookup(np.full(len(rows), index), rows)
+                counts[index] += sum(n > base.max_length for n in base.count_tokens(texts))
+        return {"cut": torch.from_numpy(counts)}
+
+    if store is None:
+        return count()["cut"].numpy()
+    key = hashlib.sha256(f"cut {base.tokenization} {corpus.digest}".encode()).hexdigest()
+    found = store.build(key, f"sentences cut of {len(corpus)} rows", count, wait=True)
+    assert found is not None
+    return found["cut"].numpy()
