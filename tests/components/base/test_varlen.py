@@ -186,7 +186,9 @@ def test_all_of_a_base_in_half_precision_is_what_the_kernel_takes(
     put(monkeypatch, kernel)
     assert base.pack()
     assert base.attention == "packed_varlen"
-    torch.testing.assert_close(base(tokens).values_TD, states, rtol=0, atol=0.1)
+    # The order of sums differs, also by the number of threads: as far as `Base.pack` allows.
+    bound = 0.05 * float(states.detach().abs().max())
+    torch.testing.assert_close(base(tokens).values_TD, states, rtol=0, atol=bound)
     assert_same_direction(gradients(base, tokens, adapter), expected)
 
 
