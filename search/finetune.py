@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Of the built-in corpus, which is as long as one likes; of sentences of one's own, all are used.
 BUILTIN_PAIRS_PER_EPOCH = 2048
+# A default batch is made smaller where there are few pairs, but fewer than these are refused.
+LEAST_BATCH = 16
 # The settings of a search that one model has a use for.
 EFFECTIVE = ("search.scheduler.max_epochs", "search.scheduler.grace_epochs")
 
@@ -58,7 +60,9 @@ def main(
     ] = None,
     pivot: Annotated[str, typer.Option(help="Language the others are scored against.")] = "en",
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the sentences.")] = 3,
-    batch_size: Annotated[int | None, typer.Option(help="Pairs a step.", show_default="64")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pairs a step.", show_default="64, or 32 or 16 for few pairs")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="1e-3")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, data and dropout.")] = 0,
     assignments: Annotated[
@@ -159,7 +163,7 @@ def _put(source: Source, path: KeyPath, value: Any, place: str = "") -> None:
 
 def _finetune(source: Source, folder: Path) -> int:
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
-    from search.prepare import prepare_space
+    from search.prepare import check_space, load_parts
     from search.spacefile import space_of
 
     console = console_of()
@@ -174,7 +178,17 @@ def _finetune(source: Source, folder: Path) -> int:
                 for name in domains
             ]
         )
-    prepared = prepare_space(space, config)
+    skeleton, split = load_parts(space, config)
+    if "batch_size" not in source.tree.get("training", {}):
+        size = _fitting(config.training.batch_size, split.health.train_pairs)
+        if size < config.training.batch_size:
+            console.print(
+                f"note: a step takes {size} pairs instead of {config.training.batch_size} "
+                f"(--batch-size), since there are {split.health.train_pairs} to train on"
+            )
+        _put(source, ("training", "batch_size"), size, "--batch-size")
+        space, config = space_of(source)
+    prepared = check_space(space, config, skeleton, split)
     interrupted = False
     with recorded(console, folder, prepared) as journal:
         try:
@@ -182,6 +196,14 @@ def _finetune(source: Source, folder: Path) -> int:
         except KeyboardInterrupt:
             interrupted = True
     return conclude(console, folder, prepared, interrupted)
+
+
+def _fitting(size: int, pairs: int) -> int:
+    """A batch of a default size, halved until the pairs fill one, but not below the least."""
+    fitting = size
+    while fitting > pairs and fitting // 2 >= LEAST_BATCH:
+        fitting //= 2
+    return fitting if fitting <= pairs else size
 
 
 def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal) -> None:

@@ -194,6 +194,15 @@ def prepare_space(space: Space, config: RunConfig) -> Prepared:
     Raises:
         InputError: with every fault found.
     """
+    return check_space(space, config, *load_parts(space, config))
+
+
+def load_parts(space: Space, config: RunConfig) -> tuple[Base, Split]:
+    """Load the base without its weights, and the sentences as its tokenizer cuts them.
+
+    Raises:
+        InputError: one of them is at fault.
+    """
     try:
         skeleton = load_skeleton(config.base)
     except ValueError as error:
@@ -201,7 +210,15 @@ def prepare_space(space: Space, config: RunConfig) -> Prepared:
         place = space.source.problem(tuple(key.split(".")), str(error))
         raise InputError([place]) from error
     with placing(space):
-        split = load_split(config.data, skeleton, open_store(config.cache))
+        return skeleton, load_split(config.data, skeleton, open_store(config.cache))
+
+
+def check_space(space: Space, config: RunConfig, skeleton: Base, split: Split) -> Prepared:
+    """Hold every option of a space against the base and the sentences.
+
+    Raises:
+        InputError: with every fault found.
+    """
     families = split.train.families
     problems = []
     seen = set()

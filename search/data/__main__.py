@@ -65,6 +65,7 @@ def main(
         from search.settings import CacheSettings, DataSettings
         from search.source import Source, assign, option_value
         from search.store import open_store
+        from search.trial import TrainingConfig
 
         sources = [option_value(file, "FILE") for file in files]
         data: dict[str, Any] = {
@@ -84,7 +85,16 @@ def main(
             chosen = DataSettings.model_validate(settings.tree["data"])
             skeleton = load_skeleton(BaseConfig(model=base, max_length=max_length))
             split = load_split(chosen, skeleton, open_store(CacheSettings()))
-        print_health(terminal(), split.health)
+        console = terminal()
+        print_health(console, split.health)
+        batch, pairs = TrainingConfig().batch_size, split.health.train_pairs
+        if pairs < batch:
+            console.print(
+                f"warning: there are {pairs} pairs to train on; a search takes {batch} a step, "
+                f"unless training.batch_size says less, and refuses fewer than a step takes",
+                soft_wrap=True,
+                style="yellow",
+            )
 
 
 if __name__ == "__main__":

@@ -133,3 +133,46 @@ def test_as_a_program_it_exits_with_the_same_sentence(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert process.stderr.startswith("error: --pooling meen: pooling: is 'meen'; it must be one of")
     assert "Traceback" not in process.stderr
+
+
+def rows_of(tmp_path: Path, rows: int) -> str:
+    file = tmp_path / "rows.tsv"
+    lines = [f"sentence {row}\tSatz {row}" for row in range(rows)]
+    file.write_text("\n".join(["en\tde", *lines, ""]), encoding="utf-8")
+    return str(file)
+
+
+@pytest.mark.parametrize(("rows", "pairs"), [(2, 1), (5, 4), (17, 15)])
+def test_data_that_fill_no_batch_are_refused_with_both_numbers(
+    tmp_path: Path, rows: int, pairs: int
+) -> None:
+    result = CliRunner().invoke(
+        app, ["--train", rows_of(tmp_path, rows), "--output", str(tmp_path / "runs")]
+    )
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --batch-size")
+    assert f"is 64, but there are {pairs} pairs to train on" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("rows", "size"), [(18, 16), (60, 32)])
+def test_a_default_batch_is_smaller_for_few_pairs_and_says_so(
+    tmp_path: Path, rows: int, size: int
+) -> None:
+    result = CliRunner().invoke(
+        app,
+        ["--train", rows_of(tmp_path, rows), "--output", str(tmp_path), "--name", "one",
+         "--epochs", "1", "--width", "16"],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert f"note: a step takes {size} pairs instead of 64" in result.stdout
+    assert values(tmp_path / "one")["training"]["batch_size"] == size
+    record = json.loads((tmp_path / "one" / "run.json").read_text())
+    (_, german) = record["data"]["health"]["languages"]
+    assert (german["language"], german["rows"]) == ("de", rows)
+    assert german["places"]["train"] + german["places"]["validation"] == rows
+    assert any("validation pairs, fewer than 32" in w for w in record["data"]["health"]["warnings"])
+    given = CliRunner().invoke(
+        app, ["--train", rows_of(tmp_path, rows), "--output", str(tmp_path), "--batch-size", "64"]
+    )
+    assert given.exit_code == 2

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search.data.corpus import Corpus
-from search.data.loading import load_corpora
+from search.data.loading import load_corpora, load_data
 from search.problems import InputError, Problem
 from search.settings import DataSettings
 
@@ -221,3 +221,62 @@ def test_a_language_without_pairs_is_told(tmp_path: Path) -> None:
     assert found.key == "data.validation"
     assert "no sentence in 'ko' beside 'en'" in found.message
     load_corpora(DataSettings(train=str(both), validation=str(other)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "held"),
+    [({}, 2000), ({"validation_rows": 2300}, 2300), ({"holdout": 0.01}, 250),
+     ({"validation_rows": 40}, 40)],
+)  # fmt: skip
+def test_no_more_than_2000_rows_are_held_out_unless_asked_for(
+    tmp_path: Path, changes: dict[str, Any], held: int
+) -> None:
+    file = write(tmp_path / "all.tsv", numbered("en de", range(25_000)))
+    train, validation = load_corpora(DataSettings(train=str(file), **changes))
+    assert (len(train), len(validation)) == (25_000 - held, held)
+
+
+def test_of_one_sentence_with_many_translations_no_row_is_lost(tmp_path: Path) -> None:
+    columns = {"en": [f"en {row // 4}" for row in range(120)], "de": [f"d{r}" for r in range(120)]}
+    loaded = load_data(DataSettings(train=str(write(tmp_path / "many.tsv", columns))))
+    assert (len(loaded.train), len(loaded.validation), loaded.notes) == (108, 12, ())
+
+
+def test_of_a_chain_the_rows_lost_are_told(tmp_path: Path) -> None:
+    columns = {
+        "en": [f"en {(row + 1) // 2}" for row in range(101)],
+        "de": [f"de {row // 2}" for row in range(101)],
+    }
+    loaded = load_data(DataSettings(train=str(write(tmp_path / "chain.tsv", columns))))
+    lost = loaded.counts.places["en"]["leaked"]
+    assert len(loaded.validation) == 10
+    assert 1 <= lost <= 2
+    assert len(loaded.train) == 91 - lost
+    (note,) = loaded.notes
+    assert f"10 are held out and {lost}, which share a sentence with these" in note
+
+
+def test_each_pair_again_with_something_invisible_is_dropped(tmp_path: Path) -> None:
+    plain_rows = numbered("en de", range(40))
+    again = {name: [f"\u200b{text}" for text in column] for name, column in plain_rows.items()}
+    both = {name: column + again[name] for name, column in plain_rows.items()}
+    loaded = load_data(DataSettings(train=str(write(tmp_path / "both.tsv", both))))
+    assert (len(loaded.train), len(loaded.validation)) == (36, 4)
+    assert loaded.counts.places["de"]["duplicate"] == 40
+    # As a validation of its own, every sentence of it is a leak.
+    settings = DataSettings(
+        train=str(write(tmp_path / "a.tsv", numbered("en de", range(50)))),
+        validation=str(write(tmp_path / "b.tsv", again)),
+    )
+    loaded = load_data(settings)
+    assert (len(loaded.train), loaded.counts.places["en"]["leaked"]) == (10, 40)
+    # The texts themselves are as given.
+    assert all(text.startswith("\u200b") for text in loaded.validation.texts("en"))
+
+
+def test_a_validation_of_its_own_keeps_its_repetitions(tmp_path: Path) -> None:
+    columns = numbered("en de", range(50, 55))
+    twice = {name: column * 2 for name, column in columns.items()}
+    file = write(tmp_path / "twice.csv", twice)
+    _, validation = load_corpora(pair(tmp_path, validation=str(file)))
+    assert len(validation) == 10
