@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -212,6 +213,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
 
     from components.base import load
     from search.data.teachers import Teachers
+    from search.evaluation.untouched import score_untouched
     from search.features import open_features, performance_notes
     from search.training import TrialError, train
     from search.trial import TrialConfig
@@ -231,6 +233,10 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     began = time.time()
     state, error = "failed", ""
     try:
+        with quiet(folder):
+            untouched = score_untouched(config.base, base, split.validation, features)
+        journal.append({"event": "untouched"} | asdict(untouched))
+        console.print(f"the base without training: accuracy {untouched.accuracy:.3f}")
         reports = train(
             trial,
             base,

@@ -195,6 +195,13 @@ def conclude(console: Console, folder: Path, prepared: Prepared, interrupted: bo
         return NONE_FINISHED
     best = outcomes.best()
     assert best is not None, "a finished trial has a score"
+    untouched = outcomes.untouched
+    if untouched is not None and best.accuracy <= untouched.accuracy:
+        console.print(
+            f"no trial is better than the base without training ({untouched.accuracy:.3f}); best/ "
+            f"is the best trial all the same",
+            style="yellow",
+        )
     data = (folder / "trials" / str(best.trial) / "checkpoint.safetensors").read_bytes()
     try:
         status = console.status("writing and checking best/")
@@ -207,6 +214,8 @@ def conclude(console: Console, folder: Path, prepared: Prepared, interrupted: bo
                 tokenised=prepared.split.validation,
                 table=FamilyTable(prepared.config.data.families),
                 expected=Scores(best.accuracy, best.by_language),
+                reference=outcomes.reference(),
+                untouched=untouched,
             )
     except (ExportError, ValueError) as error:
         console.print(f"best/ could not be made: {error}", markup=False, style="red")

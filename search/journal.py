@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.trial import State
+from search.trial import Scores, State
 
 Event = dict[str, Any]
 
@@ -72,10 +72,15 @@ class Outcome:
 
 
 class Outcomes:
-    """The trials of a run, followed event by event."""
+    """The trials of a run, followed event by event.
+
+    Attributes:
+        untouched: scores of the base without training; None until they are known.
+    """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.by_trial: dict[int, Outcome] = {}
+        self.untouched: Scores | None = None
         for event in events:
             self.follow(event)
 
@@ -96,10 +101,17 @@ class Outcomes:
             outcome = self.by_trial[event["trial"]]
             outcome.state = event["state"]
             outcome.error = event.get("error", "")
+        elif kind == "untouched":
+            self.untouched = Scores(event["accuracy"], event["by_language"])
 
     def count(self, state: State | None) -> int:
         """Trials in a state; None counts those that run."""
         return sum(outcome.state == state for outcome in self.by_trial.values())
+
+    def reference(self) -> Scores | None:
+        """Scores of the reference trial, as far as it has come; None where there are none."""
+        found = next((o for o in self.by_trial.values() if o.reference and o.epochs), None)
+        return None if found is None else Scores(found.accuracy, found.by_language)
 
     def ranked(self) -> list[Outcome]:
         """Best first: by accuracy, then the smaller model, then the earlier trial; failed last."""

@@ -107,6 +107,8 @@ class Recorder(Unpickled, Callback):
                 self._told.add(text)
                 self._note({"event": "note", "text": text})
                 self._view.tell(text)
+        if "untouched" in result and self.outcomes.untouched is None:
+            self._note({"event": "untouched"} | result["untouched"])
         if "by_language" in result:
             event = {"event": "report", "trial": self._meet(trial)}
             self._note(event | {name: result[name] for name in REPORTED})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from ray.train.torch import get_device
 from components.base import BaseConfig, load
 from search.checkpoint import Checkpoint
 from search.data.teachers import Teachers
+from search.evaluation.untouched import score_untouched
 from search.features import FeaturePlan, open_features, performance_notes
 from search.ranks import Ranks
 from search.settings import CacheSettings
@@ -53,7 +55,7 @@ def work(settings: dict[str, Any]) -> None:
             TrainingConfig(**settings["training"]),
             settings["max_epochs"],
         )
-        notes = performance_notes(base, features, cache, plan)
+        about: dict[str, Any] = {"notes": performance_notes(base, features, cache, plan)}
         run = partial(
             train,
             features=features,
@@ -69,7 +71,11 @@ def work(settings: dict[str, Any]) -> None:
             order = ranks.agree(ray.get(desk.take.remote()) if ranks.rank == 0 else None)
             if order is None:
                 return
-            _run(desk, ranks, run, settings["max_epochs"], notes, *order)
+            if order[1]["trial"] == 0:
+                # Beside the reference, whose stored statistics make it nearly free.
+                scores = score_untouched(config, base, validation, features, ranks)
+                about["untouched"] = asdict(scores)
+            _run(desk, ranks, run, settings["max_epochs"], about, *order)
     except ray.exceptions.RayActorError:
         return  # the lane and its desk are gone
     except ValueError as error:  # from loading: no trial could train here
@@ -81,12 +87,16 @@ def _run(
     ranks: Ranks,
     run: Callable[..., Generator[EpochReport, None, None]],
     max_epochs: int,
-    notes: Sequence[str],
+    about: Mapping[str, Any],
     sequence: int,
     order: dict[str, Any],
     state: bytes | None,
 ) -> None:
-    """Train one trial until it ends, fails or is replaced."""
+    """Train one trial until it ends, fails or is replaced.
+
+    Args:
+        about: what every report says beside the trial's own figures.
+    """
     began = time.time()
     replaced = desk.replaced.remote(sequence) if ranks.rank == 0 else None
 
@@ -106,7 +116,7 @@ def _run(
             go_on = False
             if ranks.rank == 0:
                 times = {"began": began, "ended": time.time()}
-                result = report.plain() | times | {"done": epoch == max_epochs, "notes": notes}
+                result = report.plain() | times | {"done": epoch == max_epochs} | dict(about)
                 checkpoint = report.checkpoint.to_bytes()
                 go_on = ray.get(desk.report.remote(sequence, result, checkpoint))
             if not ranks.agree(go_on):

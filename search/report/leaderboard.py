@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.journal import Outcome, Outcomes
-from search.trial import flatten
+from search.trial import Scores, flatten
 
 FIXED = ("rank", "trial", "state", "accuracy", "epochs", "seconds", "trainable_parameters")
 
@@ -18,7 +18,8 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
 
     Columns: rank, trial, state, accuracy, epochs, seconds, trainable_parameters, one
     accuracy/<language> each, then the config with dotted keys. A setting that a trial has not got
-    is empty, and so are the scores of a trial that failed.
+    is empty, and so are the scores of a trial that failed. The last row, whose state is
+    ``untouched``, has the scores of the base without training; it has no rank and no trial.
     """
     ranked = outcomes.ranked()
     languages = dict.fromkeys(name for outcome in ranked for name in outcome.by_language)
@@ -29,6 +30,9 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
         writer = csv.DictWriter(out, columns, restval="")
         writer.writeheader()
         writer.writerows(_row(rank, outcome) for rank, outcome in enumerate(ranked, start=1))
+        if outcomes.untouched is not None:
+            row = {"state": "untouched", "epochs": 0, "trainable_parameters": 0}
+            writer.writerow(row | _scores(outcomes.untouched))
     fresh.replace(file)
 
 
@@ -42,9 +46,13 @@ def _row(rank: int, outcome: Outcome) -> dict[str, Any]:
         "trainable_parameters": outcome.trainable_parameters,
     }
     if outcome.epochs and outcome.state != "failed":
-        row["accuracy"] = round(outcome.accuracy, 6)
-        for language, accuracy in outcome.by_language.items():
-            row[f"accuracy/{language}"] = round(accuracy, 6)
+        row |= _scores(Scores(outcome.accuracy, outcome.by_language))
     for key, value in flatten(outcome.values).items():
         row[key] = json.dumps(value) if isinstance(value, list | bool) else value
     return row
+
+
+def _scores(scores: Scores) -> dict[str, Any]:
+    by_language = {f"accuracy/{name}": value for name, value in scores.by_language.items()}
+    every = {"accuracy": scores.accuracy} | by_language
+    return {column: round(value, 6) for column, value in every.items()}

@@ -155,13 +155,16 @@ class View:
 
 
 def ranking(outcomes: Outcomes, most: int = 10) -> Table:
-    """The best trials and the reference, a column a language; where trials are cases, all."""
+    """Make a table of the best trials, the reference and the untouched base, a column a language.
+
+    Where trials are cases, all of them are in it.
+    """
     ranked = outcomes.ranked()
     languages = list(dict.fromkeys(name for o in ranked for name in o.by_language))
     table = Table(box=None, padding=(0, 1), header_style="bold", title="accuracy")
     for column in ("#", "trial", "state", "all", *languages):
         if column == "state":
-            table.add_column(column, no_wrap=True, min_width=len("finished"))
+            table.add_column(column, no_wrap=True, min_width=len("untouched"))
         else:
             table.add_column(column, no_wrap=True, min_width=len("0.00"), justify="right")
     table.add_column("what", overflow="ellipsis", no_wrap=True)
@@ -178,6 +181,11 @@ def ranking(outcomes: Outcomes, most: int = 10) -> Table:
             escape(outcome.error or label(outcome)),
             style="dim" if outcome.reference else None,
         )
+    if outcomes.untouched is not None:
+        by_language = outcomes.untouched.by_language
+        scores = [outcomes.untouched.accuracy, *(by_language.get(name) for name in languages)]
+        shown = [f"{score:.2f}" if score is not None else "" for score in scores]
+        table.add_row("", "", "untouched", *shown, "the base without training", style="dim")
     return table
 
 

@@ -72,7 +72,10 @@ def test_the_run_folder_is_that_of_a_search(tmp_path: Path) -> None:
     assert config["adapter"]["rank"] == 2
     assert config["optimizer"]["lr"] == 0.01
     assert config["training"]["seed"] == 3
-    (row,) = csv.DictReader((folder / "leaderboard.csv").open())
+    row, untouched = csv.DictReader((folder / "leaderboard.csv").open())
+    assert (untouched["state"], untouched["rank"], untouched["trial"]) == ("untouched", "", "")
+    assert 0 <= float(untouched["accuracy"]) <= 1
+    assert "untouched base" in (folder / "best" / "README.md").read_text()
     assert (row["state"], row["epochs"]) == ("finished", "2")
     assert "epoch 2 of 2: loss" in result.output
     model = SentenceTransformer(str(folder / "best"), trust_remote_code=True)
@@ -84,7 +87,7 @@ def test_the_same_seed_trains_the_same_model(tmp_path: Path) -> None:
     scores = []
     for part in ("a", "b"):
         assert finetune(tmp_path / part, "--pooling", "attention").exit_code == 0
-        (row,) = csv.DictReader((tmp_path / part / "one" / "leaderboard.csv").open())
+        row, _ = csv.DictReader((tmp_path / part / "one" / "leaderboard.csv").open())
         scores.append({k: v for k, v in row.items() if k != "seconds"})
     assert scores[0] == scores[1]
 

@@ -97,3 +97,20 @@ def test_words_of_any_language_survive(tmp_path: Path) -> None:
 def test_a_run_of_no_trials_is_a_header(tmp_path: Path) -> None:
     write_leaderboard(tmp_path / "leaderboard.csv", Outcomes())
     assert rows(tmp_path / "leaderboard.csv") == []
+
+
+def test_the_untouched_base_has_the_last_row(tmp_path: Path) -> None:
+    file = tmp_path / "leaderboard.csv"
+    events = [
+        trial(0, {"head": {"kind": "linear"}}),
+        {"event": "untouched", "accuracy": 0.75, "by_language": {"de": 0.5, "ko": 1.0}},
+        report(0, 0.25, de=0.2, ko=0.3),
+        end(0, "finished"),
+    ]
+    write_leaderboard(file, Outcomes(events))
+    *_, last = rows(file)
+    assert last == {
+        "rank": "", "trial": "", "state": "untouched", "accuracy": "0.75", "epochs": "0",
+        "seconds": "", "trainable_parameters": "0", "accuracy/de": "0.5", "accuracy/ko": "1.0",
+        "head.kind": "",
+    }  # fmt: skip

@@ -1,0 +1,97 @@
+"""Score the base as it is, without any training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+
+from components.adapter.none import NoAdapterConfig
+from components.base import Base, BaseConfig
+from components.base.locate import locate
+from components.encoder import assemble
+from components.head.identity import Identity
+from components.interface import PoolingConfig
+from components.pooling.cls import Cls
+from components.pooling.last import Last
+from components.pooling.length_mean import LengthMean
+from components.pooling.max import Max
+from components.pooling.mean import Mean
+from components.pooling.position_weighted import PositionWeighted
+from search.data.tokens import TokenisedCorpus
+from search.evaluation.retrieval import evaluate
+from search.features import Features, plain_feed
+from search.randomness import random_state, set_random_state
+from search.ranks import Ranks
+from search.trial import Scores
+
+# Names of sentence-transformers' pooling modes -> ours.
+POOLINGS: dict[str, PoolingConfig] = {
+    "mean": Mean(),
+    "cls": Cls(),
+    "lasttoken": Last(),
+    "max": Max(),
+    "mean_sqrt_len_tokens": LengthMean(power=0.5),
+    "weightedmean": PositionWeighted(),
+}
+# Folders written before its version 6 have a switch for each mode.
+SWITCHES = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_lasttoken": "lasttoken",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+}
+
+
+def own_pooling(config: BaseConfig) -> PoolingConfig:
+    """Find the pooling that a base was published with: of a sentence-transformers folder, its own.
+
+    Every other base has none, and is pooled by the mean. So is one that lays several poolings end
+    to end.
+    """
+    folder = Path(locate(config.model))
+    try:
+        if not folder.is_dir():  # a name on the hub, whose files are here once it has been loaded
+            folder = Path(snapshot_download(str(folder), revision=config.revision,
+                                            local_files_only=True))  # fmt: skip
+        modules: list[dict[str, str]] = json.loads((folder / "modules.json").read_text())
+        path = next(m["path"] for m in modules if m["type"].rpartition(".")[2] == "Pooling")
+        settings = json.loads((folder / path / "config.json").read_text())
+    except (OSError, ValueError, LookupError, TypeError, StopIteration):
+        return Mean()
+    mode = settings.get("pooling_mode")
+    if mode is None:
+        modes = [name for switch, name in SWITCHES.items() if settings.get(switch)]
+        mode = modes[0] if len(modes) == 1 else None
+    return POOLINGS.get(str(mode), Mean())
+
+
+@torch.no_grad()
+def score_untouched(
+    config: BaseConfig,
+    base: Base,
+    corpus: TokenisedCorpus,
+    features: Features | None = None,
+    ranks: Ranks | None = None,
+) -> Scores:
+    """Score a base with its own pooling and no training: what a trial must at least beat.
+
+    Args:
+        corpus: validation sentences.
+        features: stored outputs of the base's layers, which make this nearly free.
+        ranks: the workers that share the sentences; this process alone by default.
+    """
+    random = random_state()  # trials draw the same numbers whether this has run or not
+    try:
+        encoder = assemble(base, NoAdapterConfig(), own_pooling(config), Identity())
+        try:
+            feed = features.feed(encoder, corpus)[0] if features else plain_feed(encoder, corpus)
+            return evaluate(encoder, corpus, ranks or Ranks(), feed)
+        finally:
+            encoder.close()
+    finally:
+        set_random_state(random)
