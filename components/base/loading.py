@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, PreTrainedModel
 
 from components.base.architecture import model_class, read_settings, text_part
 from components.base.config import BaseConfig
@@ -11,6 +11,7 @@ from components.base.errors import one_sentence
 from components.base.locate import locate
 from components.base.model import Base
 from components.base.positions import usable_length
+from components.base.shipped import limit_length, list_unused
 from components.base.tokenizer import load_tokenizer, refuse_larger_tokenizer
 from components.base.weights import check_weights, load_pretrained, refuse_missing
 
@@ -34,7 +35,7 @@ def load(config: BaseConfig, device: torch.device | str = "cpu") -> Base:
     refuse_missing(config, whole, report["missing_keys"])
     model = text_part(whole)
     refuse_larger_tokenizer(config, tokenizer, model)
-    length, notes = usable_length(model, config.max_length)
+    length, notes = _length_and_notes(model, config, source)
     with one_sentence(config.model):
         base = Base(model.to(device), tokenizer, length, notes)
     base.pack()
@@ -60,5 +61,14 @@ def load_skeleton(config: BaseConfig) -> Base:
                 whole = kind(settings)
     model = text_part(whole)
     refuse_larger_tokenizer(config, tokenizer, model)
-    length, notes = usable_length(model, config.max_length)
+    length, notes = _length_and_notes(model, config, source)
     return Base(model, tokenizer, length, notes)
+
+
+def _length_and_notes(
+    model: PreTrainedModel, config: BaseConfig, source: str
+) -> tuple[int, list[str]]:
+    """Find where sentences are cut, and what the user should know of how the base is used."""
+    limit, limited = limit_length(source, config.max_length)
+    length, cut = usable_length(model, limit)
+    return length, [*limited, *cut, *list_unused(source)]

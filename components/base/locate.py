@@ -28,6 +28,11 @@ def locate(model: str) -> str:
         raise ValueError(f"base.model is {model!r}, a file; it must be a model folder")
     if not (path / "config.json").exists():
         inner = _first_module(path)
+        if inner is None and (path / "adapter_config.json").exists():
+            raise ValueError(
+                f"base.model is {model!r}, a PEFT adapter without its base; it must be a whole "
+                f"model: merge the adapter (peft's merge_and_unload), save that and name its folder"
+            )
         if inner is None:
             raise ValueError(f"base.model is {model!r}, which has no config.json")
         path = inner
