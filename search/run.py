@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,6 +18,10 @@ from search.folder import (
     told,
 )
 from search.problems import InputError
+
+if TYPE_CHECKING:
+    from search.prepare import Prepared
+    from search.resources import LanePlan
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -57,33 +61,52 @@ def main(
     start = Path.cwd()
     with told():
         if dry_run:
-            status = _dry_run(start / space, changes)
+            status = _dry_run(start / space, changes, address)
         else:
             folder = run_folder((start / output).resolve(), name, space.stem)
             status = _search(start / space, changes, folder, address)
         raise typer.Exit(status)
 
 
-def _search(space_file: Path, changes: list[str], folder: Path, address: str | None) -> int:
+def _check(
+    space_file: Path, changes: list[str], address: str | None
+) -> tuple[Prepared, LanePlan | None]:
+    """Do everything that a search does before Ray starts; a dry run does no less.
+
+    Returns:
+        What the search starts from, and its lanes; None for these where a cluster is to be joined.
+
+    Raises:
+        InputError: with every fault found.
+    """
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
-    from search.cluster import cluster, cluster_nodes
     from search.prepare import placing, prepare_space
-    from search.report.terminal import View
     from search.resources import local_node, plan_lanes
     from search.spacefile import load_space
-    from search.tuning import InterruptedSearchError, run_trials
 
-    console = terminal()
     if address is not None and address.startswith("ray://"):
         raise InputError(
             f"--address is {address!r}, a Ray Client; it must be 'auto' or HOST:PORT, and the "
             f"command must run on a node of that cluster"
         )
-    here = local_node()
     space, config = load_space(space_file, changes)
     with placing(space):  # first: whether lanes fit does not depend on what is checked next
-        plan = plan_lanes(config.lane, config.search, [[here]]) if address is None else None
+        nodes = [[local_node()]]
+        plan = plan_lanes(config.lane, config.search, nodes) if address is None else None
     prepared = prepare_space(space, config)
+    _ = prepared.features  # planned from every option: what fails there must fail before Ray
+    return prepared, plan
+
+
+def _search(space_file: Path, changes: list[str], folder: Path, address: str | None) -> int:
+    from search.cluster import cluster, cluster_nodes
+    from search.report.terminal import View
+    from search.resources import local_node, plan_lanes
+    from search.tuning import InterruptedSearchError, run_trials
+
+    console = terminal()
+    prepared, plan = _check(space_file, changes, address)
+    config, here = prepared.config, local_node()
     view = View(console, folder.name, prepared.trials)
     interrupted = False
     with recorded(console, folder, prepared) as journal:
@@ -108,12 +131,11 @@ def _search(space_file: Path, changes: list[str], folder: Path, address: str | N
     return conclude(console, folder, prepared, interrupted)
 
 
-def _dry_run(space_file: Path, changes: list[str]) -> int:
-    from search.prepare import prepare
+def _dry_run(space_file: Path, changes: list[str], address: str | None) -> int:
     from search.sampler import draw
     from search.trial import TrialConfig, flatten
 
-    prepared = prepare(space_file, changes)
+    prepared, plan = _check(space_file, changes, address)
     search = prepared.config.search
     console = Console(highlight=False, soft_wrap=True)
     drawn = draw(prepared.space, search.sampler, prepared.trials, prepared.conflict)
@@ -129,6 +151,8 @@ def _dry_run(space_file: Path, changes: list[str]) -> int:
         f"it has seen"
     )
     console.print(f"{len(drawn)} configs{after if search.sampler.kind == 'tpe' else ''}")
+    if plan is not None:
+        console.print(f"on this machine: {plan}", markup=False)
     for note in filter(None, (*prepared.skeleton.notes, prepared.too_few, prepared.repeats)):
         console.print(note, markup=False)
     return FINISHED

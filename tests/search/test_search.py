@@ -200,6 +200,25 @@ def test_the_same_seed_gives_the_same_leaderboard(searched: tuple[Path, str]) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("space", sorted((ROOT / "spaces").glob("*.yaml")), ids=lambda f: f.stem)
+def test_every_shipped_space_runs_to_its_end(tmp_path: Path, space: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "search.run", str(space), "--output", str(tmp_path),
+            "--name", "r",
+            "--trials", "3", *SMALL[:6], "--set", "search.scheduler.max_epochs=1",
+            "--set", "training.batch_size=16", "--set", "training.pairs_per_epoch=48",
+        ],
+        cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert len(leaderboard(tmp_path / "r")) == 3
+    best = SentenceTransformer(str(tmp_path / "r" / "best"), trust_remote_code=True)
+    assert np.isfinite(best.encode(["A cat.", "Eine Katze."])).all()
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not NTREX.exists(), reason="the NTREX files are not here")
 def test_a_real_model_on_real_sentences(tmp_path: Path) -> None:
     settings = {

@@ -57,6 +57,14 @@ def test_both_ends_of_every_domain_build_and_run(prepared: Prepared, base: Base)
     assert set(picks) <= set(taken)
 
 
+def test_its_features_are_planned(prepared: Prepared) -> None:
+    """Every pooling of a space says which statistics it reads, and these are planned."""
+    read = [TrialConfig.of(p.values).pooling.build(128).statistics for p in probes(prepared.space)]
+    known = [names for names in read if names is not None]
+    assert set(prepared.features.statistics) == frozenset().union(*known)
+    assert "mean" in prepared.features.statistics
+
+
 def test_what_is_drawn_from_it_is_a_trial(prepared: Prepared) -> None:
     settings = prepared.config.search.sampler
     for values in draw(prepared.space, settings, min(12, prepared.trials), prepared.conflict):
