@@ -67,7 +67,7 @@ def test_the_score_is_that_of_sentence_transformers() -> None:
     }
     config = BaseConfig(model=folder, dtype="float32")
     base = load(config)
-    corpus = tokenise(Corpus(texts), "en", base.tokenize)
+    corpus = tokenise(Corpus.of(texts), "en", base.tokenize)
     model = SentenceTransformer(folder, device="cpu")
     vectors = [model.encode(column, convert_to_tensor=True) for column in texts.values()]
     assert score_untouched(config, base, corpus) == score(torch.cat(vectors).cpu(), corpus)
