@@ -92,7 +92,11 @@ def run_folder(output: Path, name: str | None, stem: str) -> Path:
             f"with a letter or digit"
         )
     folder = output / name
-    if folder.exists():
+    try:
+        taken = folder.exists()
+    except OSError as error:  # a path that is too long, say
+        raise InputError(f"the run folder {folder} cannot be made: {error.strerror}") from error
+    if taken:
         raise InputError(f"the run folder {folder} is in use; --name must be one not yet taken")
     return folder
 

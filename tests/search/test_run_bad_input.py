@@ -193,3 +193,11 @@ def test_as_a_user_runs_it(folder: Path) -> None:
     assert done.stdout == ""
     assert "did you mean 'mean'?" in one_sentence(done.stderr)
     assert [path.name for path in folder.iterdir()] == ["space.yaml"]
+
+
+def test_an_output_path_that_is_too_long(folder: Path) -> None:
+    result = CliRunner().invoke(
+        app, [str(folder / "space.yaml"), "--output", str(folder / ("a" * 5000)), "--name", "mine"]
+    )
+    assert result.exit_code == 2, result.output
+    assert "cannot be made: File name too long" in one_sentence(result.stderr)
