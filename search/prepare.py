@@ -263,7 +263,7 @@ def check_space(space: Space, config: RunConfig, skeleton: Base, split: Split) -
 def _no_full_batch(trial: TrialConfig, corpus: TokenisedCorpus) -> str:
     """Why an epoch holds not a single batch; empty where it does."""
     batch, asked = trial.training.batch_size, trial.training.pairs_per_epoch
-    pairs = sum(len(rows) for rows, _ in corpus.pairings.values())
+    pairs = corpus.pair_count
     if batch > pairs:
         return (
             f"training.batch_size is {batch}, but there are {pairs} pairs to train on; it must be "

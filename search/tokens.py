@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from search.folder import terminal, told
 from search.options import as_options
 from search.problems import InputError
+from search.report.tables import fits, format_share
 from search.source import option_value
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def main(
         for table in _tables(console, counts, pivot):
             console.print(table, "")
         console.print(_bars(console, counts), "")
-        for remark in _remarks(counts, skeleton, asked=max_length):
+        for remark in _remarks(counts, skeleton):
             console.print(remark, markup=False, soft_wrap=True)
         if file is not None:
             console.print(f"\nnumbers: {file}", markup=False, soft_wrap=True)
@@ -191,12 +191,6 @@ def _write(file: Path, counts: Sequence[Count]) -> None:
         raise InputError(f"--csv is {str(file)!r}, which cannot be written: {reason}") from error
 
 
-def _share(value: float) -> str:
-    if 0 < value < 0.0005:
-        return "<0.1 %"
-    return f"{100 * value:.1f} %" if value else "0"
-
-
 def _tables(console: Console, counts: Sequence[Count], pivot: str) -> list[Table]:
     """The numbers in one table, or in two where the terminal is too narrow for that."""
 
@@ -211,8 +205,8 @@ def _tables(console: Console, counts: Sequence[Count], pivot: str) -> list[Table
         "tokens_median": ("\nmedian", number),
         "tokens_p95": ("\np95", number),
         "ratio": (f"times\n{pivot}", lambda ratio: "-" if ratio is None else f"{ratio:.2f}"),
-        "unknown": ("\nunknown", _share),
-        "cut": ("\ncut", _share),
+        "unknown": ("\nunknown", format_share),
+        "cut": ("\ncut", format_share),
         "characters_mean": ("characters\nmean", number),
         "characters_median": ("\nmedian", number),
         "characters_p95": ("\np95", number),
@@ -234,8 +228,7 @@ def _tables(console: Console, counts: Sequence[Count], pivot: str) -> list[Table
 
     names = list(columns)
     whole = table(names)
-    unbounded = console.options.update(width=10_000)
-    if Measurement.get(console, unbounded, whole).minimum <= console.width:
+    if fits(console, whole):
         return [whole]
     half = names.index("characters_mean")
     return [table(names[:half]), table(["language", *names[half:]])]
@@ -255,10 +248,10 @@ def _bars(console: Console, counts: Sequence[Count]) -> Table:
     return chart
 
 
-def _remarks(counts: Sequence[Count], base: Base, asked: int) -> Iterator[str]:
+def _remarks(counts: Sequence[Count], base: Base) -> Iterator[str]:
     """How the numbers are to be read."""
     added = len(base.tokenize([""])[0])
-    end = ", where the model's positions end" if base.max_length < asked else ""
+    end = f", {base.cut_reason}" if base.cut_reason else ""
     yield (
         f"Tokens are those the model sees of a sentence: special tokens included ({added} in "
         f"each), cut at {base.max_length}{end}."
@@ -277,7 +270,8 @@ def _remarks(counts: Sequence[Count], base: Base, asked: int) -> Iterator[str]:
         yield f"No sentence is longer than {base.max_length} tokens."
         return
     shares = ", ".join(
-        f"{one.language} {_share(one.cut)} ({_share(one.lost)})" for one in reversed(cut)
+        f"{one.language} {format_share(one.cut)} ({format_share(one.lost)})"
+        for one in reversed(cut)
     )
     yield (
         f"Cut are sentences of more than {base.max_length} tokens; the model never sees the rest. "

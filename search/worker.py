@@ -55,7 +55,7 @@ def work(settings: dict[str, Any]) -> None:
             TrainingConfig(**settings["training"]),
             settings["max_epochs"],
         )
-        about: dict[str, Any] = {"notes": performance_notes(base, features, cache, plan)}
+        notes = performance_notes(base, features, cache, plan)
         run = partial(
             train,
             features=features,
@@ -71,6 +71,7 @@ def work(settings: dict[str, Any]) -> None:
             order = ranks.agree(ray.get(desk.take.remote()) if ranks.rank == 0 else None)
             if order is None:
                 return
+            about: dict[str, Any] = {"notes": notes}
             if order[1]["trial"] == 0:
                 # Beside the reference, whose stored statistics make it nearly free.
                 scores = score_untouched(config, base, validation, features, ranks)

@@ -10,8 +10,8 @@ from components.base.config import BaseConfig
 from components.base.errors import one_sentence
 from components.base.locate import locate
 from components.base.model import Base
-from components.base.positions import usable_length
-from components.base.shipped import limit_length, list_unused
+from components.base.positions import last_position
+from components.base.shipped import list_unused, stated_length
 from components.base.tokenizer import load_tokenizer, refuse_larger_tokenizer
 from components.base.weights import check_weights, load_pretrained, refuse_missing
 
@@ -35,9 +35,10 @@ def load(config: BaseConfig, device: torch.device | str = "cpu") -> Base:
     refuse_missing(config, whole, report["missing_keys"])
     model = text_part(whole)
     refuse_larger_tokenizer(config, tokenizer, model)
-    length, notes = _length_and_notes(model, config, source)
+    length, reason = _limit(model, config, source)
+    notes = _notes(config, source, length, reason)
     with one_sentence(config.model):
-        base = Base(model.to(device), tokenizer, length, notes)
+        base = Base(model.to(device), tokenizer, length, notes, reason)
     base.pack()
     return base
 
@@ -61,14 +62,22 @@ def load_skeleton(config: BaseConfig) -> Base:
                 whole = kind(settings)
     model = text_part(whole)
     refuse_larger_tokenizer(config, tokenizer, model)
-    length, notes = _length_and_notes(model, config, source)
-    return Base(model, tokenizer, length, notes)
+    length, reason = _limit(model, config, source)
+    return Base(model, tokenizer, length, _notes(config, source, length, reason), reason)
 
 
-def _length_and_notes(
-    model: PreTrainedModel, config: BaseConfig, source: str
-) -> tuple[int, list[str]]:
-    """Find where sentences are cut, and what the user should know of how the base is used."""
-    limit, limited = limit_length(source, config.max_length)
-    length, cut = usable_length(model, limit)
-    return length, [*limited, *cut, *list_unused(source)]
+def _limit(model: PreTrainedModel, config: BaseConfig, source: str) -> tuple[int, str]:
+    """Find where sentences are cut, and why there, if it is before `max_length`."""
+    stated, last = stated_length(source), last_position(model)
+    length, reason = config.max_length, ""
+    if stated is not None and stated < length:
+        length, reason = stated, "the folder's max_seq_length"
+    if last is not None and last < length:
+        length, reason = last, f"where the positions of a {type(model).__name__} of this size end"
+    return length, reason
+
+
+def _notes(config: BaseConfig, source: str, length: int, reason: str) -> list[str]:
+    """What the user should know of how the base is used."""
+    cut = f"sentences are cut at {length} tokens, {reason}, and not at base.max_length, "
+    return [f"{cut}{config.max_length}"] * bool(reason) + list_unused(source)

@@ -42,6 +42,7 @@ class Base:
         model: the transformers model, in eval mode: its dropout stays off, with adapters too.
         tokenizer: its tokenizer.
         max_length: tokens after which a sentence is cut.
+        cut_reason: why sentences are cut there, if that is before the length asked for; or empty.
         notes: what the user should know of how it was loaded.
         passed_over: way to run packed that `pack` did not take -> why its first try failed.
         width: dimensions D of a state.
@@ -53,12 +54,14 @@ class Base:
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         notes: Sequence[str] = (),
+        cut_reason: str = "",
     ) -> None:
         model.eval()
         model.requires_grad_(False)
         self.model = model
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.cut_reason = cut_reason
         self.notes = tuple(notes)
         self.first_position: int | None = None  # that packed sentences count from; None: padded
         self.passed_over: dict[str, str] = {}

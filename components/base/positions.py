@@ -38,21 +38,6 @@ def last_position(model: PreTrainedModel) -> int | None:
     return made_for if isinstance(made_for, int) and made_for > 0 else None
 
 
-def usable_length(model: PreTrainedModel, wanted: int) -> tuple[int, list[str]]:
-    """Cut a number of tokens to what a model has positions for.
-
-    Returns:
-        The number, and what to tell the user where it was cut.
-    """
-    last = last_position(model)
-    if last is None or wanted <= last:
-        return wanted, []
-    return last, [
-        f"base.max_length is {wanted}, but a {type(model).__name__} of this size has positions for "
-        f"{last} tokens: sentences are cut at {last}"
-    ]
-
-
 def _holds_positions(name: str) -> bool:
     """Whether a table of this name is of absolute positions (``wpe`` is GPT-2's)."""
     attribute = name.rpartition(".")[2]

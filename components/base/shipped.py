@@ -10,23 +10,16 @@ from typing import Any
 REPLACED = ("Transformer", "Pooling", "Normalize")
 
 
-def limit_length(source: str, max_length: int) -> tuple[int, list[str]]:
-    """Apply the largest length that a sentence-transformers folder sets for its model.
+def stated_length(source: str) -> int | None:
+    """Read the largest length that a sentence-transformers folder sets for its model, in tokens.
 
     Args:
         source: folder of the transformer, or a name on the hub.
-        max_length: tokens after which sentences are to be cut.
-
-    Returns:
-        The smaller of both lengths, and a note if it is the folder's.
     """
     limit = _read(Path(source) / "sentence_bert_config.json", dict).get("max_seq_length")
-    if not isinstance(limit, int) or isinstance(limit, bool) or not 4 <= limit < max_length:
-        return max_length, []
-    return limit, [
-        f"sentences are cut at {limit} tokens, the folder's max_seq_length, and not at "
-        f"base.max_length, {max_length}"
-    ]
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 4:
+        return None
+    return limit
 
 
 def list_unused(source: str) -> list[str]:

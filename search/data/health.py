@@ -146,7 +146,7 @@ def measure(
         counts.rows,
         train.rows,
         validation.rows,
-        sum(len(rows) for rows, _ in train.pairings.values()),
+        train.pair_count,
         base.max_length,
         train.languages[train.pivot],
         loaded.notes,

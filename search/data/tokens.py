@@ -150,6 +150,11 @@ class TokenisedCorpus:
         return found
 
     @property
+    def pair_count(self) -> int:
+        """Pairs of a sentence and its partner, over all languages."""
+        return sum(len(rows) for rows, _ in self.pairings.values())
+
+    @property
     def counts(self) -> list[int]:
         """Sentences of each language, missing ones not counted."""
         return [int(count) for count in (self.lengths > 0).sum(axis=1)]

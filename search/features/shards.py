@@ -134,7 +134,9 @@ class FeatureSet:
             if not held:
                 return None
             tensors = self._load(key)
-            return tensors if len(tensors) == len(self.names) else self._compute(shard, key)
+            if len(tensors) < len(self.names):
+                self._compute(shard, key, tensors)
+            return tensors
 
     def _load(self, sentences: str) -> dict[str, Tensor]:
         """Load what is stored of a shard, by name; missing names are left out."""
@@ -173,11 +175,14 @@ class FeatureSet:
         return f"{self._name}: {kind} at {where}"
 
     @torch.no_grad()
-    def _compute(self, shard: int, key: str) -> dict[str, Tensor]:
-        """Compute a shard from the highest stored states, and store what is missing up to it."""
+    def _compute(self, shard: int, key: str, there: dict[str, Tensor]) -> None:
+        """Compute a shard from the highest stored states, and store what is missing up to it.
+
+        Args:
+            there: what is stored of the shard; what is computed is added.
+        """
         stored: dict[int, Tensor] = {}
         missing = [self]
-        there = self._load(key)
         for one in self.below:
             tensors = one._load(key)
             if tensors:
@@ -215,7 +220,6 @@ class FeatureSet:
             kept = self.store.keep(one._key(key, name), one._describe(name), made)
             if one is self:
                 there[name] = kept[name]
-        return there
 
 
 def _places(start_B: Ints, rows_B: Ints) -> Tensor:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Literal
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from search.data.health import Health, LanguageHealth
 from search.problems import shown
+from search.report.tables import fits, format_share
 
 # Title -> what stands under it. Where nothing does in any language, the column is left out.
 OPTIONAL: dict[str, Callable[[LanguageHealth], int]] = {
@@ -70,11 +70,10 @@ def _tables(console: Console, health: Health) -> list[Table]:
     used = {
         "tokens": [f"{one.tokens:.1f}" for one in health.languages],
         "cut": [number(one.cut) for one in health.languages],
-        "unknown": [_share(one.unknown) for one in health.languages],
+        "unknown": [format_share(one.unknown, zero="-") for one in health.languages],
     }
     whole = _table(health, rows | used)
-    unbounded = console.options.update(width=10_000)
-    if Measurement.get(console, unbounded, whole).minimum <= console.width:
+    if fits(console, whole):
         return [whole]
     return [_table(health, rows), _table(health, used)]
 
@@ -89,9 +88,3 @@ def _table(health: Health, columns: dict[str, list[str]]) -> Table:
         style = "bold" if one.language == health.pivot else None
         made.add_row(*map(Text, row), style=style)
     return made
-
-
-def _share(value: float) -> str:
-    if not value:
-        return "-"
-    return "<0.1 %" if value < 0.0005 else f"{100 * value:.1f} %"

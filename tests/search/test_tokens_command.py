@@ -151,9 +151,19 @@ def test_where_nothing_is_cut_or_unknown(data: Path) -> None:
     assert [line.split()[0] for line in said.splitlines() if "█" in line] == ["de-x-b", "en"]
 
 
-def test_a_maximum_past_the_models_positions_is_theirs(data: Path) -> None:
+def test_a_maximum_past_what_the_model_takes_is_cut_and_the_reason_is_said(
+    data: Path, tmp_path: Path
+) -> None:
+    """MiniLM's folder sets 256 tokens; without that setting, its positions end at 512."""
     said = run("--base", str(MINILM), "--data", str(data), "--max-length", "9999")
-    assert "cut at 512, where the model's positions end." in said
+    assert "cut at 256, the folder's max_seq_length." in said
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for file in MINILM.iterdir():
+        if file.name != "sentence_bert_config.json":
+            (bare / file.name).symlink_to(file)
+    said = run("--base", str(bare), "--data", str(data), "--max-length", "9999")
+    assert "cut at 512, where the positions of a BertModel of this size end." in said
 
 
 def test_a_token_that_ends_sentences_and_stands_for_what_is_unknown() -> None:
