@@ -10,6 +10,7 @@ from html import escape
 from huggingface_hub import ModelCardData
 
 from components.languages import parse
+from search.data.prompts import Prompts
 from search.trial import Scores, TrialConfig
 
 # A name on the hub: owner and repository, in the characters that it allows there.
@@ -28,6 +29,7 @@ def card(
     pairs: Mapping[str, int] | None = None,
     reference: Scores | None = None,
     untouched: Scores | None = None,
+    prompts: Prompts | None = None,
 ) -> str:
     """Write the model card; nothing that a setting or a file says is markup in it.
 
@@ -38,6 +40,7 @@ def card(
         pairs: language -> number of validation pairs it was scored on.
         reference: scores of the search's reference trial.
         untouched: scores of the base without training, with its own pooling.
+        prompts: what stands before sentences.
     """
     trust = ", trust_remote_code=True" if custom else ""
     routes = (
@@ -60,7 +63,7 @@ from sentence_transformers import SentenceTransformer
 model = SentenceTransformer("best"{trust})  # the path of this folder, or its name on the hub
 vectors = model.encode(["A sentence.", "Ein Satz."])
 ```
-{routes}
+{routes}{prompt_text(prompts or Prompts())}
 Top-1 retrieval accuracy against the pivot on the validation sentences, mean of both directions:
 
 {score_table(scores, pairs or {}, reference, untouched)}
@@ -75,6 +78,22 @@ Settings:
 
 Made by Isogloss.
 """
+
+
+def prompt_text(prompts: Prompts) -> str:
+    """Say which prompts the model was trained with, and how ``encode`` puts them on."""
+    if prompts.differ:
+        return (
+            f"\nTrained with the prompt {as_text(repr(prompts.pivot))} before each sentence of the "
+            f"pivot, and {as_text(repr(prompts.others))} before each other one, which is\n"
+            f'`encode`\'s default; for the pivot: `model.encode(texts, prompt_name="pivot")`.\n'
+        )
+    if not prompts.pivot:
+        return ""
+    return (
+        f"\nTrained with the prompt {as_text(repr(prompts.pivot))} before each sentence; `encode` "
+        f"puts it there.\n"
+    )
 
 
 def front_matter(config: TrialConfig, languages: tuple[str, ...]) -> str:

@@ -7,7 +7,7 @@ import inspect
 import logging
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from search import deployed
 from search.card import card
 from search.checkpoint import Checkpoint, restore_weights
 from search.data.corpus import Corpus
+from search.data.prompts import Prompts
 from search.data.tokens import TokenisedCorpus
 from search.evaluation.retrieval import score
 from search.trial import Scores, TrialConfig
@@ -44,7 +45,7 @@ import json
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -98,8 +99,7 @@ def export(
     table: FamilyTable | None = None,
     reference: Scores | None = None,
     untouched: Scores | None = None,
-    prompts: Mapping[str, str] | None = None,
-    default_prompt_name: str | None = None,
+    prompts: Prompts | None = None,
 ) -> Scores:
     """Write an encoder as a sentence-transformers folder, load it again and hold it to its score.
 
@@ -113,7 +113,7 @@ def export(
         table: leads bare text to its family; the one there is, by default.
         reference, untouched: scores of the reference trial and of the base without training, for
             the model card.
-        prompts, default_prompt_name: as in `write_model`.
+        prompts: what stands before each sentence in ``tokenised``; nothing by default.
 
     Returns:
         The scores of the folder as sentence-transformers loads it.
@@ -135,7 +135,6 @@ def export(
         fresh,
         Routing.of(tokenised, table or FamilyTable()) if routed else None,
         prompts=prompts,
-        default_prompt_name=default_prompt_name,
     )
     text = card(
         config,
@@ -145,9 +144,10 @@ def export(
         pairs=pairs_by_language(tokenised),
         reference=reference,
         untouched=untouched,
+        prompts=prompts,
     )
     (fresh / "README.md").write_text(text, encoding="utf-8")
-    scores = score_folder(fresh, validation, tokenised)
+    scores = score_folder(fresh, validation, tokenised, prompts)
     if not abs(scores.accuracy - expected.accuracy) <= tolerance:
         raise ExportError(
             f"the exported model has an accuracy of {scores.accuracy:.4f}; it must be within "
@@ -162,15 +162,13 @@ def write_model(
     folder: Path,
     routing: Routing | None = None,
     *,
-    prompts: Mapping[str, str] | None = None,
-    default_prompt_name: str | None = None,
+    prompts: Prompts | None = None,
 ) -> None:
     """Write an encoder, merging its adapter, where it can be, into the base for good.
 
     Args:
         routing: where a component treats families differently.
-        prompts: name -> text that ``encode(..., prompt_name=name)`` puts before each sentence.
-        default_prompt_name: the prompt that ``encode`` uses if none is named.
+        prompts: what ``encode`` is to put before sentences; nothing by default.
     """
     base = encoder.base
     scratch = folder / "scratch"
@@ -189,8 +187,8 @@ def write_model(
         modules=modules,
         device="cpu",
         similarity_fn_name="cosine",
-        prompts=dict(prompts) if prompts else None,
-        default_prompt_name=default_prompt_name,
+        prompts=dict(prompts.named) if prompts else None,
+        default_prompt_name=prompts.default if prompts else None,
     )
     model.save(str(folder), create_model_card=False)
     if custom is not None:
@@ -287,8 +285,15 @@ def load_folder(folder: Path, device: str = "cpu") -> SentenceTransformer:
     return SentenceTransformer(str(folder), device=device, trust_remote_code=trusted(folder))
 
 
-def score_folder(folder: Path, corpus: Corpus, tokenised: TokenisedCorpus) -> Scores:
-    """Score a sentence-transformers folder on sentences given as text."""
+def score_folder(
+    folder: Path, corpus: Corpus, tokenised: TokenisedCorpus, prompts: Prompts | None = None
+) -> Scores:
+    """Score a sentence-transformers folder on sentences given as text.
+
+    Args:
+        prompts: where those of the pivot and of the others differ, the pivot's is named to
+            ``encode``; any other one must be its default.
+    """
     model = load_folder(folder, "cuda" if torch.cuda.is_available() else "cpu")
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     routed = (folder / "routing.json").exists()
@@ -297,6 +302,8 @@ def score_folder(folder: Path, corpus: Corpus, tokenised: TokenisedCorpus) -> Sc
         texts: list[Any] = corpus.texts(language)
         if texts:
             told = {"task": language} if routed else {}
+            if prompts and prompts.differ and language == tokenised.languages[tokenised.pivot]:
+                told["prompt_name"] = "pivot"
             vectors.append(model.encode(texts, batch_size=64, show_progress_bar=False, **told))
     emb_BE = np.concatenate(vectors).astype(np.float32)
     return score(torch.from_numpy(emb_BE), tokenised)

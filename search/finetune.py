@@ -234,7 +234,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     state, error = "failed", ""
     try:
         with quiet(folder):
-            untouched = score_untouched(config.base, base, split.validation, features)
+            untouched = score_untouched(base, split.validation, features)
         journal.append({"event": "untouched"} | asdict(untouched))
         console.print(f"the base without training: accuracy {untouched.accuracy:.3f}")
         reports = train(

@@ -220,6 +220,7 @@ def conclude(console: Console, folder: Path, prepared: Prepared, interrupted: bo
                 expected=Scores(best.accuracy, best.by_language),
                 reference=outcomes.reference(),
                 untouched=untouched,
+                prompts=prepared.split.prompts,
             )
     except (ExportError, ValueError) as error:
         console.print(f"best/ could not be made: {error}", markup=False, style="red")

@@ -23,6 +23,7 @@ from search.data.corpus import Corpus
 from search.data.health import Health, measure
 from search.data.loading import load_data
 from search.data.pairs import Pairs
+from search.data.prompts import Prompts, choose_prompts
 from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.features import FeaturePlan, chosen_boundaries
@@ -40,13 +41,17 @@ TRIAL_SECTIONS = ("training", "adapter", "negatives", "loss", "head", "pooling")
 
 @dataclass(frozen=True)
 class Split:
-    """The sentences of a search, as text and tokenised, and what they are worth."""
+    """The sentences of a search, as text and tokenised, what they are worth, and their prompts.
+
+    Only the tokens have the prompts in them.
+    """
 
     train: TokenisedCorpus
     validation: TokenisedCorpus
     train_text: Corpus
     validation_text: Corpus
     health: Health
+    prompts: Prompts
 
 
 @dataclass(frozen=True)
@@ -285,15 +290,16 @@ def load_split(settings: DataSettings, skeleton: Base, store: Store | None = Non
     Raises:
         InputError: the data are at fault.
     """
+    prompts = choose_prompts(settings.prompt, skeleton.shipped)
     loaded = load_data(settings)
     table = FamilyTable(settings.families)
     stored = (store, skeleton.tokenization) if store else None
     train, validation = (
-        tokenise(text, settings.pivot, skeleton.tokenize, table, stored)
+        tokenise(text, settings.pivot, skeleton.tokenize, table, stored, prompts)
         for text in (loaded.train, loaded.validation)
     )
-    health = measure(loaded, train, validation, skeleton, store)
-    return Split(train, validation, loaded.train, loaded.validation, health)
+    health = measure(loaded, train, validation, skeleton, store, prompts)
+    return Split(train, validation, loaded.train, loaded.validation, health, prompts)
 
 
 def _never_effective(prepared: Prepared) -> Iterator[Problem]:

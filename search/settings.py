@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from components.interface import Config
+from search.data.prompts import AnyPrompt
 from search.data.reading.names import check_name
 from search.data.source import AnySource, PairColumns
 from search.trial import Count, TrialConfig
@@ -112,6 +113,9 @@ class DataSettings(Config):
         pairs: for tables that hold a source and a target sentence a row and name their languages in
             further columns: ``{source: src, target: tgt, language: lang}``.
         pivot: every language is scored against this one.
+        prompt: text that stands before every sentence, in training, in scores and in ``best/``, or
+            ``{pivot: ..., others: ...}``; None for the default prompt of the base, if it was saved
+            by sentence-transformers with one; ``""`` for none.
         families: language code or ISO 15924 script -> family, in place of what the table in
             ``components/languages.py`` says: ``{ko: korean}`` makes a family of one language.
         holdout: the share of the rows of ``train`` that is held out where ``validation`` is None;
@@ -128,6 +132,7 @@ class DataSettings(Config):
     columns: list[str] | None = Field(default=None, min_length=2)
     pairs: PairColumns | None = None
     pivot: str = "en"
+    prompt: AnyPrompt | None = None
     families: dict[str, Name] = Field(default_factory=dict)
     holdout: float = Field(default=0.1, gt=0, lt=1)
     train_rows: int | None = Field(default=None, ge=2)

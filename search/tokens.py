@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from search.data.corpus import Corpus
 
 # Key of a space file -> the option that stands for it here.
-OPTIONS = {"data.train": "--data", "data.languages": "--languages", "data.pivot": "--pivot"}
+OPTIONS = {
+    "data.train": "--data",
+    "data.languages": "--languages",
+    "data.pivot": "--pivot",
+    "data.prompt": "--prompt",
+}
 BAR = 48  # of the longest
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -76,6 +81,10 @@ def main(
     max_length: Annotated[
         int, typer.Option(min=4, help="Tokens after which a sentence is cut.")
     ] = 128,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Text before each sentence.", show_default="the base's default prompt"),
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--csv", help="Write the numbers there too.", show_default="none")
     ] = None,
@@ -91,15 +100,19 @@ def main(
         # Imported here: they take seconds, and --help and a misspelt option need none of them.
         from components.base import BaseConfig, load_skeleton
         from search.data.loading import load_corpus
+        from search.data.prompts import choose_prompts
         from search.settings import DataSettings
 
         source = option_value(data, "--data")
         with as_options(OPTIONS):
             skeleton = load_skeleton(BaseConfig(model=base, max_length=max_length))
             chosen = None if languages is None else [name.strip() for name in languages.split(",")]
-            settings = {"train": source, "languages": chosen, "pivot": pivot}
-            corpus = load_corpus(DataSettings.model_validate(settings))
-        counts = count(corpus, pivot, skeleton)
+            settings = DataSettings.model_validate(
+                {"train": source, "languages": chosen, "pivot": pivot, "prompt": prompt}
+            )
+            before = choose_prompts(settings.prompt, skeleton.shipped).others  # of all sentences
+            corpus = load_corpus(settings)
+        counts = count(corpus, pivot, skeleton, before)
         if file is not None:
             _write(file, counts)
         console = terminal()
@@ -108,17 +121,18 @@ def main(
         for table in _tables(console, counts, pivot):
             console.print(table, "")
         console.print(_bars(console, counts), "")
-        for remark in _remarks(counts, skeleton):
+        for remark in _remarks(counts, skeleton, before):
             console.print(remark, markup=False, soft_wrap=True)
         if file is not None:
             console.print(f"\nnumbers: {file}", markup=False, soft_wrap=True)
 
 
-def count(corpus: Corpus, pivot: str, base: Base) -> list[Count]:
+def count(corpus: Corpus, pivot: str, base: Base, prompt: str = "") -> list[Count]:
     """Count, fewest tokens first.
 
     Args:
         base: needs no weights.
+        prompt: stands before each sentence; its tokens are counted, its characters are not.
     """
     import numpy as np
 
@@ -126,15 +140,16 @@ def count(corpus: Corpus, pivot: str, base: Base) -> list[Count]:
     from search.data.tokens import families_of
 
     families = dict(zip(corpus.languages, families_of(corpus, FamilyTable()), strict=True))
-    added = base.tokenize([""])[0]  # the special tokens that stand in every sentence
+    added = base.tokenize([prompt])[0]  # what stands in every sentence
     unknown_id = base.tokenizer.unk_token_id
     seen: dict[str, dict[int, int]] = {}  # tokens of each row that has the language
     counts = {}
     for language, rows in zip(corpus.languages, corpus.text_numbers >= 0, strict=True):
         texts = dict(zip(np.flatnonzero(rows).tolist(), corpus.texts(language), strict=True))
-        ids = base.tokenize(list(texts.values()))
+        given = [prompt + text for text in texts.values()]
+        ids = base.tokenize(given)
         tokens = np.array([len(one) for one in ids])
-        whole = _uncut(base, list(texts.values()), tokens.tolist())
+        whole = _uncut(base, given, tokens.tolist())
         characters = np.array([len(text) for text in texts.values()])
         # Some tokenizers end every sentence with the token that also stands for what is unknown.
         unknown = sum(one.count(unknown_id) - added.count(unknown_id) for one in ids)
@@ -248,13 +263,14 @@ def _bars(console: Console, counts: Sequence[Count]) -> Table:
     return chart
 
 
-def _remarks(counts: Sequence[Count], base: Base) -> Iterator[str]:
+def _remarks(counts: Sequence[Count], base: Base, prompt: str) -> Iterator[str]:
     """How the numbers are to be read."""
-    added = len(base.tokenize([""])[0])
+    added = len(base.tokenize([prompt])[0])
+    beside = f" and the prompt {prompt!r}" if prompt else ""
     end = f", {base.cut_reason}" if base.cut_reason else ""
     yield (
-        f"Tokens are those the model sees of a sentence: special tokens included ({added} in "
-        f"each), cut at {base.max_length}{end}."
+        f"Tokens are those the model sees of a sentence: special tokens{beside} included ({added} "
+        f"in each), cut at {base.max_length}{end}."
     )
     yield (
         "Characters are Unicode code points (a vowel sign is one); tokens a character are those of "

@@ -74,7 +74,7 @@ def work(settings: dict[str, Any]) -> None:
             about: dict[str, Any] = {"notes": notes}
             if order[1]["trial"] == 0:
                 # Beside the reference, whose stored statistics make it nearly free.
-                scores = score_untouched(config, base, validation, features, ranks)
+                scores = score_untouched(base, validation, features, ranks)
                 about["untouched"] = asdict(scores)
             _run(desk, ranks, run, settings["max_epochs"], about, *order)
     except ray.exceptions.RayActorError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from components.base.architecture import model_class, read_settings, text_part
 from components.base.config import BaseConfig
@@ -11,7 +11,7 @@ from components.base.errors import one_sentence
 from components.base.locate import locate
 from components.base.model import Base
 from components.base.positions import last_position
-from components.base.shipped import list_unused, stated_length
+from components.base.shipped import Shipped, read_shipped
 from components.base.tokenizer import load_tokenizer, refuse_larger_tokenizer
 from components.base.weights import check_weights, load_pretrained, refuse_missing
 
@@ -34,11 +34,9 @@ def load(config: BaseConfig, device: torch.device | str = "cpu") -> Base:
     whole, report = load_pretrained(config, settings, source, dtype=dtype)
     refuse_missing(config, whole, report["missing_keys"])
     model = text_part(whole)
-    refuse_larger_tokenizer(config, tokenizer, model)
-    length, reason = _limit(model, config, source)
-    notes = _notes(config, source, length, reason)
     with one_sentence(config.model):
-        base = Base(model.to(device), tokenizer, length, notes, reason)
+        model.to(device)
+    base = _base(config, model, tokenizer)
     base.pack()
     return base
 
@@ -60,24 +58,31 @@ def load_skeleton(config: BaseConfig) -> Base:
                 whole = kind.from_config(settings, trust_remote_code=config.trust_remote_code)
             else:
                 whole = kind(settings)
-    model = text_part(whole)
-    refuse_larger_tokenizer(config, tokenizer, model)
-    length, reason = _limit(model, config, source)
-    return Base(model, tokenizer, length, _notes(config, source, length, reason), reason)
+    return _base(config, text_part(whole), tokenizer)
 
 
-def _limit(model: PreTrainedModel, config: BaseConfig, source: str) -> tuple[int, str]:
-    """Find where sentences are cut, and why there, if it is before `max_length`."""
-    stated, last = stated_length(source), last_position(model)
-    length, reason = config.max_length, ""
-    if stated is not None and stated < length:
-        length, reason = stated, "the folder's max_seq_length"
+def _limit(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, wanted: int, shipped: Shipped
+) -> tuple[int, str]:
+    """Find where sentences are cut, and why there, if that is before the length wanted."""
+    length, reason = wanted, ""
+    # sentence-transformers keeps its setting in its own file or in the tokenizer's.
+    stated = shipped.max_length or tokenizer.model_max_length
+    if shipped.is_sentence_model and 4 <= stated < length:
+        length, reason = int(stated), "the folder's max_seq_length"
+    last = last_position(model)
     if last is not None and last < length:
         length, reason = last, f"where the positions of a {type(model).__name__} of this size end"
     return length, reason
 
 
-def _notes(config: BaseConfig, source: str, length: int, reason: str) -> list[str]:
-    """What the user should know of how the base is used."""
-    cut = f"sentences are cut at {length} tokens, {reason}, and not at base.max_length, "
-    return [f"{cut}{config.max_length}"] * bool(reason) + list_unused(source)
+def _base(config: BaseConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Base:
+    """Put a model and its tokenizer together, with what was published beside them."""
+    refuse_larger_tokenizer(config, tokenizer, model)
+    shipped = read_shipped(config.model, config.revision)
+    wanted = config.max_length
+    length, reason = _limit(model, tokenizer, wanted, shipped)
+    cut = f"sentences are cut at {length} tokens, {reason}, and not at base.max_length, {wanted}"
+    notes = [*[cut] * bool(reason), *shipped.notes()]
+    with one_sentence(config.model):
+        return Base(model, tokenizer, length, notes, reason, shipped)

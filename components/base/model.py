@@ -17,6 +17,7 @@ from components.base.cut import Reached, started_at, stopped_at
 from components.base.fused import Replacement, fused, replacements
 from components.base.packing import VARLEN, Packing, packed, ways
 from components.base.routing import routed
+from components.base.shipped import Shipped
 from components.base.structure import layers_of
 from components.ragged import States, Tokens
 
@@ -44,6 +45,7 @@ class Base:
         max_length: tokens after which a sentence is cut.
         cut_reason: why sentences are cut there, if that is before the length asked for; or empty.
         notes: what the user should know of how it was loaded.
+        shipped: what was published with the model.
         passed_over: way to run packed that `pack` did not take -> why its first try failed.
         width: dimensions D of a state.
     """
@@ -55,6 +57,7 @@ class Base:
         max_length: int,
         notes: Sequence[str] = (),
         cut_reason: str = "",
+        shipped: Shipped | None = None,
     ) -> None:
         model.eval()
         model.requires_grad_(False)
@@ -63,6 +66,7 @@ class Base:
         self.max_length = max_length
         self.cut_reason = cut_reason
         self.notes = tuple(notes)
+        self.shipped = shipped or Shipped()
         self.first_position: int | None = None  # that packed sentences count from; None: padded
         self.passed_over: dict[str, str] = {}
         self._replacements: Sequence[Replacement] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ import torch
 from components.base import Base
 from search.data.corpus import Corpus
 from search.data.loading import PLACES, LoadedData
+from search.data.prompts import Prompts
 from search.data.tokens import SENTENCES_A_CALL, TokenisedCorpus
 from search.store import Store
 
@@ -105,6 +107,7 @@ def measure(
     validation: TokenisedCorpus,
     base: Base,
     store: Store | None = None,
+    prompts: Prompts | None = None,
 ) -> Health:
     """Count by language what was read and what the tokenizer makes of it.
 
@@ -112,15 +115,18 @@ def measure(
         train, validation: the sentences of ``loaded``, tokenised.
         base: whose tokenizer that was; it needs no weights.
         store: keeps the counts for later searches.
+        prompts: what stands before each sentence; nothing by default.
     """
+    prompts = prompts or Prompts()
     parts = [(loaded.train, train), (loaded.validation, validation)]
-    cut = sum(_cut(text, tokens, base, store) for text, tokens in parts)
-    special = base.tokenize([""])[0]  # those that stand in every sentence
+    cut = sum(_cut(text, tokens, base, prompts, store) for text, tokens in parts)
     unknown_id = base.tokenizer.unk_token_id
     beside = validation.lengths[validation.pivot] > 0
     counts = loaded.counts
     found = []
     for index, language in enumerate(train.languages):
+        # Those that stand in every sentence.
+        special = base.tokenize([prompts.of(index == train.pivot)])[0]
         sentences = sum(tokens.counts[index] for _, tokens in parts)
         ids = [tokens.ids[slice(*tokens.starts[index, [0, -1]])] for _, tokens in parts]
         total = sum(len(one) for one in ids)
@@ -149,15 +155,18 @@ def measure(
         train.pair_count,
         base.max_length,
         train.languages[train.pivot],
-        loaded.notes,
+        (*loaded.notes, *prompts.notes()),
     )
 
 
-def _cut(corpus: Corpus, tokens: TokenisedCorpus, base: Base, store: Store | None) -> Any:
+def _cut(
+    corpus: Corpus, tokens: TokenisedCorpus, base: Base, prompts: Prompts, store: Store | None
+) -> Any:
     """How many sentences of each language are longer than the maximum, (L,).
 
     Only those that fill it can be: these alone are tokenised once more, without the cut.
     """
+    before = [prompts.of(index == tokens.pivot) for index in range(len(tokens.languages))]
 
     def count() -> dict[str, torch.Tensor]:
         counts = np.zeros(len(corpus.languages), dtype=np.int64)
@@ -166,12 +175,14 @@ def _cut(corpus: Corpus, tokens: TokenisedCorpus, base: Base, store: Store | Non
             for start in range(0, len(full), SENTENCES_A_CALL):
                 rows = full[start : start + SENTENCES_A_CALL]
                 texts = corpus.lookup(np.full(len(rows), index), rows)
+                texts = [before[index] + text for text in texts]
                 counts[index] += sum(n > base.max_length for n in base.count_tokens(texts))
         return {"cut": torch.from_numpy(counts)}
 
     if store is None:
         return count()["cut"].numpy()
-    key = hashlib.sha256(f"cut {base.tokenization} {corpus.digest}".encode()).hexdigest()
+    about = json.dumps(["cut", base.tokenization, before, corpus.digest])
+    key = hashlib.sha256(about.encode()).hexdigest()
     found = store.build(key, f"sentences cut of {len(corpus)} rows", count, wait=True)
     assert found is not None
     return found["cut"].numpy()

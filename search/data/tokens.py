@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from components.languages import FamilyTable
 from components.ragged import Tokens
 from search.data.corpus import Corpus
+from search.data.prompts import Prompts
 from search.store import Store
 
 FORMAT = 2  # of what is stored
@@ -186,20 +188,24 @@ def tokenise(
     tokenize: Callable[[list[str]], list[list[int]]],
     table: FamilyTable | None = None,
     stored: tuple[Store, str] | None = None,
+    prompts: Prompts | None = None,
 ) -> TokenisedCorpus:
     """Tokenise a corpus once, for every trial and, where the result is stored, for later searches.
 
     Args:
         tokenize: sentences -> token ids of each; it gets a few thousand sentences at a time.
         table: leads from the languages to their families.
-        stored: where, and everything that the ids depend on beside the sentences.
+        stored: where, and everything that the ids depend on beside the sentences and prompts.
+        prompts: what stands before each sentence; nothing by default.
     """
-    compute = partial(_tokenised, corpus, tokenize)
+    before = [(prompts or Prompts()).of(name == pivot) for name in corpus.languages]
+    compute = partial(_tokenised, corpus, tokenize, before)
     if stored is None:
         arrays = compute()
     else:
         store, tokenization = stored
-        key = hashlib.sha256(f"{FORMAT} {tokenization} {corpus.digest}".encode()).hexdigest()
+        about = json.dumps([FORMAT, tokenization, before, corpus.digest])
+        key = hashlib.sha256(about.encode()).hexdigest()
         found = store.build(key, f"tokens of {len(corpus)} rows", compute, wait=True)
         assert found is not None
         arrays = found
@@ -214,14 +220,14 @@ def tokenise(
 
 
 def _tokenised(
-    corpus: Corpus, tokenize: Callable[[list[str]], list[list[int]]]
+    corpus: Corpus, tokenize: Callable[[list[str]], list[list[int]]], before: Sequence[str]
 ) -> dict[str, torch.Tensor]:
     """The arrays of a `TokenisedCorpus` that are stored."""
     flat: list[NDArray[np.int32]] = []
     lengths = np.zeros((len(corpus.languages), len(corpus)), dtype=np.int64)
     for index, language in enumerate(corpus.languages):
         for rows, texts in corpus.batches(language, SENTENCES_A_CALL):
-            ids = tokenize(texts)
+            ids = tokenize([before[index] + text for text in texts])
             lengths[index, rows] = [len(one) for one in ids]
             flat.append(np.fromiter(chain.from_iterable(ids), dtype=np.int32))
     ends = np.cumsum(lengths.ravel()).reshape(lengths.shape)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import torch
-from huggingface_hub import snapshot_download
 
 from components.adapter.none import NoAdapterConfig
-from components.base import Base, BaseConfig
-from components.base.locate import locate
+from components.base import Base
+from components.base.shipped import Shipped
 from components.encoder import assemble
 from components.head.identity import Identity
 from components.interface import PoolingConfig
@@ -47,32 +43,21 @@ SWITCHES = {
 }
 
 
-def own_pooling(config: BaseConfig) -> PoolingConfig:
-    """Find the pooling that a base was published with: of a sentence-transformers folder, its own.
+def own_pooling(shipped: Shipped) -> PoolingConfig:
+    """Find the pooling that a base was published with: by sentence-transformers, its own.
 
     Every other base has none, and is pooled by the mean. So is one that lays several poolings end
     to end.
     """
-    folder = Path(locate(config.model))
-    try:
-        if not folder.is_dir():  # a name on the hub, whose files are here once it has been loaded
-            folder = Path(snapshot_download(str(folder), revision=config.revision,
-                                            local_files_only=True))  # fmt: skip
-        modules: list[dict[str, str]] = json.loads((folder / "modules.json").read_text())
-        path = next(m["path"] for m in modules if m["type"].rpartition(".")[2] == "Pooling")
-        settings = json.loads((folder / path / "config.json").read_text())
-    except (OSError, ValueError, LookupError, TypeError, StopIteration):
-        return Mean()
-    mode = settings.get("pooling_mode")
+    mode = shipped.pooling.get("pooling_mode")
     if mode is None:
-        modes = [name for switch, name in SWITCHES.items() if settings.get(switch)]
+        modes = [name for switch, name in SWITCHES.items() if shipped.pooling.get(switch)]
         mode = modes[0] if len(modes) == 1 else None
     return POOLINGS.get(str(mode), Mean())
 
 
 @torch.no_grad()
 def score_untouched(
-    config: BaseConfig,
     base: Base,
     corpus: TokenisedCorpus,
     features: Features | None = None,
@@ -87,7 +72,7 @@ def score_untouched(
     """
     random = random_state()  # trials draw the same numbers whether this has run or not
     try:
-        encoder = assemble(base, NoAdapterConfig(), own_pooling(config), Identity())
+        encoder = assemble(base, NoAdapterConfig(), own_pooling(base.shipped), Identity())
         try:
             feed = features.feed(encoder, corpus)[0] if features else plain_feed(encoder, corpus)
             return evaluate(encoder, corpus, ranks or Ranks(), feed)

@@ -160,7 +160,7 @@ def test_a_maximum_past_what_the_model_takes_is_cut_and_the_reason_is_said(
     bare = tmp_path / "bare"
     bare.mkdir()
     for file in MINILM.iterdir():
-        if file.name != "sentence_bert_config.json":
+        if file.name not in ("sentence_bert_config.json", "modules.json"):
             (bare / file.name).symlink_to(file)
     said = run("--base", str(bare), "--data", str(data), "--max-length", "9999")
     assert "cut at 512, where the positions of a BertModel of this size end." in said

@@ -13,6 +13,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from components.base import Base, BaseConfig, load
+from components.base.shipped import read_shipped
 from components.pooling.cls import Cls
 from components.pooling.last import Last
 from components.pooling.length_mean import LengthMean
@@ -48,14 +49,14 @@ def test_a_folder_of_sentence_transformers_has_its_own_pooling(
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(settings))
-    assert own_pooling(BaseConfig(model=str(tmp_path))) == pooling
+    assert own_pooling(read_shipped(str(tmp_path))) == pooling
 
 
 def test_any_other_base_is_pooled_by_the_mean(tmp_path: Path) -> None:
-    assert own_pooling(BaseConfig(model="builtin:tiny")) == Mean()
+    assert own_pooling(read_shipped("builtin:tiny")) == Mean()
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "modules.json").write_text("not json")
-    assert own_pooling(BaseConfig(model=str(tmp_path))) == Mean()
+    assert own_pooling(read_shipped(str(tmp_path))) == Mean()
 
 
 def test_the_score_is_that_of_sentence_transformers() -> None:
@@ -70,7 +71,7 @@ def test_the_score_is_that_of_sentence_transformers() -> None:
     corpus = tokenise(Corpus.of(texts), "en", base.tokenize)
     model = SentenceTransformer(folder, device="cpu")
     vectors = [model.encode(column, convert_to_tensor=True) for column in texts.values()]
-    assert score_untouched(config, base, corpus) == score(torch.cat(vectors).cpu(), corpus)
+    assert score_untouched(base, corpus) == score(torch.cat(vectors).cpu(), corpus)
 
 
 def test_nothing_is_left_behind(
@@ -78,7 +79,7 @@ def test_nothing_is_left_behind(
 ) -> None:
     before = torch.get_rng_state()
     weights = {name: weight.clone() for name, weight in base.model.named_parameters()}
-    found = score_untouched(BaseConfig(model="builtin:tiny"), base, corpora[1])
+    found = score_untouched(base, corpora[1])
     assert math.isfinite(found.accuracy)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(weights[name], p) for name, p in base.model.named_parameters())
