@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
@@ -202,7 +204,9 @@ def _write(file: Path, tensors: Mapping[str, Tensor], what: str) -> None:
     for name, tensor in tensors.items():
         flat = tensor.contiguous().flatten()
         data = memoryview(flat.view(torch.uint8).numpy().data if len(flat) else b"")
-        columns.append(pa.array([data], type=pa.large_binary()))
+        # Not `pa.array([data])`, which copies.
+        buffers = [None, pa.array([0, len(data)], pa.int64()).buffers()[1], pa.py_buffer(data)]
+        columns.append(pa.Array.from_buffers(pa.large_binary(), 1, buffers))
         about[name] = {
             "dtype": str(tensor.dtype).removeprefix("torch."),
             "shape": list(tensor.shape),
@@ -237,13 +241,14 @@ def _read(file: Path) -> dict[str, Tensor]:
     batch.validate(full=True)
     tensors = {}
     for name, about in json.loads(reader.schema.metadata[b"tensors"]).items():
-        data = batch.column(name)[0].as_buffer()
+        # Not `column[0].as_buffer()`, which copies.
+        column = batch.column(name)
+        data = column.buffers()[2].slice(0, pc.binary_length(column)[0].as_py())
         if zlib.crc32(data) != about["crc32"]:
             raise ValueError(f"{file} is damaged: {name}")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*not writable.*")  # and nobody writes
             dtype = getattr(torch, about["dtype"])
-            empty = not data.size
-            flat = torch.empty(0, dtype=dtype) if empty else torch.frombuffer(data, dtype=dtype)
+            flat = torch.from_numpy(np.frombuffer(data, np.uint8)).view(dtype)
         tensors[name] = flat.view(about["shape"])
     return tensors

@@ -50,7 +50,7 @@ class Corpus:
     def keep(self, mask_R: NDArray[np.bool_]) -> Corpus:
         """The rows for which a mask holds, in their order."""
         numbers = None if self.numbers is None else self.numbers[:, mask_R]
-        return Corpus(self.table.filter(pa.array(mask_R)).combine_chunks(), numbers)
+        return Corpus(self.table.filter(pa.array(mask_R)), numbers)
 
     def texts(self, language: str) -> list[str]:
         """All sentences of a language, missing ones left out."""

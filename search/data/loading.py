@@ -83,7 +83,8 @@ def load_data(settings: DataSettings) -> LoadedData:
         _counts(placed, [source.rows_read for source in sources]),
         tuple(notes),
     )
-    del placed
+    del placed, sources
+    pa.default_memory_pool().release_unused()  # the text as it was read, rows left out included
     _check_enough("data.validation", loaded.validation, settings.pivot)
     _check_enough("data.train", loaded.train, settings.pivot)
     return loaded

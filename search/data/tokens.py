@@ -20,7 +20,7 @@ from search.data.prompts import Prompts
 from search.store import Store
 
 FORMAT = 2  # of what is stored
-SENTENCES_A_CALL = 4096
+SENTENCES_A_CALL = 1024
 
 Ints = NDArray[np.int64]
 
@@ -193,7 +193,7 @@ def tokenise(
     """Tokenise a corpus once, for every trial and, where the result is stored, for later searches.
 
     Args:
-        tokenize: sentences -> token ids of each; it gets a few thousand sentences at a time.
+        tokenize: sentences -> token ids of each; it gets about a thousand sentences at a time.
         table: leads from the languages to their families.
         stored: where, and everything that the ids depend on beside the sentences and prompts.
         prompts: what stands before each sentence; nothing by default.
@@ -223,16 +223,17 @@ def _tokenised(
     corpus: Corpus, tokenize: Callable[[list[str]], list[list[int]]], before: Sequence[str]
 ) -> dict[str, torch.Tensor]:
     """The arrays of a `TokenisedCorpus` that are stored."""
-    flat: list[NDArray[np.int32]] = []
+    # Grown in place: a list of arrays, to be joined at the end, would take the memory twice.
+    ids = bytearray()
     lengths = np.zeros((len(corpus.languages), len(corpus)), dtype=np.int64)
     for index, language in enumerate(corpus.languages):
         for rows, texts in corpus.batches(language, SENTENCES_A_CALL):
-            ids = tokenize([before[index] + text for text in texts])
-            lengths[index, rows] = [len(one) for one in ids]
-            flat.append(np.fromiter(chain.from_iterable(ids), dtype=np.int32))
+            found = tokenize([before[index] + text for text in texts])
+            lengths[index, rows] = [len(one) for one in found]
+            ids += np.fromiter(chain.from_iterable(found), dtype=np.int32).data
     ends = np.cumsum(lengths.ravel()).reshape(lengths.shape)
     arrays = {
-        "ids": np.concatenate(flat) if flat else np.zeros(0, np.int32),
+        "ids": np.frombuffer(ids, dtype=np.int32),
         "starts": np.concatenate([ends[:, :1] - lengths[:, :1], ends], axis=1)
         if len(corpus)
         else np.zeros((len(lengths), 1), np.int64),
