@@ -82,7 +82,14 @@ class Base:
         """Token ids of each sentence with the tokenizer's special tokens, cut at `max_length`."""
         if not sentences:
             return []
-        encoded = self.tokenizer(sentences, truncation=True, max_length=self.max_length)
+        # The rest of what a tokenizer gives takes it as long as the ids.
+        encoded = self.tokenizer(
+            sentences,
+            truncation=True,
+            max_length=self.max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 
