@@ -50,7 +50,11 @@ class Corpus:
     def keep(self, mask_R: NDArray[np.bool_]) -> Corpus:
         """The rows for which a mask holds, in their order."""
         numbers = None if self.numbers is None else self.numbers[:, mask_R]
-        return Corpus(self.table.filter(pa.array(mask_R)), numbers)
+        # `lookup` copies a column that has several chunks. They are joined a column at a time: all
+        # at once would hold the texts twice.
+        mask = pa.array(mask_R)
+        columns = [column.filter(mask).combine_chunks() for column in self.table.columns]
+        return Corpus(pa.table(columns, names=self.languages), numbers)
 
     def texts(self, language: str) -> list[str]:
         """All sentences of a language, missing ones left out."""

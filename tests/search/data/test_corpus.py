@@ -82,3 +82,18 @@ def test_an_empty_corpus_is_a_corpus() -> None:
     assert list(corpus.batches("en", 4)) == []
     assert corpus.texts("de") == corpus.first_texts("en") == []
     assert len(corpus.digest) == 64
+
+
+def test_rows_that_are_kept_lie_in_one_piece() -> None:
+    columns = {"en": ["a", "b", None, "d", "e"], "de": ["v", None, "x", "y", "z"]}
+    whole = Corpus.of(columns)
+    pieces = Corpus(pa.concat_tables([whole.table.slice(0, 2), whole.table.slice(2)]))
+    kept = pieces.keep(np.array([True, False, True, True, False]))
+    assert kept.table.to_pydict() == {"en": ["a", None, "d"], "de": ["v", "x", "y"]}
+    assert [column.num_chunks for column in kept.table.columns] == [1, 1]
+    assert (kept.digest, kept.lookup(np.array([0, 1]), np.array([2, 1]))) == (
+        Corpus.of(kept.table.to_pydict()).digest,
+        ["d", "x"],
+    )
+    none = pieces.keep(np.zeros(5, np.bool_))
+    assert (len(none), none.languages) == (0, ["en", "de"])
