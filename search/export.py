@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import inspect
 import logging
@@ -17,6 +18,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as stock
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from components import languages, ragged
 from components.base import Base, load
@@ -37,6 +39,12 @@ CUSTOM_FILE = "isogloss_modules"
 # at every layer, which the folder, in float32, is not.
 TOLERANCE = 0.001
 HALF_TOLERANCE = 0.02
+# Texts that some tokenizers drop whole.
+DROPPED = (" ", "\t", "\n", "\x00", "\u00ad", "\u200b", "\ufeff", "\u0301", "\ue000", "\ufffd")
+# What sentence-transformers renders each text with (and a prompt, as a first message), for
+# tokenizers that make no tokens of an empty text: the text as it is, or one padding token.
+EMPTY_AS_PAD = "{{ messages | map(attribute='content') | join or pad_token }}"
+_FORWARD = {"method": "forward", "method_output_name": "last_hidden_state"}
 _CUSTOM_HEADER = '''"""What this model needs beside the stock modules. Made by Isogloss."""
 
 from __future__ import annotations
@@ -176,7 +184,8 @@ def write_model(
     encoder.adapter.merge()
     own = [c for c in (encoder.pooling, encoder.head) if c.stock() is None]
     # In the scratch folder, where Python may leave its bytecode.
-    custom = custom_file(own, scratch, routing) if own or routing else None
+    drops = drops_texts(base.tokenizer)
+    custom = custom_file(own, scratch, routing) if own or routing or drops else None
     modules = [
         _transformer(base, scratch, custom, routing),
         *_modules(encoder.pooling, "PackedPooling", base.width, custom),
@@ -198,7 +207,14 @@ def write_model(
 
 def _transformer(base: Base, scratch: Path, custom: Any, routing: Routing | None) -> Any:
     base.model.save_pretrained(scratch)
-    base.tokenizer.save_pretrained(scratch)
+    # A base that chats has a template of its own, which no sentence was trained with.
+    tokenizer = copy.deepcopy(base.tokenizer)
+    tokenizer.chat_template = None
+    modalities: dict[str, dict[str, str]] = {"text": _FORWARD}
+    if custom is None and not tokenizer("")["input_ids"]:
+        tokenizer.chat_template = EMPTY_AS_PAD
+        modalities["message"] = _FORWARD | {"format": "flat"}
+    tokenizer.save_pretrained(scratch)
     kind = stock.Transformer
     if custom is not None:
         kind = custom.PaddedTransformer if routing is None else custom.RoutedTransformer
@@ -207,12 +223,19 @@ def _transformer(base: Base, scratch: Path, custom: Any, routing: Routing | None
         str(scratch),
         max_seq_length=base.max_length,
         model_kwargs={"dtype": torch.float32},
+        modality_config=modalities,
+        module_output_name="token_embeddings",
         # Our modules need to know which token is whose, also where flash attention needs no pads.
         unpad_inputs=None if custom is None else False,
     )
     if routing is not None:
         module.route(asdict(routing), scratch / "adapters")
     return module.to("cpu")
+
+
+def drops_texts(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether some texts that are not empty have no token, not even a special one."""
+    return not all(tokenizer(list(DROPPED))["input_ids"])
 
 
 def _modules(component: Pooling | Head, wrapper: str, width: int, custom: Any) -> list[Any]:

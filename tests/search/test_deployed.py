@@ -28,8 +28,20 @@ from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import BertProcessing
 from torch import nn
-from transformers import AutoModel, BertConfig, GPT2Config, PretrainedConfig, Qwen2MoeConfig
+from transformers import (
+    AutoModel,
+    BertConfig,
+    GPT2Config,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2MoeConfig,
+)
 
 import components
 from components.base import Base, BaseConfig, load
@@ -247,6 +259,7 @@ class Written:
     calls: list[Call]
     vectors: Vectors
     routed: bool
+    empty: Vectors  # what it says of a padding token, as which a text without tokens is read
 
 
 def build(base: Base, sections: dict[str, Any], families: Sequence[str] = FAMILIES) -> Encoder:
@@ -284,11 +297,12 @@ def written(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
         routed = routes(sections)
         calls = CALLS + TOLD if routed else CALLS
         vectors = np.concatenate([embed(encoder, texts, to) for texts, _, to in calls])
+        empty = embed(encoder, [base.tokenizer.pad_token], [NONE])[0]
         folder = root / f"case{index}"
         routing = Routing(FAMILIES, LANGUAGES, FamilyTable().words()) if routed else None
         write_model(encoder, folder, routing)
         told = [(texts, task) for texts, task, _ in calls]
-        found[name] = Written(folder, told, vectors, routed)
+        found[name] = Written(folder, told, vectors, routed, empty)
     patch.undo()
     return found
 
@@ -336,6 +350,8 @@ def test_the_folder_holds_what_is_needed_and_no_more(
                 "modules.json", "sentence_bert_config.json",
                 "config_sentence_transformers.json"}  # fmt: skip
     expected |= {f"{CUSTOM_FILE}.py"} if own else set()
+    # The tokenizers of these bases make nothing of an empty text.
+    expected |= set() if own else {"chat_template.jinja"}
     expected |= {"routing.json"} if written[name].routed else set()
     adapter = CASES[name][1].get("adapter", {"kind": "none"})
     if adapter["kind"] == "family_lora":
@@ -403,18 +419,82 @@ def test_autocast_gives_nearly_the_same_vectors(written: dict[str, Written], nam
 
 @pytest.mark.parametrize("name", CASES)
 def test_an_empty_sentence_has_a_vector_alone_and_among_others(
-    written: dict[str, Written], name: str
+    written: dict[str, Written], name: str, tmp_path: Path
 ) -> None:
     made = written[name]
     model = load_folder(made.folder)
     assert len(model.encode([])) == 0
-    if not trusted(made.folder):
-        pytest.skip("stock modules need a tokenizer with special tokens")
-    alone = model.encode("")
-    assert np.isfinite(alone).all()
-    assert np.linalg.norm(alone) == pytest.approx(1, abs=1e-5)
-    for texts in ([""], ["", ""], ["", "a", "Ein Haus, ein Garten."]):
-        np.testing.assert_allclose(model.encode(texts)[0], alone, rtol=0, atol=1e-5)
+    expect_everywhere(model, "", made.empty)
+    again = tmp_path / "again"
+    model.save_pretrained(str(again))
+    expect_everywhere(load_folder(again), "", made.empty)
+
+
+def expect_everywhere(model: SentenceTransformer, text: str, expected: Vectors) -> None:
+    """Check a text's vector alone, and wherever it stands in a batch."""
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(model.encode(text), expected, rtol=0, atol=1e-5)
+    for texts in ([text], [text, text], [text, "a", "Ein Haus, ein Garten."], ["Ein Haus", text]):
+        found = model.encode(texts)[texts.index(text)]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def word_tokenizer(special: bool) -> PreTrainedTokenizerFast:
+    """Make a tokenizer of words, which drops white space and unknown characters."""
+    words = ["[PAD]", "[CLS]", "[SEP]", "a", "haus", "ein", "garten", "das", ",", "."]
+    backend = Tokenizer(BPE({word: index for index, word in enumerate(words)}, []))
+    backend.normalizer = BertNormalizer()
+    backend.pre_tokenizer = BertPreTokenizer()
+    if special:
+        backend.post_processor = BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    named = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **named)
+
+
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        {"kind": "mean"},
+        {"kind": "max"},
+        {"kind": "cls"},
+        {"kind": "last"},
+        {"kind": "position_weighted"},
+        {"kind": "weighted", "weights": {"mean": 0.5, "max": 0.5}},
+        {"kind": "attention", "heads": 2},
+    ],
+    ids=lambda pooling: pooling["kind"],
+)
+def test_a_text_of_which_nothing_is_kept_has_a_vector(
+    bases: dict[str, Path], tmp_path: Path, pooling: dict[str, Any], special: bool
+) -> None:
+    base = load(BaseConfig(model=str(bases["bert"]), max_length=32, dtype="float32"))
+    base.tokenizer = word_tokenizer(special)
+    encoder = build(base, {"pooling": pooling, "head": {"kind": "linear", "width": 8}})
+    # With special tokens these are what is left; without, one padding token stands for the text.
+    read_as = "" if special else "[PAD]"
+    expected, ordinary = embed(encoder, [read_as, "Ein Garten"], [0, 0])
+    write_model(encoder, tmp_path / "out")
+    assert trusted(tmp_path / "out") == (not special or pooling["kind"] == "attention")
+    model = load_folder(tmp_path / "out")
+    np.testing.assert_allclose(model.encode("Ein Garten"), ordinary, rtol=0, atol=1e-5)
+    for text in ("", " ", "\u200b", "\n\t", "\x00"):
+        expect_everywhere(model, text, expected)
+
+
+def test_a_base_s_chat_template_is_not_put_around_sentences(base: Base, tmp_path: Path) -> None:
+    chatty = copy.deepcopy(base)
+    chatty.tokenizer.chat_template = "{% for m in messages %}user: {{ m['content'] }}!{% endfor %}"
+    for kind in ("mean", "attention"):
+        encoder = build(chatty, {"pooling": {"kind": kind}})
+        # White space at the ends, what looks like a template, and a text that is cut.
+        texts = [*MIXED, " a \n", "{{ pad_token }}", "x" * 200 + "\n", "query: a"]
+        expected = embed(encoder, texts, [0] * len(texts))
+        write_model(encoder, tmp_path / kind)
+        model = load_folder(tmp_path / kind)
+        np.testing.assert_allclose(model.encode(texts), expected, rtol=0, atol=1e-6)
+        prompted = model.encode(["a"], prompt="query: ")[0]
+        np.testing.assert_allclose(prompted, expected[-1], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["family_lora with all switches", "a mean by no stock power"])
