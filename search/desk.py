@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import ray
+
+from search.replies import EpochReply, LaneImpossible, LaneLost, Reply, TrialFailed, TrialSpec
 
 # A trial that has cost the lane so many workers is at fault itself.
 LARGEST_TAKES = 3
@@ -30,15 +31,15 @@ class DeskState:
         self._folder = Path(folder)
         self._news = asyncio.Condition()
         self._sequence = 0
-        self._order: dict[str, Any] = {}
+        self._order: TrialSpec | None = None
         self._running = False
         self._closed = False
         self._takes = 0
         self._complaint = ""
         self._wanted = False
-        self._results: list[dict[str, Any]] = []
+        self._results: list[Reply] = []
 
-    async def assign(self, order: dict[str, Any]) -> None:
+    async def assign(self, order: TrialSpec) -> None:
         """Put a trial on the desk, in place of the one before."""
         async with self._news:
             self._sequence += 1
@@ -50,7 +51,7 @@ class DeskState:
             self._results.clear()
             self._news.notify_all()
 
-    async def take(self) -> tuple[int, dict[str, Any], bytes | None] | None:
+    async def take(self) -> tuple[int, TrialSpec, bytes | None] | None:
         """Wait for a trial that nobody has finished.
 
         Returns:
@@ -65,17 +66,15 @@ class DeskState:
                 self._takes += 1
                 if self._takes <= LARGEST_TAKES:
                     checkpoint = await asyncio.to_thread(_read, self._checkpoint())
+                    assert self._order is not None, "a trial runs"
                     return self._sequence, self._order, checkpoint
                 reason = self._complaint or "without a word, as when memory runs out"
-                self._finish({"failed": f"{LARGEST_TAKES} workers died of it, {reason}"})
+                self._finish(TrialFailed(message=f"{LARGEST_TAKES} workers died of it, {reason}"))
 
     async def report(
-        self, sequence: int, result: dict[str, Any], checkpoint: bytes | None = None
+        self, sequence: int, result: EpochReply | TrialFailed, checkpoint: bytes | None = None
     ) -> bool:
         """Hand in a result and wait until the next one is wanted.
-
-        Args:
-            result: plain values; ``done`` marks the last one of the trial.
 
         Returns:
             Whether to go on with this trial.
@@ -85,7 +84,7 @@ class DeskState:
                 return False
             if checkpoint is not None:
                 await asyncio.to_thread(_write, self._checkpoint(), checkpoint)
-            if result.get("done"):
+            if isinstance(result, TrialFailed) or result.last:
                 self._finish(result)
                 return False
             self._wanted = False
@@ -94,7 +93,7 @@ class DeskState:
             await self._news.wait_for(lambda: self._wanted or not self._current(sequence))
             return self._current(sequence)
 
-    async def next_result(self) -> dict[str, Any]:
+    async def next_result(self) -> Reply:
         """Let the trial go on and wait for its next result."""
         async with self._news:
             self._wanted = True
@@ -114,26 +113,28 @@ class DeskState:
     async def give_up(self, message: str, fatal: bool) -> None:
         """Say that this lane can train no more trials, or (fatal) that none ever could."""
         async with self._news:
-            self._finish({"fatal" if fatal else "lost": message})
+            kind = LaneImpossible if fatal else LaneLost
+            self._finish(kind(message=message))
 
     async def close(self) -> None:
         """Send the workers home."""
         async with self._news:
             self._closed = True
             self._running = False
-            self._results.append({"failed": "the lane was closed", "done": True})
+            self._results.append(TrialFailed(message="the lane was closed"))
             self._news.notify_all()
 
     def _current(self, sequence: int) -> bool:
         return sequence == self._sequence and self._running and not self._closed
 
-    def _finish(self, result: dict[str, Any]) -> None:
+    def _finish(self, result: Reply) -> None:
         self._running = False
-        self._results.append(result | {"done": True})
+        self._results.append(result)
         self._news.notify_all()
 
     def _checkpoint(self) -> Path:
-        return self._folder / str(self._order["trial"]) / "checkpoint.safetensors"
+        assert self._order is not None, "a trial was assigned"
+        return self._folder / str(self._order.trial) / "checkpoint.safetensors"
 
 
 def _read(file: Path) -> bytes | None:

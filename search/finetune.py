@@ -214,6 +214,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     from components.base import load
     from search.data.teachers import Teachers
     from search.evaluation.untouched import score_untouched
+    from search.events import State, TrialEnded, TrialStarted, UntouchedScored
     from search.features import open_features, performance_notes
     from search.training import TrialError, train
     from search.trial import TrialConfig
@@ -229,13 +230,14 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     for note in performance_notes(base, features, config.cache, prepared.features):
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     epochs = config.search.scheduler.max_epochs
-    journal.append({"event": "trial", "trial": 0, "reference": False, "values": trial.plain()})
+    journal.append(TrialStarted(trial=0, reference=False, values=trial.plain()))
     began = time.time()
-    state, error = "failed", ""
+    state: State = "failed"
+    error = ""
     try:
         with quiet(folder):
             untouched = score_untouched(base, split.validation, features)
-        journal.append({"event": "untouched"} | asdict(untouched))
+        journal.append(UntouchedScored(**asdict(untouched)))
         console.print(f"the base without training: accuracy {untouched.accuracy:.3f}")
         reports = train(
             trial,
@@ -255,7 +257,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
             file = folder / "trials" / "0" / "checkpoint.safetensors"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(report.checkpoint.to_bytes())
-            journal.append(report.plain() | {"event": "report", "trial": 0, "began": began})
+            journal.append(report.event(0, began))
             worst = min(report.scores.by_language.items(), key=lambda item: item[1])
             console.print(
                 f"epoch {report.epoch} of {epochs}: loss {report.loss:.3f}, accuracy "
@@ -268,7 +270,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
         console.print(f"the training failed: {error}", markup=False, style="red")
     finally:
         if state == "finished" or error:
-            journal.append({"event": "end", "trial": 0, "state": state, "error": error})
+            journal.append(TrialEnded(trial=0, state=state, error=error))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,25 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from search.trial import Scores, State
+from pydantic import JsonValue
 
-Event = dict[str, Any]
+from search.events import (
+    EVENTS,
+    FORMAT,
+    EpochDone,
+    Event,
+    JournalStarted,
+    State,
+    TrialEnded,
+    TrialStarted,
+    UntouchedScored,
+)
+from search.problems import InputError
+from search.trial import Scores
 
 
 class Journal:
@@ -23,14 +34,17 @@ class Journal:
     """
 
     def __init__(self, file: Path) -> None:
+        whole = 0
         if file.exists():
             whole = file.read_bytes().rfind(b"\n") + 1
             os.truncate(file, whole)  # the next event must not be glued to half a line
         self._out = file.open("a", encoding="utf-8")
+        if not whole:
+            self.append(JournalStarted())
 
     def append(self, event: Event) -> None:
         """Write an event; it is on its way to the disk when this returns."""
-        self._out.write(json.dumps(event, ensure_ascii=False, allow_nan=True) + "\n")
+        self._out.write(event.model_dump_json() + "\n")
         self._out.flush()
 
     def close(self) -> None:
@@ -41,11 +55,37 @@ class Journal:
 
 
 def read_journal(file: Path) -> Iterator[Event]:
-    """Read the events; a last line cut off by a crash is left out."""
+    """Read the events; a last line cut off by a crash is left out.
+
+    Raises:
+        InputError: the journal is of another format.
+    """
     with file.open("rb") as lines:  # a cut may go through the middle of a character
-        for line in lines:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+        for number, line in enumerate(lines):
+            if not line.endswith(b"\n"):
+                return
+            if number == 0:
+                _check_format(file, line)
+            yield EVENTS.validate_json(line)
+
+
+def _check_format(file: Path, line: bytes) -> None:
+    """Refuse a journal whose first line names another format, or none.
+
+    Raises:
+        InputError: with both formats.
+    """
+    try:
+        first = json.loads(line)
+        found = first.get("format") if first.get("event") == "journal" else None
+    except (ValueError, AttributeError):
+        found = None
+    if found != FORMAT:
+        named = "no format" if found is None else f"the format {found!r}"
+        raise InputError(
+            f"the journal {file} has {named}; this version reads format {FORMAT}: read it with the "
+            f"version that wrote it (see run.json beside it)"
+        )
 
 
 @dataclass
@@ -60,7 +100,7 @@ class Outcome:
     """
 
     trial: int
-    values: dict[str, Any]
+    values: Mapping[str, JsonValue]
     reference: bool = False
     state: State | None = None
     epochs: int = 0
@@ -86,23 +126,22 @@ class Outcomes:
 
     def follow(self, event: Event) -> None:
         """Take in one event."""
-        kind = event["event"]
-        if kind == "trial":
-            number = event["trial"]
-            self.by_trial[number] = Outcome(number, event["values"], event["reference"])
-        elif kind == "report":
-            outcome = self.by_trial[event["trial"]]
-            outcome.epochs = event["epoch"]
-            outcome.seconds = event["seconds"]
-            outcome.accuracy = event["accuracy"]
-            outcome.by_language = event["by_language"]
-            outcome.trainable_parameters = event["trainable_parameters"]
-        elif kind == "end":
-            outcome = self.by_trial[event["trial"]]
-            outcome.state = event["state"]
-            outcome.error = event.get("error", "")
-        elif kind == "untouched":
-            self.untouched = Scores(event["accuracy"], event["by_language"])
+        match event:
+            case TrialStarted():
+                self.by_trial[event.trial] = Outcome(event.trial, event.values, event.reference)
+            case EpochDone():
+                outcome = self.by_trial[event.trial]
+                outcome.epochs = event.epoch
+                outcome.seconds = event.seconds
+                outcome.accuracy = event.accuracy
+                outcome.by_language = event.by_language
+                outcome.trainable_parameters = event.trainable_parameters
+            case TrialEnded():
+                outcome = self.by_trial[event.trial]
+                outcome.state = event.state
+                outcome.error = event.error
+            case UntouchedScored():
+                self.untouched = Scores(event.accuracy, event.by_language)
 
     def count(self, state: State | None) -> int:
         """Trials in a state; None counts those that run."""

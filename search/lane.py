@@ -15,6 +15,7 @@ from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.desk import Desk
+from search.replies import EpochReply, LaneLost, Reply, TrialFailed, TrialSpec
 
 # Lanes only pass messages, so they take no CPU. This resource, which every head node has, keeps
 # them on the node that is not a spot instance.
@@ -76,7 +77,7 @@ class Lane(tune.Trainable):
         self._run = threading.Thread(target=self._fit, daemon=True)
 
     def _assign(self, config: dict[str, Any]) -> None:
-        ray.get(self._desk.assign.remote({"trial": config["trial"], "values": config["values"]}))
+        ray.get(self._desk.assign.remote(TrialSpec(**config)))
 
     def _fit(self) -> None:
         lane = self._lane
@@ -108,10 +109,18 @@ class Lane(tune.Trainable):
         """The next result of the trial on the desk."""
         if not self._run.ident:
             self._run.start()
-        result: dict[str, Any] = ray.get(self._desk.next_result.remote())
-        if "lost" in result:
-            raise RuntimeError(result["lost"])  # Tune starts another lane for this trial
-        return {"accuracy": float("nan"), "epoch": 0} | result | {"lane": os.getpid()}
+        reply: Reply = ray.get(self._desk.next_result.remote())
+        told: dict[str, Any] = {"accuracy": float("nan"), "epoch": 0, "done": True}
+        match reply:
+            case LaneLost():
+                raise RuntimeError(reply.message)  # Tune starts another lane for this trial
+            case TrialFailed():
+                told["epoch"] = reply.epoch
+            case EpochReply():
+                done = reply.done.model_copy(update={"lane": os.getpid()})
+                reply = reply.model_copy(update={"done": done})
+                told |= {"accuracy": done.accuracy, "epoch": done.epoch, "done": reply.last}
+        return told | {"reply": reply}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Put the next trial on the desk."""

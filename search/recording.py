@@ -12,11 +12,10 @@ from typing import Any
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
-from search.journal import Event, Journal, Outcomes, state_of
+from search.events import Event, Note, TrialEnded, TrialStarted
+from search.journal import Journal, Outcomes, state_of
+from search.replies import EpochReply, LaneImpossible, TrialFailed
 from search.report.terminal import View
-
-REPORTED = ("epoch", "loss", "accuracy", "by_language", "seconds", "trainable_parameters", "start",
-            "lane", "began", "ended")  # fmt: skip
 
 
 class Unpickled:
@@ -99,25 +98,28 @@ class Recorder(Unpickled, Callback):
         **info: Any,
     ) -> None:
         """A trial has done an epoch, failed, or found that its lane can train nothing."""
-        if "fatal" in result:
-            self.fatal = result["fatal"]
+        reply = result.get("reply")
+        if isinstance(reply, LaneImpossible):
+            self.fatal = reply.message
             self._switch.thrown = True
-        for text in result.get("notes", ()):
+        if not isinstance(reply, EpochReply):
+            return
+        for text in reply.notes:
             if text not in self._told:
                 self._told.add(text)
-                self._note({"event": "note", "text": text})
+                self._note(Note(text=text))
                 self._view.tell(text)
-        if "untouched" in result and self.outcomes.untouched is None:
-            self._note({"event": "untouched"} | result["untouched"])
-        if "by_language" in result:
-            event = {"event": "report", "trial": self._meet(trial)}
-            self._note(event | {name: result[name] for name in REPORTED})
+        if reply.untouched is not None and self.outcomes.untouched is None:
+            self._note(reply.untouched)
+        self._meet(trial)
+        self._note(reply.done)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """A trial has ended: finished, stopped, or failed by its own fault."""
-        self._end(trial, str(trial.last_result.get("failed", "")))
+        reply = trial.last_result.get("reply")
+        self._end(trial, reply.message if isinstance(reply, TrialFailed) else "")
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -137,17 +139,14 @@ class Recorder(Unpickled, Callback):
         if self.fatal or outcome.state is not None:
             return
         state = state_of(outcome.epochs, self._max_epochs, error)
-        self._note({"event": "end", "trial": number, "state": state, "error": error})
+        self._note(TrialEnded(trial=number, state=state, error=error))
 
     def _meet(self, trial: Trial) -> int:
         """Note a trial when it is first heard of: where its lane is lost at once, by its end."""
         number: int = trial.config["trial"]
         if number not in self.outcomes.by_trial:
             values = trial.config["values"]
-            reference = number == 0
-            self._note(
-                {"event": "trial", "trial": number, "reference": reference, "values": values}
-            )
+            self._note(TrialStarted(trial=number, reference=number == 0, values=values))
         return number
 
     def _note(self, event: Event) -> None:

@@ -21,6 +21,7 @@ from search.data.pairs import Pairs
 from search.data.teachers import Teachers
 from search.data.tokens import Sentences, TokenisedCorpus
 from search.evaluation.retrieval import encode, evaluate
+from search.events import EpochDone
 from search.features import Features, plain_feed
 from search.objective import Objective, build_loss
 from search.ranks import Ranks
@@ -54,17 +55,25 @@ class EpochReport:
     start: str
     checkpoint: Checkpoint
 
-    def plain(self) -> dict[str, Any]:
-        """All of it but the checkpoint, as plain data."""
-        return {
-            "epoch": self.epoch,
-            "loss": self.loss,
-            "accuracy": self.scores.accuracy,
-            "by_language": self.scores.by_language,
-            "seconds": self.seconds,
-            "trainable_parameters": self.trainable_parameters,
-            "start": self.start,
-        }
+    def event(self, trial: int, began: float) -> EpochDone:
+        """All of it but the checkpoint, as an event of a run that has just happened.
+
+        Args:
+            trial: number of the trial.
+            began: Unix time at which the trial was taken up.
+        """
+        return EpochDone(
+            trial=trial,
+            epoch=self.epoch,
+            loss=self.loss,
+            accuracy=self.scores.accuracy,
+            by_language=self.scores.by_language,
+            seconds=self.seconds,
+            trainable_parameters=self.trainable_parameters,
+            start=self.start,
+            began=began,
+            ended=time.time(),
+        )
 
 
 def train(

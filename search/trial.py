@@ -17,7 +17,6 @@ from components.other_model import OtherModel, OtherModelConfig
 from components.pooling import AnyPooling
 
 Count = Annotated[int, Field(ge=1)]
-State = Literal["finished", "stopped", "failed"]
 
 
 class OptimizerConfig(Config):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -18,8 +18,10 @@ from components.base import BaseConfig, load
 from search.checkpoint import Checkpoint
 from search.data.teachers import Teachers
 from search.evaluation.untouched import score_untouched
+from search.events import UntouchedScored
 from search.features import FeaturePlan, open_features, performance_notes
 from search.ranks import Ranks
+from search.replies import EpochReply, TrialFailed, TrialSpec
 from search.settings import CacheSettings
 from search.training import EpochReport, TrialError, train
 from search.trial import TrainingConfig, TrialConfig
@@ -71,12 +73,13 @@ def work(settings: dict[str, Any]) -> None:
             order = ranks.agree(ray.get(desk.take.remote()) if ranks.rank == 0 else None)
             if order is None:
                 return
-            about: dict[str, Any] = {"notes": notes}
-            if order[1]["trial"] == 0:
+            untouched = None
+            if order[1].trial == 0:
                 # Beside the reference, whose stored statistics make it nearly free.
                 scores = score_untouched(base, validation, features, ranks)
-                about["untouched"] = asdict(scores)
-            _run(desk, ranks, run, settings["max_epochs"], about, *order)
+                untouched = UntouchedScored(**asdict(scores))
+            reply = partial(EpochReply, notes=tuple(notes), untouched=untouched)
+            _run(desk, ranks, run, settings["max_epochs"], reply, *order)
     except ray.exceptions.RayActorError:
         return  # the lane and its desk are gone
     except ValueError as error:  # from loading: no trial could train here
@@ -88,15 +91,15 @@ def _run(
     ranks: Ranks,
     run: Callable[..., Generator[EpochReport, None, None]],
     max_epochs: int,
-    about: Mapping[str, Any],
+    reply: Callable[..., EpochReply],
     sequence: int,
-    order: dict[str, Any],
+    order: TrialSpec,
     state: bytes | None,
 ) -> None:
     """Train one trial until it ends, fails or is replaced.
 
     Args:
-        about: what every report says beside the trial's own figures.
+        reply: makes a reply of an epoch's figures; what is the same for all epochs is in it.
     """
     began = time.time()
     replaced = desk.replaced.remote(sequence) if ranks.rank == 0 else None
@@ -108,7 +111,7 @@ def _run(
     epoch = 0
     try:
         reports = run(
-            TrialConfig.model_validate(order["values"]),
+            TrialConfig.model_validate(order.values),
             resume=None if state is None else Checkpoint.from_bytes(state),
             interrupted=interrupted,
         )
@@ -116,8 +119,8 @@ def _run(
             epoch = report.epoch
             go_on = False
             if ranks.rank == 0:
-                times = {"began": began, "ended": time.time()}
-                result = report.plain() | times | {"done": epoch == max_epochs} | dict(about)
+                done = report.event(order.trial, began)
+                result = reply(done=done, last=epoch == max_epochs)
                 checkpoint = report.checkpoint.to_bytes()
                 go_on = ray.get(desk.report.remote(sequence, result, checkpoint))
             if not ranks.agree(go_on):
@@ -132,7 +135,6 @@ def _run(
             ray.get(desk.complain.remote(message))
             raise
         if ranks.rank == 0:
-            failed = {"failed": message, "epoch": epoch, "began": began, "ended": time.time()}
-            ray.get(desk.report.remote(sequence, failed | {"done": True}))
+            ray.get(desk.report.remote(sequence, TrialFailed(message=message, epoch=epoch)))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # after running out of memory, fragments would stay

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -205,7 +206,7 @@ def describe(outcome: Outcome) -> str:
 
 def label(outcome: Outcome) -> str:
     """What a trial is made of, in a few words."""
-    values: dict[str, Any] = outcome.values
+    values: Mapping[str, Any] = outcome.values
     kinds = [str(values[part]["kind"]) for part in ("pooling", "head", "adapter", "loss")]
     mined = values.get("negatives", {}).get("kind", "none") != "none"
     what = values.get("case") or "+".join([*kinds, *(["mined"] if mined else [])])

@@ -10,6 +10,7 @@ import statistics
 import sys
 from pathlib import Path
 
+from search.events import EpochDone
 from search.journal import read_journal
 
 
@@ -17,8 +18,8 @@ def gaps(journal: Path) -> list[float]:
     """Seconds from the last report of a trial to the first step of the next in the same lane."""
     spans: dict[tuple[int, int], tuple[float, float]] = {}
     for event in read_journal(journal):
-        if event["event"] == "report":
-            spans[event["lane"], event["trial"]] = (event["began"], event["ended"])
+        if isinstance(event, EpochDone):
+            spans[event.lane, event.trial] = (event.began, event.ended)
     found = []
     for lane in {lane for lane, _ in spans}:
         in_order = sorted(span for (other, _), span in spans.items() if other == lane)

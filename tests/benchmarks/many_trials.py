@@ -20,6 +20,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from search.events import EpochDone
 from search.journal import read_journal
 from tests.benchmarks.search_speed.workload import make_decoder
 
@@ -74,14 +75,14 @@ def main() -> None:
             driver = psutil.Process(process.pid)
             while process.poll() is None:
                 if journal.exists():
-                    ended = journal.read_bytes().count(b'"event": "end"')
+                    ended = journal.read_bytes().count(b'"event":"end"')
                     memory[ended] = driver.memory_full_info().uss / 1e6
                 time.sleep(EVERY_S)
         if process.returncode:
             raise SystemExit((folder / "log.txt").read_text())
-        reports = [event for event in read_journal(journal) if event["event"] == "report"]
-    ends = sorted(event["ended"] for event in reports)
-    busy = sorted(event["seconds"] for event in reports)[len(reports) // 2]
+        reports = [event for event in read_journal(journal) if isinstance(event, EpochDone)]
+    ends = sorted(event.ended for event in reports)
+    busy = sorted(event.seconds for event in reports)[len(reports) // 2]
     span = ends[-1] - ends[0]
     for ended in sorted(memory)[:: max(1, len(memory) // 10)]:
         print(f"{ended} trials ended: the driver holds {memory[ended]:.0f} MB")

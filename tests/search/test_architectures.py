@@ -72,4 +72,6 @@ def test_what_was_cut_is_told(tmp_path: Path) -> None:
     write_folder(tmp_path / "base", CONFIGS["mpnet"])
     status, text = finetune(tmp_path / "base", tmp_path)
     assert status == 0, text
-    assert "note: base.max_length is 128, but a MPNetModel of this size has positions" in text
+    assert (
+        ", where the positions of a MPNetModel of this size end, and not at base.max_length" in text
+    )

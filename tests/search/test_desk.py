@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from search.desk import LARGEST_TAKES, DeskState
+from search.events import EpochDone
+from search.replies import EpochReply, LaneImpossible, LaneLost, TrialFailed, TrialSpec
 
 LONG = 30.0  # seconds after which what should have come is taken for lost; never waited in full
 TURNS = 50  # of the event loop; whatever could go on by itself has done so after them
@@ -29,12 +31,24 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def order(number: int) -> dict[str, Any]:
-    return {"trial": number, "values": {}}
+def order(number: int) -> TrialSpec:
+    return TrialSpec(trial=number, values={})
 
 
-def epoch(number: int) -> dict[str, Any]:
-    return {"epoch": number, "done": False}
+def epoch(number: int, last: bool = False) -> EpochReply:
+    done = EpochDone(
+        trial=0,
+        epoch=number,
+        loss=1.0,
+        accuracy=0.5,
+        by_language={"de": 0.5},
+        seconds=1.0,
+        trainable_parameters=10,
+        start="tokens",
+        began=0.0,
+        ended=1.0,
+    )
+    return EpochReply(done=done, last=last)
 
 
 def test_a_worker_waits_for_a_trial_and_gets_it_without_a_checkpoint(folder: Path) -> None:
@@ -60,13 +74,12 @@ def test_results_reach_the_lane_in_order_and_the_worker_goes_on_when_asked(folde
             return [
                 await desk.report(taken[0], epoch(1)),
                 await desk.report(taken[0], epoch(2)),
-                await desk.report(taken[0], {"epoch": 3, "done": True}),
+                await desk.report(taken[0], epoch(3, last=True)),
             ]
 
         working = asyncio.create_task(work())
         results = [await desk.next_result() for _ in range(3)]
-        assert [result["epoch"] for result in results] == [1, 2, 3]
-        assert [result["done"] for result in results] == [False, False, True]
+        assert results == [epoch(1), epoch(2), epoch(3, last=True)]
         assert await working == [True, True, False]
 
     run(scene())
@@ -138,8 +151,7 @@ def test_a_lane_that_waits_for_a_result_hears_that_it_was_closed(folder: Path) -
         await settle()
         await desk.close()
         result = await waiting
-        assert result["done"]
-        assert "closed" in result["failed"]
+        assert result == TrialFailed(message="the lane was closed")
 
     run(scene())
 
@@ -154,12 +166,12 @@ def test_what_the_last_trial_still_says_never_reaches_the_next(folder: Path) -> 
         await settle()
         await desk.assign(order(1))  # the lane never asked for it
         assert await late is False
-        assert await desk.report(old[0], {"epoch": 2, "done": True}, b"old") is False
+        assert await desk.report(old[0], epoch(2, last=True), b"old") is False
         new = await desk.take()
         assert new is not None
         assert not (folder / "1").exists()
-        reporting = asyncio.create_task(desk.report(new[0], {"epoch": 7, "done": True}))
-        assert (await desk.next_result())["epoch"] == 7
+        reporting = asyncio.create_task(desk.report(new[0], epoch(7, last=True)))
+        assert await desk.next_result() == epoch(7, last=True)
         await reporting
 
     run(scene())
@@ -195,7 +207,7 @@ def test_a_restarted_worker_goes_on_from_the_checkpoint(folder: Path) -> None:
         assert (folder / "4" / "checkpoint.safetensors").read_bytes() == b"after one epoch"
         assert [file.name for file in (folder / "4").iterdir()] == ["checkpoint.safetensors"]
         reporting = asyncio.create_task(desk.report(taken[0], epoch(2), b"after two"))
-        assert (await desk.next_result())["epoch"] == 2
+        assert await desk.next_result() == epoch(2)
         await desk.close()
         await reporting
 
@@ -231,9 +243,9 @@ def test_a_trial_that_costs_three_workers_fails_with_their_complaint(
                 await desk.complain(complaint)
         waiting = asyncio.create_task(desk.take())
         result = await desk.next_result()
-        assert result["done"]
-        assert "3 workers died" in result["failed"]
-        assert (complaint or "without a word") in result["failed"]
+        assert isinstance(result, TrialFailed)
+        assert "3 workers died" in result.message
+        assert (complaint or "without a word") in result.message
         await settle()
         assert not waiting.done()  # the lane is warm: the worker stands ready for the next trial
         await desk.assign(order(1))
@@ -253,14 +265,14 @@ def test_the_next_trial_does_not_pay_for_the_last_one(folder: Path) -> None:
     run(scene())
 
 
-@pytest.mark.parametrize(("fatal", "key"), [(True, "fatal"), (False, "lost")])
-def test_giving_up_reaches_the_lane(folder: Path, fatal: bool, key: str) -> None:
+@pytest.mark.parametrize(("fatal", "kind"), [(True, LaneImpossible), (False, LaneLost)])
+def test_giving_up_reaches_the_lane(folder: Path, fatal: bool, kind: Any) -> None:
     async def scene() -> None:
         desk = DeskState(str(folder))
         await desk.assign(order(0))
         waiting = asyncio.create_task(desk.next_result())
         await settle()
         await desk.give_up("no such model", fatal)
-        assert await waiting == {key: "no such model", "done": True}
+        assert await waiting == kind(message="no such model")
 
     run(scene())

@@ -14,7 +14,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from typer.testing import CliRunner, Result
 
+from search.events import TrialStarted
 from search.finetune import app
+from search.journal import read_journal
 
 SMALL = [
     "--languages", "en,de,gu", "--epochs", "2", "--width", "16",
@@ -30,9 +32,9 @@ def finetune(output: Path, *flags: str) -> Result:
 
 
 def values(folder: Path) -> dict[str, Any]:
-    first = json.loads((folder / "journal.jsonl").read_text().splitlines()[0])
-    found: dict[str, Any] = first["values"]
-    return found
+    _, first, *_ = read_journal(folder / "journal.jsonl")
+    assert isinstance(first, TrialStarted)
+    return dict(first.values)
 
 
 @pytest.mark.parametrize(

@@ -2,77 +2,119 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from search.events import (
+    EpochDone,
+    Event,
+    JournalStarted,
+    Note,
+    State,
+    TrialEnded,
+    TrialStarted,
+    UntouchedScored,
+)
 from search.journal import Journal, Outcomes, read_journal, state_of
+from search.problems import InputError
 
 
-def trial(number: int) -> dict[str, Any]:
-    return {"event": "trial", "trial": number, "reference": number == 0, "values": {"n": number}}
+def trial(number: int) -> TrialStarted:
+    return TrialStarted(trial=number, reference=number == 0, values={"n": number})
 
 
-def report(number: int, epoch: int, accuracy: float, parameters: int = 10) -> dict[str, Any]:
-    return {
-        "event": "report",
-        "trial": number,
-        "epoch": epoch,
-        "seconds": epoch * 1.5,
-        "accuracy": accuracy,
-        "by_language": {"de": accuracy},
-        "trainable_parameters": parameters,
-    }
+def report(number: int, epoch: int, accuracy: float, parameters: int = 10) -> EpochDone:
+    return EpochDone(
+        trial=number,
+        epoch=epoch,
+        loss=1.0,
+        accuracy=accuracy,
+        by_language={"de": accuracy},
+        seconds=epoch * 1.5,
+        trainable_parameters=parameters,
+        start="tokens",
+        began=0.0,
+        ended=1.0,
+    )
 
 
-def end(number: int, state: str, error: str = "") -> dict[str, Any]:
-    return {"event": "end", "trial": number, "state": state, "error": error}
+def end(number: int, state: State, error: str = "") -> TrialEnded:
+    return TrialEnded(trial=number, state=state, error=error)
+
+
+EVENTS: list[Event] = [
+    trial(0),
+    UntouchedScored(accuracy=0.5, by_language={"de": 0.5}),
+    report(0, 1, 0.1 + 0.2),
+    Note(text='日本\n"quoted"'),
+    end(0, "failed", "why"),
+]
+
+
+def write(file: Path, events: Sequence[Event]) -> None:
+    journal = Journal(file)
+    for event in events:
+        journal.append(event)
+    journal.close()
 
 
 def test_events_come_back_as_they_were_written(tmp_path: Path) -> None:
-    events = [trial(0), report(0, 1, 0.1 + 0.2), {"event": "note", "text": '日本\n"quoted"'}]
     journal = Journal(tmp_path / "journal.jsonl")
-    for event in events:
+    for event in EVENTS:
         journal.append(event)
     # Readable before it is closed: a report may follow a search that still runs.
-    assert list(read_journal(tmp_path / "journal.jsonl")) == events
+    assert list(read_journal(tmp_path / "journal.jsonl")) == [JournalStarted(), *EVENTS]
     journal.close()
-    assert list(read_journal(tmp_path / "journal.jsonl")) == events
+    assert list(read_journal(tmp_path / "journal.jsonl")) == [JournalStarted(), *EVENTS]
 
 
-def test_not_a_number_comes_back(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.jsonl")
-    journal.append(report(0, 1, math.nan))
-    journal.close()
-    (event,) = read_journal(tmp_path / "journal.jsonl")
-    assert math.isnan(event["accuracy"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_comes_back(tmp_path: Path, value: float) -> None:
+    write(tmp_path / "journal.jsonl", [report(0, 1, value)])
+    _, event = read_journal(tmp_path / "journal.jsonl")
+    assert isinstance(event, EpochDone)
+    assert str(event.accuracy) == str(value)
 
 
 def test_every_cut_gives_the_events_that_were_whole(tmp_path: Path) -> None:
     file = tmp_path / "journal.jsonl"
-    events = [trial(0), {"event": "note", "text": "ü日"}]
-    text = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events).encode()
-    first = text.index(b"\n") + 1
+    events = [trial(0), Note(text="ü日")]
+    write(file, events)
+    text = file.read_bytes()
+    ends = [place + 1 for place, byte in enumerate(text) if byte == ord("\n")]
     for size in range(len(text) + 1):
         file.write_bytes(text[:size])
-        whole = 2 if size == len(text) else int(size >= first)
-        assert list(read_journal(file)) == events[:whole]
+        whole = sum(end <= size for end in ends)
+        assert list(read_journal(file)) == [JournalStarted(), *events][:whole]
 
 
-def test_a_journal_goes_on_after_a_cut(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [4, 10_000])
+def test_a_journal_goes_on_after_a_cut(tmp_path: Path, cut: int) -> None:
     file = tmp_path / "journal.jsonl"
-    for event in (trial(0), trial(1)):
-        journal = Journal(file)
-        journal.append(event)
-        journal.close()
-    file.write_bytes(file.read_bytes()[:-4])
-    journal = Journal(file)
-    journal.append(trial(2))
-    journal.close()
-    assert [event["trial"] for event in read_journal(file)] == [0, 2]
+    write(file, [trial(0), trial(1)])
+    file.write_bytes(file.read_bytes()[:-cut])
+    write(file, [trial(2)])
+    kept = [trial(0)] if cut == 4 else []
+    assert list(read_journal(file)) == [JournalStarted(), *kept, trial(2)]
+
+
+@pytest.mark.parametrize(
+    ("first", "named"),
+    [
+        ('{"event":"journal","format":2}', "the format 2"),
+        ('{"event":"trial","trial":0}', "no format"),
+        ("no JSON", "no format"),
+        ("[1]", "no format"),
+    ],
+)
+def test_a_journal_of_another_format_is_refused(tmp_path: Path, first: str, named: str) -> None:
+    file = tmp_path / "journal.jsonl"
+    file.write_text(f"{first}\n")
+    with pytest.raises(InputError, match=rf"has {named}; this version reads format 1"):
+        list(read_journal(file))
 
 
 def test_outcomes_follow_the_events() -> None:
@@ -120,7 +162,7 @@ def test_the_best_stand_first_and_the_failed_last() -> None:
         [trial(0), report(0, 1, 0.5), end(0, "failed", "why")],
     ],
 )
-def test_nothing_scored_is_no_best(events: list[dict[str, Any]]) -> None:
+def test_nothing_scored_is_no_best(events: list[Event]) -> None:
     assert Outcomes(events).best() is None
 
 

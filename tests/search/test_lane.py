@@ -21,6 +21,7 @@ from search.checkpoint import Checkpoint
 from search.cluster import QUIET
 from search.lane import Lane, LaneSetup
 from search.prepare import prepare
+from search.replies import TrialFailed
 from search.trial import TrialConfig
 
 EPOCHS = 3
@@ -166,7 +167,8 @@ def assert_equal(one: Checkpoint, other: Checkpoint) -> None:
 
 
 def measured(results: list[dict[str, Any]]) -> list[Any]:
-    return [(r["epoch"], r["loss"], r["accuracy"], r["by_language"]) for r in results]
+    done = [result["reply"].done for result in results]
+    return [(one.epoch, one.loss, one.accuracy, one.by_language) for one in done]
 
 
 Trained = tuple[list[dict[str, Any]], Checkpoint]
@@ -203,8 +205,9 @@ def test_last_of_ten_equals_alone_and_a_failure_keeps_the_lane(
 ) -> None:
     expected, weights = alone["last"]
     before = [lane.train(values, stop_at=1 + index % EPOCHS) for index, values in enumerate(BEFORE)]
-    assert "heads" in before[4][0]["failed"]
-    assert all("failed" not in results[-1] for i, results in enumerate(before) if i != 4)
+    last = [results[-1]["reply"] for results in before]
+    assert [isinstance(reply, TrialFailed) for reply in last] == [n == 4 for n in range(len(last))]
+    assert "heads" in last[4].message
     at_work = workers()
     got = lane.train(LAST)
     assert workers() == at_work and len(at_work) == 1
@@ -237,7 +240,8 @@ def test_two_workers_train_what_one_trains(
     two = OpenLane(tmp_path / "two", corpora, workers=2)
     got = two.train(SPLIT)
     two.close()
-    assert [r["loss"] for r in got] == pytest.approx([r["loss"] for r in expected], abs=1e-5)
+    losses, others = ([epoch[1] for epoch in measured(results)] for results in (got, expected))
+    assert losses == pytest.approx(others, abs=1e-5)
     mine, theirs = two.checkpoint().weights, weights.weights
     assert mine.keys() == theirs.keys()
     for name in mine:

