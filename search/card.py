@@ -36,7 +36,7 @@ def card(
     Args:
         custom: whether loading the folder runs a file of its own.
         routed: whether the model treats families of languages differently.
-        dtype: that the weights are saved in.
+        dtype: that the base's weights are saved in.
         pairs: language -> number of validation pairs it was scored on.
         reference: scores of the search's reference trial.
         untouched: scores of the base without training, with its own pooling.
@@ -68,7 +68,7 @@ Top-1 retrieval accuracy against the pivot on the validation sentences, mean of 
 
 {score_table(scores, pairs or {}, reference, untouched)}
 
-All weights are saved in {dtype}.
+{dtype_text(dtype)}
 
 Settings:
 
@@ -93,6 +93,17 @@ def prompt_text(prompts: Prompts) -> str:
     return (
         f"\nTrained with the prompt {as_text(repr(prompts.pivot))} before each sentence; `encode` "
         f"puts it there.\n"
+    )
+
+
+def dtype_text(dtype: str) -> str:
+    """Say which dtype the weights are saved in, and how to load them in another one."""
+    if dtype == "float32":
+        return "All weights are saved in float32."
+    return (
+        f"The transformer is saved, and by default loaded, in {dtype}; pooling, head and adapters "
+        f"of families are saved\nin float32. To run everything in float32: "
+        f'`model_kwargs={{"dtype": "float32"}}`.'
     )
 
 

@@ -18,6 +18,9 @@ class BaseConfig(Config):
         revision: branch, tag or commit on the hub.
         max_length: tokens after which a sentence is cut; at most what the model has positions for.
         dtype: ``auto`` is bfloat16 on a GPU and float32 on a CPU.
+        save_dtype: dtype of the transformer's weights in ``best/``: ``auto`` is the dtype that the
+            base was run in; float32 takes twice the space of a half precision, and merges an
+            adapter without rounding.
         trust_remote_code: run code that the model brings. For a model on the hub, ``revision`` must
             then be a full commit hash, so that the code is the one that was looked at; a local
             folder is run as it lies there.
@@ -29,6 +32,7 @@ class BaseConfig(Config):
     revision: str | None = None
     max_length: int = Field(default=128, ge=4, le=131_072)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    save_dtype: Literal["auto", "float32"] = "auto"
     trust_remote_code: bool = False
     allow_pickle: bool = False
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from components.base import Base, load
@@ -135,9 +136,83 @@ def test_a_bfloat16_base_makes_a_folder_that_loads_and_encodes(
 ) -> None:
     vectors = loaded["bfloat16"]
     assert vectors.dtype == np.float32
-    # The folder computes in float32, the trial in bfloat16: alike to a bfloat16's few digits.
-    cosines = (vectors * exported["bfloat16"].vectors).sum(axis=1)
-    assert cosines.min() > 0.999
+    # Both round at every layer, each in its own places.
+    assert cosines(vectors, exported["bfloat16"].vectors).min() > 0.998
+
+
+def cosines(one: Vectors, other: Vectors) -> Vectors:
+    """The cosine of each row of one with that of the other: half-precision rows are no units."""
+    found: Vectors = (
+        (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    )
+    return found
+
+
+def dtypes(file: Path) -> set[torch.dtype]:
+    """Dtypes of the tensors of a file."""
+    return {tensor.dtype for tensor in load_file(file).values()}
+
+
+ROUTED_HALF = {"adapter": {**LORA, "kind": "family_lora"}, "head": {"kind": "family", "width": 16}}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"adapter": LORA},
+        {"adapter": LORA, "pooling": {"kind": "attention", "heads": 4}},
+        ROUTED_HALF,
+    ],
+    ids=["stock", "custom", "routed"],
+)
+def test_best_keeps_the_dtype_of_the_base_and_loads_in_float32_too(
+    texts: Texts, tmp_path: Path, sections: dict[str, Any], dtype: str
+) -> None:
+    base = {"model": "builtin:tiny", "max_length": 32, "dtype": dtype}
+    training = {"batch_size": 8, "pairs_per_epoch": 24}
+    plain = {"base": base, "head": {"kind": "linear", "width": 16}, "training": training}
+    config = TrialConfig.of(plain | sections)
+    made = trained(config, load(config.base), texts, tmp_path / "best")
+    wanted = getattr(torch, dtype)
+    assert json.loads((made.folder / "config.json").read_text())["dtype"] == dtype
+    assert dtypes(made.folder / "model.safetensors") == {wanted}
+    others = [file for file in made.folder.rglob("*.safetensors") if file.parent != made.folder]
+    assert others
+    assert all(dtypes(file) == {torch.float32} for file in others)
+    card_text = (made.folder / "README.md").read_text()
+    assert f"loaded, in {dtype};" in card_text
+    calls = sentences(texts[1], "family" in sections.get("head", {}).get("kind", ""))
+    for asked, expected in (({}, wanted), ({"dtype": "float32"}, torch.float32)):
+        model = SentenceTransformer(
+            str(made.folder),
+            device="cpu",
+            model_kwargs=asked,
+            trust_remote_code=trusted(made.folder),
+        )
+        assert {parameter.dtype for parameter in model.parameters()} == {expected}
+        found = np.concatenate(
+            [model.encode(some, **({"task": task} if task else {})) for some, task in calls]
+        )
+        assert found.dtype == (np.float16 if expected == torch.float16 else np.float32)
+        assert cosines(found.astype(np.float32), made.vectors).min() > 0.998
+        assert np.isfinite(model.encode("")).all()
+
+
+def test_best_is_saved_in_float32_on_request(texts: Texts, tmp_path: Path) -> None:
+    base = {"model": "builtin:tiny", "max_length": 32, "dtype": "bfloat16", "save_dtype": "float32"}
+    training = {"batch_size": 8, "pairs_per_epoch": 24}
+    config = TrialConfig.of({"base": base, "adapter": LORA, "training": training})
+    made = trained(config, load(config.base), texts, tmp_path / "best")
+    assert all(dtypes(file) == {torch.float32} for file in made.folder.rglob("*.safetensors"))
+    assert "All weights are saved in float32." in (made.folder / "README.md").read_text()
+    # The merge did not round: what was added to the base is of the adapter's rank.
+    before = load(config.base).model.state_dict()
+    after = load_file(made.folder / "model.safetensors")
+    moved = [after[name] - before[name].float() for name in after if name in before]
+    ranks = [int(torch.linalg.matrix_rank(d, atol=1e-6)) for d in moved if d.ndim == 2 and d.any()]
+    assert ranks
+    assert max(ranks) <= LORA["rank"]
 
 
 @pytest.mark.parametrize("name", [*KINDS, "bfloat16"])
