@@ -17,11 +17,12 @@ from sentence_transformers import SentenceTransformer
 
 from components.base import Base, load
 from components.encoder import assemble
+from search.card import card
 from search.checkpoint import restore_weights
 from search.data.corpus import Corpus
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.evaluation.retrieval import encode
-from search.export import CUSTOM_FILE, ExportError, card, export, load_folder, score_folder, trusted
+from search.export import CUSTOM_FILE, ExportError, export, load_folder, score_folder, trusted
 from search.ranks import Ranks
 from search.training import EpochReport, train
 from search.trial import Scores, TrialConfig

@@ -1,0 +1,16 @@
+"""A trained trial -> a folder that sentence-transformers loads."""
+
+from search.export.custom import CUSTOM_FILE, trusted
+from search.export.folder import ExportError, export, load_folder, score_folder
+from search.export.model import Routing, write_model
+
+__all__ = [
+    "CUSTOM_FILE",
+    "ExportError",
+    "Routing",
+    "export",
+    "load_folder",
+    "score_folder",
+    "trusted",
+    "write_model",
+]
