@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.base import Base
+from components.errors import SettingError
 from components.interface import Adapter, AdapterConfig, Head, HeadConfig, Pooling, PoolingConfig
 from components.ragged import States, Statistics, Tokens
 
@@ -102,26 +103,29 @@ def misfit(
     head: HeadConfig,
     families: Sequence[str],
     causal: bool,
-) -> str:
-    """Why one of the settings can have no effect beside the others; empty where each has one."""
+) -> SettingError | None:
+    """Why one of the settings can have no effect beside the others; None where each has one."""
     if pooling.needs_bidirectional and causal:
-        return (
-            f"pooling.kind is {pooling.kind!r}, but the first token of a decoder sees no other; it "
-            f"must be another pooling, or the base an encoder"
+        return SettingError(
+            "pooling.kind",
+            f"is {pooling.kind!r}, but the first token of a decoder sees no other",
+            "be another pooling, or the base an encoder",
         )
     if pooling.only_scales and head.ignores_scale:
-        return (
-            f"pooling.kind is {pooling.kind!r}, which only scales the mean, and the head "
-            f"{head.kind!r} as it is set passes a scale on to the unit vector, where it is lost; "
-            f"the pooling must be 'mean', or the head have a bias or an activation"
+        return SettingError(
+            "pooling.kind",
+            f"is {pooling.kind!r}, which only scales the mean, and the head {head.kind!r} as it is "
+            f"set passes a scale on to the unit vector, where it is lost",
+            "be 'mean', or the head have a bias or an activation",
         )
     for name, part in (("adapter", adapter), ("head", head)):
         if part.routes and len(families) < 2:
-            return (
-                f"{name}.kind is {part.kind!r}, but all languages are of one family, "
-                f"{''.join(families)!r}; it must be one that all families share"
+            return SettingError(
+                f"{name}.kind",
+                f"is {part.kind!r}, but all languages are of one family, {''.join(families)!r}",
+                "be one that all families share",
             )
-    return ""
+    return None
 
 
 def trainable_parameters(module: nn.Module) -> int:

@@ -15,6 +15,7 @@ from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPP
 from pydantic import Field
 
 from components.base.structure import depth_of, layers_of, linear_names
+from components.errors import SettingError
 from components.interface import Adapter, AdapterConfig
 
 if TYPE_CHECKING:
@@ -53,16 +54,19 @@ class LowRankConfig(AdapterConfig, ABC):
         _, layers = layers_of(model)
         if len(layers) < depth_of(model):
             if self.last_layers != "all":
-                raise ValueError(
-                    f"adapter.last_layers is {self.last_layers}, but the base's {depth_of(model)} "
-                    f"layers share the weights of {len(layers)}; it must be 'all'"
+                raise SettingError(
+                    "adapter.last_layers",
+                    f"is {self.last_layers}, but the base's {depth_of(model)} layers share the "
+                    f"weights of {len(layers)}",
+                    "be 'all'",
                 )
             return 0
         depth = len(layers) if self.last_layers == "all" else self.last_layers
         if depth > len(layers):
-            raise ValueError(
-                f"adapter.last_layers is {depth}; it must be at most {len(layers)}, the base's "
-                f"number of layers, or 'all'"
+            raise SettingError(
+                "adapter.last_layers",
+                f"is {depth}",
+                f"be at most {len(layers)}, the base's number of layers, or 'all'",
             )
         return len(layers) - depth
 
@@ -83,9 +87,10 @@ class LowRankConfig(AdapterConfig, ABC):
             if (found := inside.match(name)) and int(found.group(1)) >= boundary
         ]
         if not names:
-            raise ValueError(
-                f"adapter.targets {self.targets!r} lie in none of the last "
-                f"{len(layers) - boundary} layers"
+            raise SettingError(
+                "adapter.targets",
+                f"{self.targets!r} lie in none of the last {len(layers) - boundary} layers",
+                "name linear layers that are in these, or adapter.last_layers be more",
             )
         return LoraConfig(
             r=self.rank,
@@ -111,17 +116,19 @@ def select(model: PreTrainedModel, targets: str | list[str]) -> list[str]:
         architecture = model.config.model_type
         listed = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(architecture)
         if listed is None:
-            raise ValueError(
-                f"adapter.targets is 'auto', but PEFT lists none for {architecture!r}; it must "
-                f"name linear layers of the base: {', '.join(kinds)}, or 'all-linear'"
+            raise SettingError(
+                "adapter.targets",
+                f"is 'auto', but PEFT lists none for {architecture!r}",
+                f"name linear layers of the base: {', '.join(kinds)}, or 'all-linear'",
             )
         targets = list(listed)
     assert isinstance(targets, list)
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in there):
-            raise ValueError(
-                f"adapter.targets names {target!r}, which matches no linear layer of the base; "
-                f"it must be among {', '.join(kinds)}, or 'all-linear'"
+            raise SettingError(
+                "adapter.targets",
+                f"names {target!r}, which matches no linear layer of the base",
+                f"be among {', '.join(kinds)}, or 'all-linear'",
             )
     return [
         name

@@ -8,7 +8,10 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn import functional as F
 
+from components.errors import SettingError
 from components.interface import Embedded, Loss
+
+KEY = "training.matryoshka"
 
 
 class Matryoshka(Loss):
@@ -26,18 +29,16 @@ class Matryoshka(Loss):
         widths: some smaller ones.
 
     Raises:
-        ValueError: a width is not between 1 and E - 1 or is given twice, or none is given.
+        SettingError: a width is not between 1 and E - 1 or is given twice, or none is given.
     """
 
     def __init__(self, loss: Loss, width: int, widths: Sequence[int]) -> None:
         super().__init__()
         if not widths:
-            raise ValueError(
-                f"training.matryoshka is empty; it must name widths below the embedding's, {width}"
-            )
+            raise SettingError(KEY, "is empty", f"name widths below the embedding's, {width}")
         fault = too_wide(widths, width)
         if fault:
-            raise ValueError(fault)
+            raise fault
         self.loss = loss
         self.width = width
         self.widths = list(widths)
@@ -49,19 +50,16 @@ class Matryoshka(Loss):
         return total
 
 
-def too_wide(widths: Sequence[int], width: int) -> str:
-    """Why some of the widths have no place below the embedding's; empty where all have."""
+def too_wide(widths: Sequence[int], width: int) -> SettingError | None:
+    """Why some of the widths have no place below the embedding's; None where all have."""
     for index, shorter in enumerate(widths):
         if shorter < 1:
-            return f"training.matryoshka names {shorter}; it must name widths of at least 1"
+            return SettingError(KEY, f"names {shorter}", "name widths of at least 1")
         if shorter >= width:
-            return (
-                f"training.matryoshka names {shorter}; it must be below the embedding's width, "
-                f"{width}"
-            )
+            return SettingError(KEY, f"names {shorter}", f"be below the embedding's width, {width}")
         if shorter in widths[:index]:
-            return f"training.matryoshka names {shorter} twice; it must name each width once"
-    return ""
+            return SettingError(KEY, f"names {shorter} twice", "name each width once")
+    return None
 
 
 def _truncated(batch: Embedded, width: int) -> Embedded:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
+from components.errors import SettingError
 from components.interface import Config, variants
 
 PartConfig = TypeVar("PartConfig", bound=Config)
@@ -96,15 +97,15 @@ class MixConfig(Config, ABC, Generic[PartConfig]):
                     yield self._fault(place, fault["input"], must)
                     continue
                 context = fault.get("ctx", {})
-                if fault["type"] == "value_error":
-                    context = {"error": ValueError(self.moved(kind, str(context["error"])))}
+                if isinstance(context.get("error"), SettingError):
+                    context = {"error": self.moved(kind, context["error"])}
                 yield InitErrorDetails(
                     type=fault["type"], loc=place, input=fault["input"], ctx=context
                 )
 
-    def moved(self, kind: str, message: str) -> str:
-        """A part's sentence: it names its keys as its own, not knowing that it is part of a mix."""
-        return message.replace(f"{self.family}.", f"{self.family}.settings.{kind}.")
+    def moved(self, kind: str, error: SettingError) -> SettingError:
+        """A part's error: it names its keys as its own, not knowing that it is part of a mix."""
+        return error.renamed(f"{self.family}.", f"{self.family}.settings.{kind}.")
 
     def _fault(self, place: tuple[str | int, ...], given: Any, message: str) -> InitErrorDetails:
         """A fault at a key of this config, as a sentence that begins with the key."""

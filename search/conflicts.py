@@ -5,42 +5,43 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from components.encoder import misfit
+from components.errors import SettingError
 from components.matryoshka import too_wide
 from search.trial import MinedNegatives, TrialConfig
 
 
 def conflict(
     config: TrialConfig, *, width: int, causal: bool, families: Sequence[str], workers: int
-) -> str:
-    """Why a setting of a trial can have no effect; empty where each has one.
+) -> SettingError | None:
+    """Why a setting of a trial can have no effect; None where each has one.
 
     Args:
         width: dimensions of the base.
         causal: whether the base is a decoder.
         families: of the run's languages.
         workers: of a lane.
-
-    Returns:
-        One sentence that begins with the key.
     """
     fault = misfit(config.adapter, config.pooling, config.head, families, causal=causal)
     if fault:
         return fault
     mined = isinstance(config.negatives, MinedNegatives)
     if mined and not config.loss.takes_negatives:
-        return (
-            f"negatives.kind is 'mined', but the loss {config.loss.kind!r} compares with none; it "
-            f"must be 'none', or the loss another"
+        return SettingError(
+            "negatives.kind",
+            f"is 'mined', but the loss {config.loss.kind!r} compares with none",
+            "be 'none', or the loss another",
         )
     if config.loss.needs_negatives and not mined:
-        return (
-            f"loss.kind is {config.loss.kind!r} with mined negatives, but negatives.kind is "
-            f"'none'; it must be 'mined'"
+        return SettingError(
+            "loss.kind",
+            f"is {config.loss.kind!r} with mined negatives, but negatives.kind is 'none'",
+            "be another, or negatives.kind 'mined'",
         )
     if not config.training.gather and workers == 1:
-        return (
-            "training.gather is false, but a lane has one worker, which gathers nothing; it must "
-            "be true, or lane.workers more than 1"
+        return SettingError(
+            "training.gather",
+            "is false, but a lane has one worker, which gathers nothing",
+            "be true, or lane.workers more than 1",
         )
     return too_wide(config.training.matryoshka or (), config.head.out(width))
 

@@ -16,6 +16,7 @@ import torch
 
 from components.base import Base, load_skeleton
 from components.encoder import assemble, trainable_parameters
+from components.errors import SettingError
 from components.languages import FamilyTable
 from components.other_model import OtherModel
 from search.conflicts import conflict, facets
@@ -166,10 +167,10 @@ class Prepared:
 
     def conflict(self, values: Mapping[str, Any]) -> str:
         """Why a setting of a trial can have no effect; empty where each has one."""
-        return self.conflict_of(TrialConfig.of(values))
+        return str(self.conflict_of(TrialConfig.of(values)) or "")
 
-    def conflict_of(self, trial: TrialConfig) -> str:
-        """The same of a trial's config."""
+    def conflict_of(self, trial: TrialConfig) -> SettingError | None:
+        """The same of a trial's config; None where each has one."""
         return conflict(
             trial,
             width=self.skeleton.width,
@@ -238,26 +239,17 @@ def check_space(space: Space, config: RunConfig, skeleton: Base, split: Split) -
                 except ValueError as error:
                     asked = {key: probe.values.get(key, {}) for key in ("loss", "negatives")}
                     key = next(key for key, value in flatten(asked).items() if value == model.name)
-                    problems.append(_at(space, probe, f"{key} {error}"))
+                    problems.append(_at(space, probe, key, f"{key} {error}"))
         parts = (trial.adapter, trial.pooling, trial.head, trial.loss)
         if str(parts) not in seen:
             seen.add(str(parts))
             try:
                 count_parameters(skeleton, trial, families, others)
-            except ValueError as error:
-                problems.append(_at(space, probe, str(error)))
-        fault = _no_full_batch(trial, split.train)
-        if fault:
-            problems.append(_at(space, probe, fault))
-        elif trial.training.batch_size % config.lane.workers:
-            problems.append(
-                _at(
-                    space,
-                    probe,
-                    f"training.batch_size is {trial.training.batch_size}; it must be a multiple "
-                    f"of lane.workers, {config.lane.workers}",
-                )
-            )
+            except SettingError as error:
+                problems.append(_fault(space, probe, error))
+        wrong_batch = _wrong_batch(trial, split.train, config.lane.workers)
+        if wrong_batch:
+            problems.append(_fault(space, probe, wrong_batch))
     prepared = Prepared(space, config, skeleton, split, others)
     problems += list(_never_effective(prepared)) or _idle_reference(prepared)
     if problems:
@@ -265,20 +257,23 @@ def check_space(space: Space, config: RunConfig, skeleton: Base, split: Split) -
     return prepared
 
 
-def _no_full_batch(trial: TrialConfig, corpus: TokenisedCorpus) -> str:
-    """Why an epoch holds not a single batch; empty where it does."""
-    batch, asked = trial.training.batch_size, trial.training.pairs_per_epoch
+def _wrong_batch(trial: TrialConfig, corpus: TokenisedCorpus, workers: int) -> SettingError | None:
+    """Why an epoch holds not a single batch, or workers cannot share one; None where they can."""
+    key, training = "training.batch_size", trial.training
+    batch = training.batch_size
     pairs = corpus.pair_count
     if batch > pairs:
-        return (
-            f"training.batch_size is {batch}, but there are {pairs} pairs to train on; it must be "
-            f"at most that, or the data hold more"
+        return SettingError(
+            key,
+            f"is {batch}, but there are {pairs} pairs to train on",
+            "be at most that, or the data hold more",
         )
-    if asked is not None and batch > asked:
-        return (
-            f"training.batch_size is {batch}; it must be at most training.pairs_per_epoch, {asked}"
-        )
-    return ""
+    if training.pairs_per_epoch is not None and batch > training.pairs_per_epoch:
+        must = f"be at most training.pairs_per_epoch, {training.pairs_per_epoch}"
+        return SettingError(key, f"is {batch}", must)
+    if batch % workers:
+        return SettingError(key, f"is {batch}", f"be a multiple of lane.workers, {workers}")
+    return None
 
 
 def load_split(settings: DataSettings, skeleton: Base, store: Store | None = None) -> Split:
@@ -325,7 +320,7 @@ def _never_effective(prepared: Prepared) -> Iterator[Problem]:
         others = {name: list(values.values()) for name, values in unlike[case].items()}
         for section, values in found.items():
             for value, probe in values.values():
-                faults: Counter[str] = Counter()
+                faults: Counter[SettingError] = Counter()
                 for combination in product(*(others | {section: [value]}).values()):
                     chosen = dict(zip(others, combination, strict=True))
                     fault = prepared.conflict_of(trial.model_copy(update=chosen))
@@ -334,17 +329,16 @@ def _never_effective(prepared: Prepared) -> Iterator[Problem]:
                     faults[fault] += 1
                 else:
                     # Beside some others, another fault may come before that of this option.
-                    yield _at(prepared.space, probe, faults.most_common(1)[0][0])
+                    yield _fault(prepared.space, probe, faults.most_common(1)[0][0])
 
 
 def _idle_reference(prepared: Prepared) -> Iterator[Problem]:
     """A setting without effect in the trial that others are held against."""
     space = prepared.space
-    fault = prepared.conflict(reference(space)[0])
+    fault = prepared.conflict_of(TrialConfig.of(reference(space)[0]))
     if fault and space.domains():
-        key = fault.split(" ", 1)[0]
         message = f"{fault} (in the reference trial, which takes the first of most options)"
-        yield space.source.problem(tuple(key.split(".")), message, key)
+        yield space.source.problem(tuple(fault.key.split(".")), message, fault.key)
 
 
 def count_parameters(
@@ -357,7 +351,7 @@ def count_parameters(
         others: widths of the embeddings of further models.
 
     Raises:
-        ValueError: a setting does not fit the base; the message starts with its key.
+        SettingError: a setting does not fit the base.
     """
     with torch.device("meta"):
         encoder = assemble(skeleton, trial.adapter, trial.pooling, trial.head, families)
@@ -381,7 +375,11 @@ def placing(space: Space) -> Iterator[None]:
         ) from error
 
 
-def _at(space: Space, probe: Probe, message: str) -> Problem:
-    """A problem at the place its first word, a key, was written in."""
-    key = message.split(" ", 1)[0]
+def _fault(space: Space, probe: Probe, error: SettingError) -> Problem:
+    """A problem at the place that a setting was written in."""
+    return _at(space, probe, error.key, str(error))
+
+
+def _at(space: Space, probe: Probe, key: str, message: str) -> Problem:
+    """A problem at the place that a key was written in."""
     return space.source.problem(probe.origin_of(tuple(key.split("."))), message, key)

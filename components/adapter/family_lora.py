@@ -13,6 +13,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from components.base.routing import routes
+from components.errors import SettingError
 from components.interface import Adapter
 from components.low_rank import LowRankAdapter, LowRankConfig
 
@@ -37,9 +38,10 @@ class FamilyLora(LowRankConfig):
 
     def build(self, model: PreTrainedModel, families: Sequence[str] = ()) -> Adapter:
         if self.shared and SHARED in families:
-            raise ValueError(
-                f"a family is named {SHARED!r}, as the folder of what all share is with "
-                f"adapter.shared on; it must have another name"
+            raise SettingError(
+                "adapter.shared",
+                f"is true, and a family is named {SHARED!r}, as the folder of what all share is",
+                "be false, or the family have another name (data.families)",
             )
         config = self.lora_config(model)
         return FamilyLoraAdapter(model, config, self.boundary(model), families, self.shared)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from components.errors import SettingError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -15,13 +17,14 @@ def depth_of(model: PreTrainedModel) -> int:
     """Number of layers that the states of a token go through.
 
     Raises:
-        ValueError: the model's settings do not say it.
+        SettingError: the model's settings do not say it.
     """
     depth = getattr(model.config, "num_hidden_layers", None)
     if not isinstance(depth, int):
-        raise ValueError(
-            f"base.model is a {type(model).__name__} without num_hidden_layers; it must be a "
-            f"decoder or an encoder with one stack of layers"
+        raise SettingError(
+            "base.model",
+            f"is a {type(model).__name__} without num_hidden_layers",
+            "be a decoder or an encoder with one stack of layers",
         )
     return depth
 
@@ -33,7 +36,7 @@ def layers_of(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     are that share them.
 
     Raises:
-        ValueError: the model has no one list of that length.
+        SettingError: the model has no one list of that length.
     """
     length = getattr(model.config, "num_hidden_groups", depth_of(model))
     stacks = [
@@ -44,9 +47,10 @@ def layers_of(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     # Lists inside a layer (experts, say) may be as long as the stack; the stack comes first and
     # the others lie in it.
     if not stacks or any(not name.startswith(f"{stacks[0][0]}.") for name, _ in stacks[1:]):
-        raise ValueError(
-            f"base.model is a {type(model).__name__} with {len(stacks)} stacks of layers; it must "
-            f"be a decoder or an encoder with one"
+        raise SettingError(
+            "base.model",
+            f"is a {type(model).__name__} with {len(stacks)} stacks of layers",
+            "be a decoder or an encoder with one",
         )
     return stacks[0]
 

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
+from components.errors import SettingError
 from components.interface import Head, WideHeadConfig
 from components.projection import start_linear
 
@@ -36,9 +37,10 @@ class Family(WideHeadConfig):
         chosen = families if self.families is None else self.families
         unknown = [name for name in chosen if name not in families]
         if unknown:
-            raise ValueError(
-                f"head.families names {', '.join(unknown)}; it must name families of the run's "
-                f"languages: {', '.join(families) or 'there are none'}"
+            raise SettingError(
+                "head.families",
+                f"names {', '.join(unknown)}",
+                f"name families of the run's languages: {', '.join(families) or 'there are none'}",
             )
         owners = [index for index, name in enumerate(families) if name in chosen]
         head = FamilyHead(width, self.out(width), self.bias, owners)

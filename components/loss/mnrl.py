@@ -10,6 +10,7 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
+from components.errors import SettingError
 from components.interface import Embedded, Loss, LossConfig
 
 Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
@@ -33,14 +34,15 @@ class Mnrl(LossConfig):
     @classmethod
     def _hold_the_pair(cls, directions: list[Direction]) -> list[Direction]:
         if "query_to_doc" not in directions:
-            raise ValueError(
-                f"loss.directions is {directions}; it must hold 'query_to_doc', which compares the "
-                f"pair itself"
+            raise SettingError(
+                "loss.directions",
+                f"is {directions}",
+                "hold 'query_to_doc', which compares the pair itself",
             )
         for direction in directions:
             if directions.count(direction) > 1:
-                raise ValueError(
-                    f"loss.directions holds {direction!r} twice; it must hold each direction once"
+                raise SettingError(
+                    "loss.directions", f"holds {direction!r} twice", "hold each direction once"
                 )
         return directions
 
@@ -50,9 +52,10 @@ class Mnrl(LossConfig):
         if partition == "per_direction":
             for direction in info.data.get("directions", []):
                 if direction in ("query_to_query", "doc_to_doc"):
-                    raise ValueError(
-                        f"loss.partition is 'per_direction', but {direction!r} never holds the "
-                        f"pair itself; it must be 'joint'"
+                    raise SettingError(
+                        "loss.partition",
+                        f"is 'per_direction', but {direction!r} never holds the pair itself",
+                        "be 'joint'",
                     )
         return partition
 

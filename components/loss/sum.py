@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from components.errors import SettingError
 from components.interface import Embedded, Loss, LossConfig
 from components.mix import MixConfig
 from components.other_model import OtherModel
@@ -48,7 +49,7 @@ class Sum(MixConfig[LossConfig], LossConfig):
     def build(self, width: int, teachers: Mapping[str, int] | None = None) -> Loss:
         parts = self.parts()
         if not parts:
-            raise ValueError("loss.weights are all 0; one of them at least must be above 0")
+            raise SettingError("loss.weights", "are all 0", "have one at least above 0")
         return SumLoss(
             [part.build(width, teachers) for part in parts.values()],
             [self.weights[kind] for kind in parts],

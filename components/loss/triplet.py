@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from components.errors import SettingError
 from components.interface import Embedded, Loss, LossConfig
 
 
@@ -95,9 +96,10 @@ class TripletLoss(Loss):
 
     def _against_mined(self, batch: Embedded) -> Tensor:
         if batch.negative_NE is None:
-            raise ValueError(
-                "loss.negatives is 'mined', but the batch holds no mined negatives; it must be "
-                "'hardest' or 'semi_hard', or negatives.kind must be 'mined'"
+            raise SettingError(
+                "loss.negatives",
+                "is 'mined', but the batch holds no mined negatives",
+                "be 'hardest' or 'semi_hard', or negatives.kind must be 'mined'",
             )
         size = len(batch.anchor_BE)
         hinge_BM = self._hinge(

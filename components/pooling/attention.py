@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from components.errors import SettingError
 from components.interface import Pooling, PoolingConfig
 from components.ragged import States, segment_softmax, segment_sum
 
@@ -20,8 +21,8 @@ class Attention(PoolingConfig):
 
     def build(self, width: int) -> Pooling:
         if width % self.heads:
-            raise ValueError(
-                f"pooling.heads is {self.heads}; it must divide the base's width, {width}"
+            raise SettingError(
+                "pooling.heads", f"is {self.heads}", f"divide the base's width, {width}"
             )
         return AttentionPooling(width, self.heads)
 

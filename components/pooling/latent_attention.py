@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from components.errors import SettingError
 from components.interface import Pooling, PoolingConfig
 from components.ragged import States, segment_sum
 
@@ -28,8 +29,8 @@ class LatentAttention(PoolingConfig):
 
     def build(self, width: int) -> Pooling:
         if width % self.heads:
-            raise ValueError(
-                f"pooling.heads is {self.heads}; it must divide the base's width, {width}"
+            raise SettingError(
+                "pooling.heads", f"is {self.heads}", f"divide the base's width, {width}"
             )
         return LatentAttentionPooling(width, self.latents, self.heads, self.hidden)
 

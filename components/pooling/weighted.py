@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from components.errors import SettingError
 from components.interface import Pooling, PoolingConfig, StockModule
 from components.mix import MixConfig
 from components.ragged import States
@@ -46,13 +47,13 @@ class Weighted(MixConfig[PoolingConfig], PoolingConfig):
 
     def build(self, width: int) -> Pooling:
         if not any(self.weights.values()):
-            raise ValueError("pooling.weights are all 0; one of them at least must be above 0")
+            raise SettingError("pooling.weights", "are all 0", "have one at least above 0")
         parts = []
         for kind, config in self.parts().items():
             try:
                 parts.append(config.build(width))
-            except ValueError as error:
-                raise ValueError(self.moved(kind, str(error))) from error
+            except SettingError as error:
+                raise self.moved(kind, error) from error
         return WeightedPooling(parts, [self.weights[kind] for kind in self.parts()], self.learned)
 
 

@@ -129,5 +129,5 @@ def test_what_is_refused(widths: list[int], message: str) -> None:
 
 
 def test_widths_that_fit_are_no_fault() -> None:
-    assert too_wide([255, 1], 256) == ""
-    assert too_wide([], 256) == ""
+    assert too_wide([255, 1], 256) is None
+    assert too_wide([], 256) is None

@@ -143,7 +143,7 @@ LINES: list[tuple[str, int, str]] = [
     ("loss: {kind: sum, weights: {}}", 3, "loss.weights"),
     ("loss: {kind: sum, weights: {info_nc: 1.0}}", 3, "info_nc"),
     ("loss: {kind: sum, weights: {info_nce: 0.0}}", 3, "it must hold at least two kinds"),
-    ("pooling: {kind: weighted, weights: {mean: 0.0, max: 0.0}}", 3, "must be above 0"),
+    ("pooling: {kind: weighted, weights: {mean: 0.0, max: 0.0}}", 3, "have one at least above 0"),
     # domains
     ("optimizer: {lr: {choice: []}}", 3, "is []; it must have at least 1 item"),
     ("optimizer: {lr: {choice: 3}}", 3, "optimizer.lr.choice: is 3; it must be a valid list"),

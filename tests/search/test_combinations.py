@@ -18,6 +18,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, Qwen3Config
 
 from components.base import Base, load
 from components.base.locate import BUILTIN
+from components.errors import SettingError
 from components.interface import (
     AdapterConfig,
     Config,
@@ -125,7 +126,7 @@ class Bench:
                 break
         return config
 
-    def fault(self, config: TrialConfig) -> str:
+    def fault(self, config: TrialConfig) -> SettingError | None:
         causal = config.base.model == self.models[True]["model"]
         families = self.corpora[0].families
         return conflict(config, width=32, causal=causal, families=families, workers=1)

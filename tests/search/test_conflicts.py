@@ -26,7 +26,7 @@ def found(sections: dict[str, Any], **facts: Any) -> str:
         "base": {"model": "builtin:tiny"},
         "head": {"kind": "linear", "width": 16},
     }
-    return conflict(TrialConfig.of(values | sections), **FACTS | facts)
+    return str(conflict(TrialConfig.of(values | sections), **FACTS | facts) or "")
 
 
 def sum_of(weights: dict[str, float], **settings: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def sum_of(weights: dict[str, float], **settings: dict[str, Any]) -> dict[str, A
             {"pooling": SCALED, "head": {"kind": "linear", "width": 16, "bias": False}},
             {},
             "pooling.kind is 'length_mean', which only scales the mean, and the head 'linear' as "
-            "it is set passes a scale on to the unit vector, where it is lost; the pooling must be "
+            "it is set passes a scale on to the unit vector, where it is lost; it must be "
             "'mean', or the head have a bias or an activation",
         ),
         (
@@ -81,7 +81,7 @@ def sum_of(weights: dict[str, float], **settings: dict[str, Any]) -> dict[str, A
             {"loss": {"kind": "triplet", "negatives": "mined"}},
             {},
             "loss.kind is 'triplet' with mined negatives, but negatives.kind is 'none'; it must be "
-            "'mined'",
+            "another, or negatives.kind 'mined'",
         ),
         (
             {"loss": sum_of({"info_nce": 1.0, "triplet": 1.0}, triplet={"negatives": "mined"})},

@@ -93,7 +93,9 @@ def test_a_weight_of_zero_makes_no_loss_and_asks_for_nothing() -> None:
     assert other.needs_negatives
     assert other.teachers == ()
     other.build(8)(batch_of())  # without the teacher, whose part it does not have
-    with pytest.raises(ValueError, match=r"loss\.weights are all 0; one of them at least must"):
+    with pytest.raises(
+        ValueError, match=r"loss\.weights are all 0; it must have one at least above 0"
+    ):
         Sum(weights={"info_nce": 0.0, "triplet": 0.0}).build(8)
 
 

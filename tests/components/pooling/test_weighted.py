@@ -107,7 +107,9 @@ def test_a_part_without_weight_is_not_made(states: States) -> None:
 def test_weights_that_are_all_zero_are_refused(learned: bool) -> None:
     config = Weighted(weights={"mean": 0.0, "max": 0}, learned=learned)
     assert not config.only_scales
-    with pytest.raises(ValueError, match=r"^pooling.weights are all 0; one .* must be above 0$"):
+    with pytest.raises(
+        ValueError, match=r"^pooling.weights are all 0; it must have one .* above 0$"
+    ):
         config.build(16)
 
 
