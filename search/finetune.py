@@ -108,7 +108,10 @@ def main(
                 ("data", "validation"),
                 validation and option_value(validation, "--validation"),
             ),
-            "languages": (("data", "languages"), languages and languages.split(",")),
+            "languages": (
+                ("data", "languages"),
+                languages and option_value(languages, "--languages"),
+            ),
             "pivot": (("data", "pivot"), pivot),
             "epochs": (("search", "scheduler", "max_epochs"), epochs),
             "batch-size": (("training", "batch_size"), batch_size),

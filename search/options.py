@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from search.problems import InputError, Problem
+from search.problems import InputError, Problem, shown
 
 
 @contextmanager
@@ -31,7 +31,14 @@ def as_options(options: Mapping[str, str]) -> Iterator[None]:
     except ValidationError as error:
         raise InputError(
             [
-                Problem("", 0, options.get(key, key), fault["msg"].removeprefix("Value error, "))
+                Problem(
+                    "",
+                    0,
+                    options.get(key, key),
+                    fault["msg"]
+                    .removeprefix("Value error, ")
+                    .replace("Input should", f"is {shown(fault['input'])}; it must"),
+                )
                 for fault in error.errors()
                 for key in [f"data.{fault['loc'][0]}"]
             ]

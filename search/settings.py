@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -107,8 +107,9 @@ class DataSettings(Config):
             data set of the hub, as ``name`` or ``name:config``; or the full form of any of these,
             ``{kind: ...}`` (`search.data.source`).
         validation: likewise; None holds out a share of the rows of ``train`` (``holdout``).
-        languages: the columns to use; None for all of ``train`` whose names are language codes
-            (ISO 639, BCP 47, FLORES) and no ordinary words, such as ``id``.
+        languages: the columns to use, as ``[en, de]`` or ``en,de``; None for all of ``train`` whose
+            names are language codes (ISO 639, BCP 47, FLORES) and no ordinary words, such as
+            ``id``.
         columns: names of the columns of TSV and CSV files without a header line, in their order.
         pairs: for tables that hold a source and a target sentence a row and name their languages in
             further columns: ``{source: src, target: tgt, language: lang}``.
@@ -138,6 +139,13 @@ class DataSettings(Config):
     train_rows: int | None = Field(default=None, ge=2)
     validation_rows: int | None = Field(default=None, ge=2)
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _as_list(cls, languages: Any) -> Any:
+        if isinstance(languages, str):
+            return [name.strip() for name in languages.split(",")]
+        return languages
 
     @field_validator("languages")
     @classmethod

@@ -104,9 +104,9 @@ def main(
         from search.settings import DataSettings
 
         source = option_value(data, "--data")
+        chosen = None if languages is None else option_value(languages, "--languages")
         with as_options(OPTIONS):
             skeleton = load_skeleton(BaseConfig(model=base, max_length=max_length))
-            chosen = None if languages is None else [name.strip() for name in languages.split(",")]
             settings = DataSettings.model_validate(
                 {"train": source, "languages": chosen, "pivot": pivot, "prompt": prompt}
             )

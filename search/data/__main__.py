@@ -75,7 +75,7 @@ def main(
         if validation is not None:
             data["validation"] = option_value(validation, "--validation")
         if languages is not None:
-            data["languages"] = [name.strip() for name in languages.split(",")]
+            data["languages"] = option_value(languages, "--languages")
         for assignment in assignments or []:
             if not assignment.startswith("data."):
                 raise InputError(f"--set {assignment}: only keys of data have an effect here")

@@ -92,7 +92,7 @@ optimizer:
         ("optimizer: {lr: .inf}", "optimizer.lr", "must be a finite number"),
         ("data: {pivot: en}", "data.train", "is missing; it must be given"),
         ("data:", "data", "is None"),
-        ("data: {train: x, languages: en}", "data.languages", "must be a valid list"),
+        ("data: {train: x, languages: 5}", "data.languages", "must be a valid list"),
         ("data: {train: x, languages: [en, 3]}", "data.languages.1", "must be a valid string"),
         ("search: {sampler: {knd: tpe}}", "search.sampler.knd", "did you mean 'kind'?"),
         ("search: {trials: 0}", "search.trials", "greater than or equal to 1"),
