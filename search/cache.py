@@ -12,8 +12,8 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from search.folder import terminal, told
-from search.problems import InputError
+from search.runs.console import exit_on_input_error, make_console
+from search.settings.problems import InputError
 
 SECONDS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 FOLDER = Annotated[
@@ -27,11 +27,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command(name="list")
 def show(folder: FOLDER = None) -> None:
     """List what is stored, longest unused first."""
-    from search.store import Store
+    from search.runtime.store import Store
 
-    with told():
+    with exit_on_input_error():
         place = _place(folder)
-        console = terminal()
+        console = make_console()
         entries = Store(place, 0).entries() if place.is_dir() else []
         groups: dict[str, list[tuple[int, float]]] = {}
         for entry in entries:
@@ -60,9 +60,9 @@ def clear(
     ] = None,
 ) -> None:
     """Remove what is stored; a search that runs computes anew what it still needs."""
-    from search.store import Store
+    from search.runtime.store import Store
 
-    with told():
+    with exit_on_input_error():
         since = None if unused is None else time.time() - _seconds(unused)
         place = _place(folder)
         try:
@@ -70,13 +70,13 @@ def clear(
         except OSError as error:
             raise InputError(f"{error.filename} cannot be removed: {error.strerror}") from error
         size = sum(entry.size for entry in gone) / 1e6
-        terminal().print(
+        make_console().print(
             f"{len(gone)} files, {size:.1f} MB removed from {place}", markup=False, soft_wrap=True
         )
 
 
 def _place(folder: Path | None) -> Path:
-    from search.store import default_folder
+    from search.runtime.store import default_folder
 
     place = (folder or default_folder()).expanduser()
     if folder is not None and not place.is_dir():

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.folder import conclude, quiet, recorded, run_folder, told
-from search.folder import terminal as console_of
-from search.problems import InputError, Problem, shown
-from search.source import KeyPath, Source, assign, option_value
+from search.runs.console import exit_on_input_error, make_console, redirect_library_output
+from search.runs.finish import finish_run
+from search.runs.folder import choose_run_folder, open_run
+from search.settings.problems import InputError, Problem, shown
+from search.space.source import KeyPath, Source, assign, option_value
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from search.journal import Journal
-    from search.prepare import Prepared
+    from search.events.journal import Journal
+    from search.runs.prepare import Prepared
 
 # Of the built-in corpus, which is as long as one likes; of sentences of one's own, all are used.
 BUILTIN_PAIRS_PER_EPOCH = 2048
@@ -82,7 +83,7 @@ def main(
     Exit status: 0 best/ is there; 1 the training failed; 2 the settings, data or model are at
     fault; 130 interrupted.
     """
-    with told():
+    with exit_on_input_error():
         if mlp_head and head not in (None, "mlp"):
             raise InputError(f"--mlp-head is given beside --head {head}; it must be left out")
         if mlp_hidden is not None and not mlp_head and head != "mlp":
@@ -129,7 +130,7 @@ def main(
         chosen = source.tree.get("head")
         if isinstance(chosen, dict) and not {"kind", "choice"} & chosen.keys():
             _put(source, ("head", "kind"), "linear")
-        folder = run_folder(output.resolve(), name, "finetune")
+        folder = choose_run_folder(output.resolve(), name, "finetune")
         raise typer.Exit(_finetune(source, folder))
 
 
@@ -167,10 +168,10 @@ def _put(source: Source, path: KeyPath, value: Any, place: str = "") -> None:
 
 def _finetune(source: Source, folder: Path) -> int:
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
-    from search.prepare import check_space, load_parts
-    from search.spacefile import space_of
+    from search.runs.prepare import check_space, load_parts
+    from search.space.file import space_of
 
-    console = console_of()
+    console = make_console()
     space, config = space_of(source)
     domains = space.domains()
     if domains:
@@ -194,12 +195,12 @@ def _finetune(source: Source, folder: Path) -> int:
         space, config = space_of(source)
     prepared = check_space(space, config, skeleton, split)
     interrupted = False
-    with recorded(console, folder, prepared) as journal:
+    with open_run(console, folder, prepared) as journal:
         try:
             _train(console, folder, prepared, journal)
         except KeyboardInterrupt:
             interrupted = True
-    return conclude(console, folder, prepared, interrupted)
+    return finish_run(console, folder, prepared, interrupted)
 
 
 def _fitting(size: int, pairs: int) -> int:
@@ -217,14 +218,14 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     from components.base import load
     from search.data.teachers import Teachers
     from search.evaluation.untouched import score_untouched
-    from search.events import State, TrialEnded, TrialStarted, UntouchedScored
+    from search.events.types import State, TrialEnded, TrialStarted, UntouchedScored
     from search.features import open_features, performance_notes
-    from search.training import TrialError, train
-    from search.trial import TrialConfig
+    from search.settings.trial import TrialConfig
+    from search.training.loop import TrialError, train
 
     config, split = prepared.config, prepared.split
     trial = TrialConfig.of(config.model_dump())
-    with quiet(folder):
+    with redirect_library_output(folder):
         base = load(config.base, "cuda" if torch.cuda.is_available() else "cpu")
         features = open_features(
             base, config.base, config.cache, prepared.features, config.training,
@@ -238,7 +239,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     state: State = "failed"
     error = ""
     try:
-        with quiet(folder):
+        with redirect_library_output(folder):
             untouched = score_untouched(base, split.validation, features)
         journal.append(UntouchedScored(**asdict(untouched)))
         console.print(f"the base without training: accuracy {untouched.accuracy:.3f}")
@@ -253,7 +254,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
             features=features,
         )
         while True:
-            with quiet(folder):
+            with redirect_library_output(folder):
                 report = next(reports, None)
             if report is None:
                 break

@@ -11,16 +11,16 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from search.folder import terminal, told
-from search.problems import InputError
+from search.runs.console import exit_on_input_error, make_console
+from search.settings.problems import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from transformers import PreTrainedModel
 
     from components.interface import Config
-    from search.prepare import Prepared
-    from search.trial import TrialConfig
+    from search.runs.prepare import Prepared
+    from search.settings.trial import TrialConfig
 
 # The shape of Qwen3-8B; a decoder of another width has its proportions.
 WIDTH, OUT = 4096, 768
@@ -88,8 +88,8 @@ def main(
 
     Exit status: 0 counted; 2 the settings, the space or the model are at fault; 130 interrupted.
     """
-    with told():
-        console = terminal()
+    with exit_on_input_error():
+        console = make_console()
         if width is not None and (width % OF_A_HEAD or not OF_A_HEAD <= width <= LARGEST):
             raise InputError(
                 f"--width is {width}; it must be a multiple of {OF_A_HEAD}, the width of an "
@@ -299,9 +299,9 @@ def _variants(model: PreTrainedModel, families: Sequence[str], out: int) -> Tabl
 
 def _of_space(file: Path) -> tuple[str, Table]:
     """Every distinct set of parts that a space can take: what they are, and their numbers."""
-    from search.grid import MOST_POINTS, size
-    from search.prepare import prepare
-    from search.trial import TrialConfig
+    from search.runs.prepare import prepare
+    from search.settings.trial import TrialConfig
+    from search.space.grid import MOST_POINTS, size
 
     prepared = prepare(file)
     sampler = prepared.config.search.sampler
@@ -326,8 +326,8 @@ def _of_space(file: Path) -> tuple[str, Table]:
 
 
 def _values(prepared: Prepared, grid: bool) -> Iterator[dict[str, Any]]:
-    from search.grid import grid as combinations
-    from search.space import probes, reference
+    from search.space.domains import probes, reference
+    from search.space.grid import grid as combinations
 
     yield reference(prepared.space)[0]
     if grid:

@@ -8,20 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from search.folder import (
-    FINISHED,
-    conclude,
-    quiet,
-    recorded,
-    run_folder,
-    terminal,
-    told,
-)
-from search.problems import InputError
+from search.runs.console import FINISHED, exit_on_input_error, make_console, redirect_library_output
+from search.runs.finish import finish_run
+from search.runs.folder import choose_run_folder, open_run
+from search.settings.problems import InputError
 
 if TYPE_CHECKING:
-    from search.prepare import Prepared
-    from search.resources import LanePlan
+    from search.cluster.resources import LanePlan
+    from search.runs.prepare import Prepared
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -59,11 +53,11 @@ def main(
     changes += [f"search.concurrency={concurrency}"] if concurrency is not None else []
     # Ray's workers change directory: every path is made absolute before it starts.
     start = Path.cwd()
-    with told():
+    with exit_on_input_error():
         if dry_run:
             status = _dry_run(start / space, changes, address)
         else:
-            folder = run_folder((start / output).resolve(), name, space.stem)
+            folder = choose_run_folder((start / output).resolve(), name, space.stem)
             status = _search(start / space, changes, folder, address)
         raise typer.Exit(status)
 
@@ -80,9 +74,9 @@ def _check(
         InputError: with every fault found.
     """
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
-    from search.prepare import placing, prepare_space
-    from search.resources import local_node, plan_lanes
-    from search.spacefile import load_space
+    from search.cluster.resources import local_node, plan_lanes
+    from search.runs.prepare import placing, prepare_space
+    from search.space.file import load_space
 
     if address is not None and address.startswith("ray://"):
         raise InputError(
@@ -99,19 +93,23 @@ def _check(
 
 
 def _search(space_file: Path, changes: list[str], folder: Path, address: str | None) -> int:
-    from search.cluster import cluster, cluster_nodes
+    from search.cluster.connection import cluster, cluster_nodes
+    from search.cluster.resources import local_node, plan_lanes
+    from search.cluster.tuner import InterruptedSearchError, run_trials
     from search.report.terminal import View
-    from search.resources import local_node, plan_lanes
-    from search.tuning import InterruptedSearchError, run_trials
 
-    console = terminal()
+    console = make_console()
     prepared, plan = _check(space_file, changes, address)
     config, here = prepared.config, local_node()
     view = View(console, folder.name, prepared.trials)
     interrupted = False
-    with recorded(console, folder, prepared) as journal:
+    with open_run(console, folder, prepared) as journal:
         try:
-            with view, quiet(folder), cluster(address, int(here.cpus), int(here.gpus)) as dashboard:
+            with (
+                view,
+                redirect_library_output(folder),
+                cluster(address, int(here.cpus), int(here.gpus)) as dashboard,
+            ):
                 nodes = cluster_nodes()
                 if plan is None:
                     with prepared.placing():
@@ -128,12 +126,12 @@ def _search(space_file: Path, changes: list[str], folder: Path, address: str | N
                 )
         except InterruptedSearchError:
             interrupted = True
-    return conclude(console, folder, prepared, interrupted)
+    return finish_run(console, folder, prepared, interrupted)
 
 
 def _dry_run(space_file: Path, changes: list[str], address: str | None) -> int:
-    from search.sampler import draw
-    from search.trial import TrialConfig, flatten
+    from search.sampling.study import draw
+    from search.settings.trial import TrialConfig, flatten
 
     prepared, plan = _check(space_file, changes, address)
     search = prepared.config.search

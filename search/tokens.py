@@ -12,11 +12,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from search.folder import terminal, told
-from search.options import as_options
-from search.problems import InputError
 from search.report.tables import fits, format_share
-from search.source import option_value
+from search.runs.console import exit_on_input_error, make_console
+from search.runs.options import as_options
+from search.settings.problems import InputError
+from search.space.source import option_value
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,7 +93,7 @@ def main(
 
     Exit status: 0 counted; 2 the data or the model are at fault; 130 interrupted.
     """
-    with told():
+    with exit_on_input_error():
         for option, value in (("--base", base), ("--data", data)):
             if not value:
                 raise InputError(f"{option} is ''; it must name something")
@@ -101,7 +101,7 @@ def main(
         from components.base import BaseConfig, load_skeleton
         from search.data.loading import load_corpus
         from search.data.prompts import choose_prompts
-        from search.settings import DataSettings
+        from search.data.settings import DataSettings
 
         source = option_value(data, "--data")
         chosen = None if languages is None else option_value(languages, "--languages")
@@ -115,7 +115,7 @@ def main(
         counts = count(corpus, pivot, skeleton, before)
         if file is not None:
             _write(file, counts)
-        console = terminal()
+        console = make_console()
         title = f"{base} on {data}: {len(corpus):,} rows, {len(counts)} languages\n"
         console.print(title, markup=False, soft_wrap=True)
         for table in _tables(console, counts, pivot):

@@ -15,7 +15,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 # What starts Ray, of which there is to be one instance at a time.
-RAY = ("tests/search/test_lane.py", "tests/search/test_search.py")
+RAY = ("tests/search/cluster/test_lane.py", "tests/search/test_search.py")
 
 
 @pytest.hookimpl(optionalhook=True)

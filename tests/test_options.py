@@ -15,14 +15,14 @@ from components.encoder import assemble
 from search.data.loading import load_corpora
 from search.data.negatives import mine
 from search.data.pairs import Pairs
+from search.data.settings import DataSettings
 from search.data.teachers import Teachers
 from search.data.tokens import tokenise
 from search.evaluation.retrieval import encode
-from search.objective import Objective, build_loss
-from search.ranks import Ranks
-from search.settings import DataSettings
-from search.training import train
-from search.trial import MinedNegatives, TrialConfig
+from search.runtime.ranks import Ranks
+from search.settings.trial import MinedNegatives, TrialConfig
+from search.training.loop import train
+from search.training.step import Objective, build_loss
 
 ROOT = Path(__file__).parents[1]
 ROW = re.compile(r"^\| (\d+|loss) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from search.folder import terminal, told
-from search.problems import InputError
+from search.runs.console import exit_on_input_error, make_console
+from search.settings.problems import InputError
 
 # Key of a space file -> the option that stands for it here.
 OPTIONS = {
@@ -53,19 +53,20 @@ def main(
     Exit status: 0 a search could use the sentences; 2 they or the model are at fault; 130
     interrupted.
     """
-    with told():
+    with exit_on_input_error():
         for option, value in (("--base", base), ("--languages", languages)):
             if value == "":
                 raise InputError(f"{option} is ''; it must name something")
         # Imported here: they take seconds, and --help and a misspelt option need none of them.
         from components.base import BaseConfig, load_skeleton
-        from search.options import as_options
-        from search.prepare import load_split
+        from search.data.settings import DataSettings
         from search.report.health import print_health
-        from search.settings import CacheSettings, DataSettings
-        from search.source import Source, assign, option_value
-        from search.store import open_store
-        from search.trial import TrainingConfig
+        from search.runs.options import as_options
+        from search.runs.prepare import load_split
+        from search.runtime.store import open_store
+        from search.settings.sections import CacheSettings
+        from search.settings.trial import TrainingConfig
+        from search.space.source import Source, assign, option_value
 
         sources = [option_value(file, "FILE") for file in files]
         data: dict[str, Any] = {
@@ -85,7 +86,7 @@ def main(
             chosen = DataSettings.model_validate(settings.tree["data"])
             skeleton = load_skeleton(BaseConfig(model=base, max_length=max_length))
             split = load_split(chosen, skeleton, open_store(CacheSettings()))
-        console = terminal()
+        console = make_console()
         print_health(console, split.health)
         batch, pairs = TrainingConfig().batch_size, split.health.train_pairs
         if pairs < batch:

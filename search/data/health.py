@@ -17,7 +17,7 @@ from search.data.corpus import Corpus
 from search.data.loading import PLACES, LoadedData
 from search.data.prompts import Prompts
 from search.data.tokens import SENTENCES_A_CALL, TokenisedCorpus
-from search.store import Store
+from search.runtime.store import Store
 
 FEW_PAIRS = 32  # to validate a language with
 MOSTLY_UNKNOWN = 0.5

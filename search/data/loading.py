@@ -14,9 +14,9 @@ from search.data.comparison import Ints, number_texts
 from search.data.corpus import Corpus
 from search.data.holdout import MOST_ROWS, hold_out, shares_text
 from search.data.reading.interface import SourceTable, SplitName
+from search.data.settings import DataSettings
 from search.data.source import read_source
-from search.problems import InputError, nearest
-from search.settings import DataSettings
+from search.settings.problems import InputError, nearest
 
 # Where a row goes. The order is that of reports.
 PLACES = ("alone", "duplicate", "leaked", "unused", "train", "validation")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from search.data.pairs import Pairs
 from search.data.tokens import Ints, Sentences, TokenisedCorpus
-from search.trial import MinedNegatives
+from search.settings.trial import MinedNegatives
 
 ANCHORS_A_CALL = 1024
 

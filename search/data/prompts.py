@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 
 from components.base.shipped import Shipped
 from components.interface import Config
-from search.problems import InputError
+from search.settings.problems import InputError
 
 SIDES = ("pivot", "others")
 

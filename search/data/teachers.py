@@ -16,7 +16,7 @@ from components.base.remote_code import code_elsewhere, unpinned_revision
 from components.other_model import OtherModel
 from search.data.corpus import Corpus
 from search.data.tokens import Sentences
-from search.randomness import random_state, set_random_state
+from search.runtime.randomness import random_state, set_random_state
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -17,7 +17,7 @@ from components.languages import FamilyTable
 from components.ragged import Tokens
 from search.data.corpus import Corpus
 from search.data.prompts import Prompts
-from search.store import Store
+from search.runtime.store import Store
 
 FORMAT = 2  # of what is stored
 SENTENCES_A_CALL = 1024

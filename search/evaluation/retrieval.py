@@ -13,8 +13,8 @@ from torch import Tensor
 from components.encoder import Encoder
 from search.data.tokens import Sentences, TokenisedCorpus
 from search.features import Feed, plain_feed
-from search.ranks import Ranks
-from search.trial import Scores
+from search.runtime.ranks import Ranks
+from search.settings.trial import Scores
 
 TOKENS_A_CALL = 8192
 QUERIES_A_CALL = 1024

@@ -19,9 +19,9 @@ from components.pooling.position_weighted import PositionWeighted
 from search.data.tokens import TokenisedCorpus
 from search.evaluation.retrieval import evaluate
 from search.features import Features, plain_feed
-from search.randomness import random_state, set_random_state
-from search.ranks import Ranks
-from search.trial import Scores
+from search.runtime.randomness import random_state, set_random_state
+from search.runtime.ranks import Ranks
+from search.settings.trial import Scores
 
 # Names of sentence-transformers' pooling modes -> ours.
 POOLINGS: dict[str, PoolingConfig] = {

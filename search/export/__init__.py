@@ -1,7 +1,7 @@
 """A trained trial -> a folder that sentence-transformers loads."""
 
 from search.export.custom import CUSTOM_FILE, trusted
-from search.export.folder import ExportError, export, load_folder, score_folder
+from search.export.export import ExportError, export, load_folder, score_folder
 from search.export.model import Routing, write_model
 
 __all__ = [

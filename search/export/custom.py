@@ -13,7 +13,7 @@ from torch import nn
 
 from components import languages, ragged
 from components.interface import Head, Pooling
-from search import deployed
+from search.export import deployed
 
 CUSTOM_FILE = "isogloss_modules"
 _CUSTOM_HEADER = '''"""What this model needs beside the stock modules. Made by Isogloss."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from components.base import Base, BaseConfig
 from components.base.locate import locate
-from search.store import Store
+from search.runtime.store import Store
 
 FORMAT = 3
 WEIGHTS = ("*.safetensors", "*.bin", "*.py")

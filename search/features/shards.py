@@ -16,7 +16,7 @@ from torch import Tensor
 from components.base import Base
 from components.ragged import States, Statistics
 from search.data.tokens import Ints, Sentences, TokenisedCorpus
-from search.store import Store
+from search.runtime.store import Store
 
 # Of one shard: small enough to compute while another lane does the next, large enough for a file.
 SHARD_TOKENS = 16_384

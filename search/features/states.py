@@ -15,9 +15,9 @@ from search.data.tokens import Sentences, TokenisedCorpus
 from search.features.digest import describe_states, weights_digest
 from search.features.plan import FeaturePlan
 from search.features.shards import FeatureSet
-from search.settings import CacheSettings
-from search.store import Store, folder_of, open_store
-from search.trial import TrainingConfig
+from search.runtime.store import Store, folder_of, open_store
+from search.settings.sections import CacheSettings
+from search.settings.trial import TrainingConfig
 
 Feed = Callable[[Sentences], States | Statistics]
 

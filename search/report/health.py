@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from search.data.health import Health, LanguageHealth
-from search.problems import shown
 from search.report.tables import fits, format_share
+from search.settings.problems import shown
 
 # Title -> what stands under it. Where nothing does in any language, the column is left out.
 OPTIONAL: dict[str, Callable[[LanguageHealth], int]] = {

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from search.journal import Outcome, Outcomes
-from search.trial import Scores, flatten
+from search.events.journal import Outcome, Outcomes
+from search.settings.trial import Scores, flatten
 
 FIXED = ("rank", "trial", "state", "accuracy", "epochs", "seconds", "trainable_parameters")
 

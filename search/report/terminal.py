@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.journal import Outcome, Outcomes
+from search.events.journal import Outcome, Outcomes
 
 BAR = 24
 

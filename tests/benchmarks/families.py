@@ -20,10 +20,10 @@ import torch
 
 from components.base import BaseConfig, load
 from search.data.loading import load_corpora
+from search.data.settings import DataSettings
 from search.data.tokens import tokenise
-from search.settings import DataSettings
-from search.training import train
-from search.trial import TrialConfig
+from search.settings.trial import TrialConfig
+from search.training.loop import train
 
 LANGUAGES = ["en", "zh", "ar", "ko", "de", "gu", "pa"]
 RATES = (1e-3, 3e-3, 1e-2)

@@ -48,11 +48,11 @@ from search.data.corpus import Corpus
 from search.data.pairs import Batch, Pairs
 from search.data.tokens import tokenise
 from search.features import FeaturePlan, Features, plain_feed
-from search.objective import Objective, build_loss
-from search.ranks import Ranks
-from search.store import Store
-from search.training import train
-from search.trial import TrialConfig
+from search.runtime.ranks import Ranks
+from search.runtime.store import Store
+from search.settings.trial import TrialConfig
+from search.training.loop import train
+from search.training.step import Objective, build_loss
 from tests.benchmarks.search_speed.workload import (
     MAX_LENGTH,
     PIVOT,

@@ -10,8 +10,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from search.events import EpochDone
-from search.journal import read_journal
+from search.events.journal import read_journal
+from search.events.types import EpochDone
 
 
 def gaps(journal: Path) -> list[float]:

@@ -20,8 +20,8 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from search.events import EpochDone
-from search.journal import read_journal
+from search.events.journal import read_journal
+from search.events.types import EpochDone
 from tests.benchmarks.search_speed.workload import make_decoder
 
 EVERY_S = 0.5

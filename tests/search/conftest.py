@@ -12,10 +12,10 @@ import torch
 from components.base import Base, BaseConfig, load
 from search.data.corpus import Corpus
 from search.data.loading import load_corpora
+from search.data.settings import DataSettings
 from search.data.tokens import TokenisedCorpus, tokenise
-from search.settings import DataSettings
-from search.training import EpochReport
-from search.trial import TrialConfig
+from search.settings.trial import TrialConfig
+from search.training.loop import EpochReport
 
 torch.set_num_threads(1)
 

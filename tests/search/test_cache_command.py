@@ -20,7 +20,7 @@ from search.cache import app
 from search.data.tokens import TokenisedCorpus
 from search.features import FeatureSet
 from search.features import shards as module
-from search.store import FOLDER_VARIABLE, Store
+from search.runtime.store import FOLDER_VARIABLE, Store
 
 HOUR = 3600.0
 ODD = "/models/[bold]x: states at layer 2"  # what a careless table would take for an instruction

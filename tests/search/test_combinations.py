@@ -27,15 +27,15 @@ from components.interface import (
     PoolingConfig,
     variants,
 )
-from search.conflicts import conflict
 from search.data.corpus import Corpus
 from search.data.loading import load_corpora
+from search.data.settings import DataSettings
 from search.data.teachers import Teachers
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.export import export
-from search.settings import DataSettings
-from search.training import train
-from search.trial import TrialConfig
+from search.settings.trial import TrialConfig
+from search.space.conflicts import conflict
+from search.training.loop import train
 
 FAMILIES: dict[str, type[Config]] = {
     "pooling": PoolingConfig,

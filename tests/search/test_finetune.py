@@ -14,9 +14,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from typer.testing import CliRunner, Result
 
-from search.events import TrialStarted
+from search.events.journal import read_journal
+from search.events.types import TrialStarted
 from search.finetune import app
-from search.journal import read_journal
 
 SMALL = [
     "--languages", "en,de,gu", "--epochs", "2", "--width", "16",

@@ -24,9 +24,9 @@ from optuna.trial import TrialState
 from sentence_transformers import SentenceTransformer
 
 from search.data.loading import load_corpora
-from search.events import EpochDone
-from search.journal import read_journal
-from search.settings import DataSettings
+from search.data.settings import DataSettings
+from search.events.journal import read_journal
+from search.events.types import EpochDone
 
 ROOT = Path(__file__).parents[2]
 NTREX = ROOT.parent / "shared" / "data" / "ntrex"

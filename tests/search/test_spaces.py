@@ -10,11 +10,11 @@ import torch
 from components.base import Base
 from components.encoder import assemble
 from components.ragged import Tokens
-from search.objective import build_loss
-from search.prepare import Prepared, prepare
-from search.sampler import draw
-from search.space import Choice, Range, probes, reference
-from search.trial import TrialConfig
+from search.runs.prepare import Prepared, prepare
+from search.sampling.study import draw
+from search.settings.trial import TrialConfig
+from search.space.domains import Choice, Range, probes, reference
+from search.training.step import build_loss
 from tests.components.conftest import embedded
 
 FOLDER = Path(__file__).parents[2] / "spaces"

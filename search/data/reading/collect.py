@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from search.data.reading.interface import Request, SourceTable
 from search.data.reading.names import ROW_NUMBER, is_ambiguous, is_code, is_language
-from search.problems import InputError, nearest, shown
+from search.settings.problems import InputError, nearest, shown
 
 TEXT = pa.large_string()
 BLOCK_ROWS = 8192

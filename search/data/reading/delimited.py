@@ -11,7 +11,7 @@ from search.data.reading.collect import BLOCK_ROWS, Collector
 from search.data.reading.interface import Request
 from search.data.reading.lines import MOST_BYTES, numbered_lines
 from search.data.reading.names import is_code
-from search.problems import shown
+from search.settings.problems import shown
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 MOST_LINES = 1000  # of one quoted field

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.data.reading.interface import Request
-from search.problems import InputError
+from search.settings.problems import InputError
 
 TEXT_FORMATS = (".csv", ".tsv", ".jsonl", ".json")
 FORMATS = (".parquet", *TEXT_FORMATS)

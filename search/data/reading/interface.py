@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from components.interface import Config
-from search.problems import InputError
+from search.settings.problems import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa

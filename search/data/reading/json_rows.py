@@ -10,7 +10,7 @@ from typing import Any
 from search.data.reading.collect import BLOCK_ROWS, Collector, stray
 from search.data.reading.interface import Request
 from search.data.reading.lines import numbered_lines
-from search.problems import shown
+from search.settings.problems import shown
 
 NESTED = ("translation", "translations")
 

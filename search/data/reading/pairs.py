@@ -10,7 +10,7 @@ import pyarrow as pa
 from search.data.reading.collect import Collector, Place
 from search.data.reading.interface import PairColumns, SourceTable
 from search.data.reading.names import PLAIN_NAME, is_code
-from search.problems import nearest, shown
+from search.settings.problems import nearest, shown
 
 
 class PairCollector(Collector):

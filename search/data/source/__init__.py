@@ -21,10 +21,10 @@ from search.data.reading.interface import (
     SplitName,
 )
 from search.data.reading.names import check_name, is_language
-from search.problems import InputError
+from search.settings.problems import InputError
 
 if TYPE_CHECKING:
-    from search.settings import DataSettings
+    from search.data.settings import DataSettings
 
 __all__ = ["AnySource", "PairColumns", "SourceConfig", "SourceTable", "full_form", "read_source"]
 

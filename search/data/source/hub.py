@@ -11,7 +11,7 @@ from search.data.reading.arrow import add_batch
 from search.data.reading.collect import BLOCK_ROWS
 from search.data.reading.interface import Request, SourceConfig, SourceTable
 from search.data.source.table import collector_for
-from search.problems import shown
+from search.settings.problems import shown
 
 
 class Hub(SourceConfig):

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from components.base import load
-from search.events import EpochDone
+from search.events.journal import read_journal
+from search.events.types import EpochDone
 from search.features import FeaturePlan, Features, open_features
-from search.journal import read_journal
-from search.settings import CacheSettings
-from search.training import train
+from search.settings.sections import CacheSettings
+from search.training.loop import train
 from tests.benchmarks.search_speed.workload import Workload
 
 RUNGS = ("padded", "unpadded", "frozen", "prefix")

@@ -28,7 +28,7 @@ from search.data.cldr import phrases
 from search.data.corpus import Corpus
 from search.data.pairs import Pairs
 from search.data.tokens import TokenisedCorpus, tokenise
-from search.trial import TrialConfig
+from search.settings.trial import TrialConfig
 
 LANGUAGES = ("en", "zh", "ar", "ko", "de", "gu", "pa")
 PIVOT = "en"

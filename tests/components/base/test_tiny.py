@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase, Qwen3Model
 
-from search import build_tiny
 from search.data.cldr import LANGUAGES, phrases
+from tools import build_tiny
 
 FOLDER = Path(build_tiny.__file__).parents[1] / "components" / "base" / "tiny"
 ROWS = 100

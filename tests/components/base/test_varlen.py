@@ -31,7 +31,7 @@ from components.base.packing import (
 )
 from components.ragged import Tokens
 from search.features import FeaturePlan, performance_notes
-from search.settings import CacheSettings
+from search.settings.sections import CacheSettings
 from tests.components.base.test_packing import PACKED, PADDED, alone, base_of
 
 REAL = varlen.varlen_attn

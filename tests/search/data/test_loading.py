@@ -13,8 +13,8 @@ import pytest
 
 from search.data.corpus import Corpus
 from search.data.loading import load_corpora, load_data
-from search.problems import InputError, Problem
-from search.settings import DataSettings
+from search.data.settings import DataSettings
+from search.settings.problems import InputError, Problem
 
 # NA, null and None are words in some language; commas, quotes and tabs are in sentences.
 ROWS = {

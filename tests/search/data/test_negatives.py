@@ -13,7 +13,7 @@ from search.data.corpus import Corpus
 from search.data.negatives import ANCHORS_A_CALL, hardest, mine
 from search.data.pairs import Pairs
 from search.data.tokens import Sentences, TokenisedCorpus, tokenise
-from search.trial import MinedNegatives
+from search.settings.trial import MinedNegatives
 
 WIDTH = 4
 ROWS = 40

@@ -20,12 +20,12 @@ from components.base.shipped import Shipped
 from search import finetune
 from search.data.corpus import Corpus
 from search.data.prompts import Prompts, choose_prompts
+from search.data.settings import DataSettings
 from search.data.tokens import tokenise
 from search.evaluation.retrieval import score
 from search.evaluation.untouched import score_untouched
-from search.problems import InputError
-from search.settings import DataSettings
-from search.store import Store
+from search.runtime.store import Store
+from search.settings.problems import InputError
 
 TEXTS = {
     "en": ["A cat.", "Two green birds sing.", "It rains.", None],

@@ -14,7 +14,7 @@ from components.languages import FamilyTable
 from search.data import tokens
 from search.data.corpus import Corpus
 from search.data.tokens import Sentences, TokenisedCorpus, families_of, tokenise
-from search.store import Store
+from search.runtime.store import Store
 
 COLUMNS: dict[str, list[str | None]] = {
     "en": ["a", None, "abc", "ab"],

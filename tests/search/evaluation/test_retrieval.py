@@ -17,8 +17,8 @@ from search.data.corpus import Corpus
 from search.data.tokens import Sentences, TokenisedCorpus, tokenise
 from search.evaluation import retrieval
 from search.evaluation.retrieval import encode, evaluate, score, top1
-from search.ranks import Ranks
-from search.trial import TrialConfig
+from search.runtime.ranks import Ranks
+from search.settings.trial import TrialConfig
 
 
 def corpus_of(columns: dict[str, list[str | None]], pivot: str = "en") -> TokenisedCorpus:

@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from search.events import EpochDone, State, TrialEnded, TrialStarted, UntouchedScored
-from search.journal import Outcomes
+from search.events.journal import Outcomes
+from search.events.types import EpochDone, State, TrialEnded, TrialStarted, UntouchedScored
 from search.report.leaderboard import write_leaderboard
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from search.events import EpochDone, State, TrialEnded, TrialStarted
-from search.journal import Outcomes
+from search.events.journal import Outcomes
+from search.events.types import EpochDone, State, TrialEnded, TrialStarted
 from search.report.terminal import View, duration, label, ranking
 
 VALUES = {

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from search.data.settings import DataSettings
 from search.data.source import read_source
-from search.problems import InputError
-from search.settings import DataSettings
+from search.settings.problems import InputError
 
 Make = Callable[[Path], Any]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from search.data import cldr
+from search.data.settings import DataSettings
 from search.data.source import read_source
-from search.settings import DataSettings
 
 
 def test_the_splits_have_the_rows_asked_for_and_share_no_sentence() -> None:

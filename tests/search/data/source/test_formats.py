@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from search.data.reading.collect import BLOCK_ROWS
+from search.data.settings import DataSettings
 from search.data.source import SourceTable, read_source
-from search.settings import DataSettings
 
 # Words that libraries take for missing, quotation marks, signs that some take for line ends.
 ROWS: dict[str, list[str | None]] = {

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from search.data.settings import DataSettings
 from search.data.source import read_source
 from search.data.source.hub import Hub
-from search.problems import InputError
-from search.settings import DataSettings
+from search.settings.problems import InputError
 
 CARD = """---
 configs:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from search.data.settings import DataSettings
 from search.data.source import read_source
-from search.problems import InputError
-from search.settings import DataSettings
+from search.settings.problems import InputError
 
 ENGLISH = ['"Yes,', "No\tway", "", "NA", "id"]
 GERMAN = ["Ja,", "Nein", "leer", '"', "x\u2028y"]

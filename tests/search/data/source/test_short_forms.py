@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from search.data.settings import DataSettings
 from search.data.source import full_form
-from search.problems import InputError
-from search.settings import DataSettings
-from search.source import Source, assign, option_value
-from search.spacefile import space_of
+from search.settings.problems import InputError
+from search.space.file import space_of
+from search.space.source import Source, assign, option_value
 
 
 def table(*files: str) -> dict[str, Any]:

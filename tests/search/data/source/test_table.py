@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from search.data.settings import DataSettings
 from search.data.source import SourceTable, read_source
-from search.problems import InputError, Problem
-from search.settings import DataSettings
+from search.settings.problems import InputError, Problem
 
 PAIRS = [("Good day.", "Guten Tag."), ("Thank you.", "Danke."), ("See you!", "Bis bald!")]
 

@@ -1,0 +1,1 @@
+"""Run trials on Ray: the only room that imports it."""

@@ -1,0 +1,155 @@
+"""What Tune tells on the way: into the journal, onto the screen, and when to stop."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ray.tune import Callback, Stopper
+from ray.tune.experiment import Trial
+
+from search.events.journal import Journal, Outcomes, state_of
+from search.events.replies import EpochReply, LaneImpossible, TrialFailed
+from search.events.types import Event, Note, TrialEnded, TrialStarted
+from search.report.terminal import View
+
+
+class Unpickled:
+    """Tune pickles what it runs with; nothing of this project is ever restored from that."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StopSwitch(Unpickled, Stopper):
+    """Ends the search when it is thrown: by SIGINT, by SIGTERM, or by the recorder."""
+
+    def __init__(self) -> None:
+        self.thrown = False
+        self.signalled = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self.thrown
+
+    def stop_all(self) -> bool:
+        """Asked by Tune in every turn of its loop."""
+        return self.thrown
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Be thrown by the first SIGINT or SIGTERM; a second one acts as it always does."""
+
+        def throw(number: int, frame: FrameType | None) -> None:
+            self.thrown = self.signalled = True
+            signal.signal(number, before[signal.Signals(number)])
+
+        before = {s: signal.signal(s, throw) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Recorder(Unpickled, Callback):
+    """Writes what Tune hears into the journal and shows it.
+
+    Args:
+        will_be_retried: whether a trial that has lost its lane is given to another.
+
+    Attributes:
+        outcomes: of the trials so far.
+        fatal: why no lane can train any trial; empty where they can.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        view: View,
+        max_epochs: int,
+        switch: StopSwitch,
+        will_be_retried: Callable[[int], bool] = lambda number: False,
+    ) -> None:
+        self.outcomes = Outcomes()
+        self.fatal = ""
+        self._switch = switch
+        self._told: set[str] = set()
+        self._will_be_retried = will_be_retried
+        self._journal = journal
+        self._view = view
+        self._max_epochs = max_epochs
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial is given to a lane, for the first time or again."""
+        self._meet(trial)
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """A trial has done an epoch, failed, or found that its lane can train nothing."""
+        reply = result.get("reply")
+        if isinstance(reply, LaneImpossible):
+            self.fatal = reply.message
+            self._switch.thrown = True
+        if not isinstance(reply, EpochReply):
+            return
+        for text in reply.notes:
+            if text not in self._told:
+                self._told.add(text)
+                self._note(Note(text=text))
+                self._view.tell(text)
+        if reply.untouched is not None and self.outcomes.untouched is None:
+            self._note(reply.untouched)
+        self._meet(trial)
+        self._note(reply.done)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial has ended: finished, stopped, or failed by its own fault."""
+        reply = trial.last_result.get("reply")
+        self._end(trial, reply.message if isinstance(reply, TrialFailed) else "")
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial has lost its lane, and either comes again or has lost too many."""
+        if self._will_be_retried(self._meet(trial)):
+            return
+        lines = (trial.error_file and Path(trial.error_file).read_text().strip().splitlines()) or []
+        self._end(trial, lines[-1] if lines else "its lane was lost")
+
+    def _end(self, trial: Trial, error: str) -> None:
+        # Statistics of every number reported: most of what Tune keeps of a trial, and never asked.
+        trial.metric_analysis.clear()
+        trial.metric_n_steps.clear()
+        number = self._meet(trial)
+        outcome = self.outcomes.by_trial[number]
+        if self.fatal or outcome.state is not None:
+            return
+        state = state_of(outcome.epochs, self._max_epochs, error)
+        self._note(TrialEnded(trial=number, state=state, error=error))
+
+    def _meet(self, trial: Trial) -> int:
+        """Note a trial when it is first heard of: where its lane is lost at once, by its end."""
+        number: int = trial.config["trial"]
+        if number not in self.outcomes.by_trial:
+            values = trial.config["values"]
+            self._note(TrialStarted(trial=number, reference=number == 0, values=values))
+        return number
+
+    def _note(self, event: Event) -> None:
+        self._journal.append(event)
+        self.outcomes.follow(event)
+        self._view.update(self.outcomes)

@@ -1,0 +1,101 @@
+"""The Ray cluster a search runs on: join or start it, and see what it has."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from search.cluster.resources import Node
+from search.settings.problems import InputError
+
+# Read by Ray where it is imported or started, in this process and in those it starts.
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+# Processes that are of no use on a single machine: one that watches for nodes about to go, and
+# workers started ahead of time, which lack the environment that ours need and are never taken.
+ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_prestart_worker_first_driver": "0"}
+
+
+@contextmanager
+def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[str | None]:
+    """Join the cluster at an address, or start one on this machine; leave it or end it afterwards.
+
+    Args:
+        cpus, gpus: what one started here may use.
+
+    Yields:
+        Where its dashboard is, and how to get in.
+
+    Raises:
+        InputError: there is no cluster at the address, or it does not let us in.
+    """
+    settings = QUIET if address else QUIET | ALONE
+    os.environ.update(settings)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address is None:
+            # Every process must be told which instance it belongs to: where a second one runs on
+            # this host, the actor that frees a dead lane's resources would find neither.
+            port = _free_port()
+            os.environ["RAY_GCS_SERVER_PORT"] = str(port)
+            own = f"{ray.util.get_node_ip_address()}:{port}"
+            options |= {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": True}
+        else:
+            ray.init(address, **options)
+            own = ray.get_runtime_context().gcs_address
+            ray.shutdown()
+        environment = {"env_vars": settings | {"RAY_ADDRESS": own}}
+        context = ray.init(address or "local", runtime_env=environment, **options)
+    except Exception as error:  # ConnectionError, but also gRPC's and the token's own
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        where = "a Ray instance cannot be started here" if address is None else \
+            f"no Ray cluster can be joined at {address!r}"  # fmt: skip
+        hint = ""
+        if "token" in str(error).lower():
+            hint = "; RAY_AUTH_MODE=token must be set in the environment of this command"
+        raise InputError(f"{where}: {reason.strip()}{hint}") from error
+    try:
+        url = context.dashboard_url
+        mode = os.environ.get("RAY_AUTH_MODE", "token" if address is None else "disabled")
+        hint = " (`ray get-auth-token` prints its token)" if mode == "token" else ""
+        yield f"http://{url}{hint}" if url else None
+    finally:
+        ray.shutdown()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def cluster_nodes() -> list[list[Node]]:
+    """The machines of the cluster this process is connected to: those there are and, where an
+    autoscaler runs, those it may add."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    shapes = [[Node(have.get("CPU", 0), have.get("GPU", 0)) for have in alive]]
+    config = ray._private.state.state.get_cluster_config()
+    groups = list(config.node_group_configs) if config is not None else []
+    if groups:
+        shapes.append(
+            [
+                Node(group.resources.get("CPU", 0), group.resources.get("GPU", 0))
+                for group in groups
+                for _ in range(max(group.max_count, 0))
+            ]
+        )
+    return shapes

@@ -1,0 +1,160 @@
+"""The mailbox of a lane: a small actor where the lane puts trials and its workers put results.
+
+It lives on the node of the run folder, so that checkpoints reach that folder from any node without
+a shared disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import ray
+
+from search.events.replies import (
+    EpochReply,
+    LaneImpossible,
+    LaneLost,
+    Reply,
+    TrialFailed,
+    TrialSpec,
+)
+
+# A trial at which this many workers crashed is marked failed.
+MAX_ATTEMPTS = 3
+
+
+class MailboxState:
+    """The mailbox itself; `TrialMailbox` is the same as a Ray actor.
+
+    It holds one trial at a time. The workers train an epoch, report, and block until the lane asks
+    for the next result, so that a stopped trial trains not a step more.
+
+    Args:
+        folder: in which each trial has a folder for its checkpoint.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+        self._changed = asyncio.Condition()
+        self._sequence = 0
+        self._spec: TrialSpec | None = None
+        self._running = False
+        self._closed = False
+        self._attempts = 0
+        self._worker_error = ""
+        self._continue_requested = False
+        self._results: list[Reply] = []
+
+    async def assign(self, spec: TrialSpec) -> None:
+        """Set the trial to train, in place of the one before."""
+        async with self._changed:
+            self._sequence += 1
+            self._spec = spec
+            self._running = True
+            self._attempts = 0
+            self._worker_error = ""
+            self._continue_requested = False
+            self._results.clear()
+            self._changed.notify_all()
+
+    async def take(self) -> tuple[int, TrialSpec, bytes | None] | None:
+        """Wait for an unfinished trial.
+
+        Returns:
+            The count of trials in this mailbox up to this one, the trial, and the checkpoint to
+            resume from, if a worker was lost; None when the mailbox is closed.
+        """
+        async with self._changed:
+            while True:
+                await self._changed.wait_for(lambda: self._running or self._closed)
+                if self._closed:
+                    return None
+                self._attempts += 1
+                if self._attempts <= MAX_ATTEMPTS:
+                    checkpoint = await asyncio.to_thread(_read, self._checkpoint())
+                    assert self._spec is not None, "a trial runs"
+                    return self._sequence, self._spec, checkpoint
+                reason = self._worker_error or "without an error message, as when memory runs out"
+                self._finish(TrialFailed(message=f"{MAX_ATTEMPTS} workers died at it, {reason}"))
+
+    async def report(
+        self, sequence: int, result: EpochReply | TrialFailed, checkpoint: bytes | None = None
+    ) -> bool:
+        """Report a result, and wait until the lane asks for the next one.
+
+        Returns:
+            Whether to continue this trial.
+        """
+        async with self._changed:
+            if not self._current(sequence):
+                return False
+            if checkpoint is not None:
+                await asyncio.to_thread(_write, self._checkpoint(), checkpoint)
+            if isinstance(result, TrialFailed) or result.last:
+                self._finish(result)
+                return False
+            self._continue_requested = False
+            self._results.append(result)
+            self._changed.notify_all()
+            await self._changed.wait_for(
+                lambda: self._continue_requested or not self._current(sequence)
+            )
+            return self._current(sequence)
+
+    async def next_result(self) -> Reply:
+        """Let the trial continue, and wait for its next result."""
+        async with self._changed:
+            self._continue_requested = True
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._results)
+            return self._results.pop(0)
+
+    async def replaced(self, sequence: int) -> None:
+        """Wait until a trial is no longer the one to train."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._current(sequence))
+
+    async def record_worker_error(self, message: str) -> None:
+        """Record the error of a worker that is about to exit."""
+        self._worker_error = message
+
+    async def abort(self, message: str, fatal: bool) -> None:
+        """Tell the lane that it can train no more trials or, if fatal, that no lane can."""
+        async with self._changed:
+            kind = LaneImpossible if fatal else LaneLost
+            self._finish(kind(message=message))
+
+    async def close(self) -> None:
+        """Tell the workers to exit."""
+        async with self._changed:
+            self._closed = True
+            self._running = False
+            self._results.append(TrialFailed(message="the lane was closed"))
+            self._changed.notify_all()
+
+    def _current(self, sequence: int) -> bool:
+        return sequence == self._sequence and self._running and not self._closed
+
+    def _finish(self, result: Reply) -> None:
+        self._running = False
+        self._results.append(result)
+        self._changed.notify_all()
+
+    def _checkpoint(self) -> Path:
+        assert self._spec is not None, "a trial was assigned"
+        return self._folder / str(self._spec.trial) / "checkpoint.safetensors"
+
+
+def _read(file: Path) -> bytes | None:
+    return file.read_bytes() if file.exists() else None
+
+
+def _write(file: Path, data: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_suffix(".new")
+    fresh.write_bytes(data)
+    fresh.replace(file)
+
+
+TrialMailbox = ray.remote(num_cpus=0)(MailboxState)

@@ -1,0 +1,123 @@
+"""Run a search's trials: lanes, sampler and scheduler, put together in Ray Tune."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import ray
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
+
+from search.cluster.callbacks import Recorder, StopSwitch
+from search.cluster.credentials import keep_out_of_runtime_env
+from search.cluster.lane import LANE_RESOURCES, Lane, LaneSetup
+from search.cluster.resources import LanePlan
+from search.cluster.scheduling import make_scheduler
+from search.cluster.searcher import StudySearcher
+from search.events.journal import Journal
+from search.report.terminal import View
+from search.runs.prepare import Prepared
+from search.sampling.study import SearchStudy
+from search.settings.problems import InputError
+
+LANE_RESTARTS = 2
+# A lane waits a minute for its workers to be placed; a cluster that has to grow gets longer.
+START_ATTEMPTS_FIXED = 2
+START_ATTEMPTS_GROWING = 30
+
+
+class InterruptedSearchError(Exception):
+    """The user, or the system, asked the search to end."""
+
+
+def run_trials(
+    prepared: Prepared,
+    plan: LanePlan,
+    *,
+    name: str,
+    folder: Path,
+    journal: Journal,
+    view: View,
+    growing: bool,
+) -> None:
+    """Run all trials of a search on the cluster this process is connected to.
+
+    Raises:
+        InputError: no lane could train any trial, for want of the model or of resources.
+        InterruptedSearchError: it was asked to end; what was reported until then is in the journal.
+    """
+    keep_out_of_runtime_env()
+    config, split = prepared.config, prepared.split
+    settings = config.search
+    stop = StopSwitch()
+    study = SearchStudy(
+        prepared.space,
+        settings.sampler,
+        log=folder / "study.log",
+        name=name,
+        refuse=prepared.conflict,
+    )
+    searcher = StudySearcher(
+        study,
+        max_epochs=settings.scheduler.max_epochs,
+        metric=settings.metric,
+        trials=prepared.trials,
+    )
+    recorder = Recorder(
+        journal, view, settings.scheduler.max_epochs, stop, will_be_retried=searcher.will_be_retried
+    )
+    with tempfile.TemporaryDirectory(prefix="isogloss-") as scratch, stop.on_signals():
+        lane = LaneSetup(
+            name=name,
+            run_folder=str(folder),
+            run_node=ray.get_runtime_context().get_node_id(),
+            scratch=scratch,
+            workers=plan.workers,
+            cpus=plan.cpus,
+            gpus=plan.gpus,
+            start_attempts=START_ATTEMPTS_GROWING if growing else START_ATTEMPTS_FIXED,
+            work={
+                "base": config.base.model_dump(),
+                "cache": config.cache.model_dump(),
+                "features": asdict(prepared.features),
+                "training": config.training.model_dump(),
+                "max_epochs": settings.scheduler.max_epochs,
+                "rung_epochs": settings.scheduler.grace_epochs,
+                "threads": plan.cpus,
+                "pivot": config.data.pivot,
+                "folder": str(Path.cwd()),
+            },
+            corpora=[
+                ray.put(part)
+                for part in (split.train, split.validation, split.train_text)
+                if prepared.others or part is not split.train_text
+            ],
+        )
+        trainable = tune.with_resources(tune.with_parameters(Lane, lane=lane), LANE_RESOURCES)
+        tune.Tuner(
+            trainable,
+            tune_config=TuneConfig(
+                num_samples=-1,  # the searcher counts, since a lost trial comes again
+                max_concurrent_trials=plan.lanes,
+                search_alg=searcher,
+                scheduler=make_scheduler(settings.scheduler, settings.metric),
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=RunConfig(
+                name=name,
+                storage_path=scratch,
+                callbacks=[recorder],
+                stop=stop,
+                # The mailbox keeps the trials' checkpoints; Tune would ask the lane for one more.
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+                failure_config=FailureConfig(max_failures=LANE_RESTARTS),
+                verbose=0,
+            ),
+        ).fit()
+    if recorder.fatal:
+        raise InputError(recorder.fatal)
+    if stop.signalled:
+        raise InterruptedSearchError

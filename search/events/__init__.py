@@ -1,0 +1,1 @@
+"""What happens in a run: types, and the journal that keeps them."""

@@ -1,0 +1,176 @@
+"""The append-only record of a run: every report and every ending."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from search.events.types import (
+    EVENTS,
+    FORMAT,
+    EpochDone,
+    Event,
+    JournalStarted,
+    State,
+    TrialEnded,
+    TrialStarted,
+    UntouchedScored,
+)
+from search.settings.problems import InputError
+from search.settings.trial import Scores
+
+
+class Journal:
+    """A file of JSON lines.
+
+    Args:
+        file: made where it does not exist, otherwise continued after its last whole line.
+    """
+
+    def __init__(self, file: Path) -> None:
+        whole = 0
+        if file.exists():
+            whole = file.read_bytes().rfind(b"\n") + 1
+            os.truncate(file, whole)  # the next event must not be glued to half a line
+        self._out = file.open("a", encoding="utf-8")
+        if not whole:
+            self.append(JournalStarted())
+
+    def append(self, event: Event) -> None:
+        """Write an event; it is on its way to the disk when this returns."""
+        self._out.write(event.model_dump_json() + "\n")
+        self._out.flush()
+
+    def close(self) -> None:
+        """Put everything on the disk."""
+        self._out.flush()
+        os.fsync(self._out.fileno())
+        self._out.close()
+
+
+def read_journal(file: Path) -> Iterator[Event]:
+    """Read the events; a last line cut off by a crash is left out.
+
+    Raises:
+        InputError: the journal is of another format.
+    """
+    with file.open("rb") as lines:  # a cut may go through the middle of a character
+        for number, line in enumerate(lines):
+            if not line.endswith(b"\n"):
+                return
+            if number == 0:
+                _check_format(file, line)
+            yield EVENTS.validate_json(line)
+
+
+def _check_format(file: Path, line: bytes) -> None:
+    """Refuse a journal whose first line names another format, or none.
+
+    Raises:
+        InputError: with both formats.
+    """
+    try:
+        first = json.loads(line)
+        found = first.get("format") if first.get("event") == "journal" else None
+    except (ValueError, AttributeError):
+        found = None
+    if found != FORMAT:
+        named = "no format" if found is None else f"the format {found!r}"
+        raise InputError(
+            f"the journal {file} has {named}; this version reads format {FORMAT}: read it with the "
+            f"version that wrote it (see run.json beside it)"
+        )
+
+
+@dataclass
+class Outcome:
+    """What is known of one trial.
+
+    Attributes:
+        state: None while it runs.
+        epochs: done so far.
+        seconds: of training and evaluation.
+        error: why it failed.
+    """
+
+    trial: int
+    values: Mapping[str, JsonValue]
+    reference: bool = False
+    state: State | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    accuracy: float = math.nan
+    by_language: dict[str, float] = field(default_factory=dict)
+    trainable_parameters: int | None = None
+    error: str = ""
+
+
+class Outcomes:
+    """The trials of a run, followed event by event.
+
+    Attributes:
+        untouched: scores of the base without training; None until they are known.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.by_trial: dict[int, Outcome] = {}
+        self.untouched: Scores | None = None
+        for event in events:
+            self.follow(event)
+
+    def follow(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case TrialStarted():
+                self.by_trial[event.trial] = Outcome(event.trial, event.values, event.reference)
+            case EpochDone():
+                outcome = self.by_trial[event.trial]
+                outcome.epochs = event.epoch
+                outcome.seconds = event.seconds
+                outcome.accuracy = event.accuracy
+                outcome.by_language = event.by_language
+                outcome.trainable_parameters = event.trainable_parameters
+            case TrialEnded():
+                outcome = self.by_trial[event.trial]
+                outcome.state = event.state
+                outcome.error = event.error
+            case UntouchedScored():
+                self.untouched = Scores(event.accuracy, event.by_language)
+
+    def count(self, state: State | None) -> int:
+        """Trials in a state; None counts those that run."""
+        return sum(outcome.state == state for outcome in self.by_trial.values())
+
+    def reference(self) -> Scores | None:
+        """Scores of the reference trial, as far as it has come; None where there are none."""
+        found = next((o for o in self.by_trial.values() if o.reference and o.epochs), None)
+        return None if found is None else Scores(found.accuracy, found.by_language)
+
+    def ranked(self) -> list[Outcome]:
+        """Best first: by accuracy, then the smaller model, then the earlier trial; failed last."""
+
+        def merit(outcome: Outcome) -> tuple[bool, float, int, int]:
+            without = outcome.state == "failed" or not math.isfinite(outcome.accuracy)
+            accuracy = 0.0 if without else -outcome.accuracy
+            return (without, accuracy, outcome.trainable_parameters or 0, outcome.trial)
+
+        return sorted(self.by_trial.values(), key=merit)
+
+    def best(self) -> Outcome | None:
+        """The first of the ranking, if it has a score."""
+        first = next(iter(self.ranked()), None)
+        scored = first is not None and first.state != "failed" and math.isfinite(first.accuracy)
+        return first if scored else None
+
+
+def state_of(epochs: int, max_epochs: int, error: str) -> State:
+    """How a trial that has ended is recorded."""
+    if error:
+        return "failed"
+    return "finished" if epochs >= max_epochs else "stopped"

@@ -1,0 +1,72 @@
+"""What a lane is given, and what it answers: frozen types that cross processes.
+
+Nothing here imports torch: a lane has no use for it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from search.events.types import EpochDone, Message, UntouchedScored
+
+
+class TrialSpec(Message):
+    """A trial to train.
+
+    Attributes:
+        trial: its number, from 0.
+        values: its config.
+    """
+
+    trial: int
+    values: dict[str, JsonValue]
+
+
+class EpochReply(Message):
+    """A trial has trained an epoch.
+
+    Attributes:
+        last: whether it is the trial's last one.
+        notes: what the user should know of how the lane runs.
+        untouched: scores of the base without training, where this lane took them.
+    """
+
+    reply: Literal["epoch"] = "epoch"
+    done: EpochDone
+    last: bool
+    notes: tuple[str, ...] = ()
+    untouched: UntouchedScored | None = None
+
+
+class TrialFailed(Message):
+    """A trial failed by its own fault; the lane takes the next one.
+
+    Attributes:
+        message: why.
+        epoch: epochs done before.
+    """
+
+    reply: Literal["failed"] = "failed"
+    message: str
+    epoch: int = 0
+
+
+class LaneLost(Message):
+    """This lane can train no more; another one can."""
+
+    reply: Literal["lost"] = "lost"
+    message: str
+
+
+class LaneImpossible(Message):
+    """No lane could train any trial."""
+
+    reply: Literal["impossible"] = "impossible"
+    message: str
+
+
+Reply = Annotated[
+    EpochReply | TrialFailed | LaneLost | LaneImpossible, Field(discriminator="reply")
+]

@@ -1,0 +1,114 @@
+"""What happens in a run, as frozen types; a line of the journal is one of them as JSON.
+
+They are sent between processes too, so nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+
+FORMAT = 1  # of a journal
+
+# How a trial ended.
+State = Literal["finished", "stopped", "failed"]
+
+
+class Message(BaseModel):
+    """Something that one process tells another, or a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class JournalStarted(Message):
+    """A journal begins.
+
+    Attributes:
+        format: of its lines.
+    """
+
+    event: Literal["journal"] = "journal"
+    format: int = FORMAT
+
+
+class TrialStarted(Message):
+    """A trial is given to a lane for the first time.
+
+    Attributes:
+        reference: whether it is the trial that others are compared with.
+        values: its config.
+    """
+
+    event: Literal["trial"] = "trial"
+    trial: int
+    reference: bool
+    values: dict[str, JsonValue]
+
+
+class EpochDone(Message):
+    """A trial has trained an epoch and was scored.
+
+    Attributes:
+        epoch: epochs done, from 1.
+        loss: mean over the epoch's steps.
+        accuracy: mean of ``by_language``.
+        by_language: top-1 retrieval accuracy against the pivot, mean of both directions.
+        seconds: of training and evaluation since the trial began.
+        trainable_parameters: of encoder and loss.
+        start: what the encoder started from (see `search.training.loop.EpochReport`).
+        lane: process id of the lane; 0 without lanes.
+        began, ended: Unix time in seconds at which a worker took the trial, and of this report.
+    """
+
+    event: Literal["epoch"] = "epoch"
+    trial: int
+    epoch: int
+    loss: float
+    accuracy: float
+    by_language: dict[str, float]
+    seconds: float
+    trainable_parameters: int
+    start: str
+    lane: int = 0
+    began: float
+    ended: float
+
+
+class TrialEnded(Message):
+    """A trial has ended.
+
+    Attributes:
+        error: why it failed; otherwise empty.
+    """
+
+    event: Literal["end"] = "end"
+    trial: int
+    state: State
+    error: str = ""
+
+
+class UntouchedScored(Message):
+    """The base was scored without training.
+
+    Attributes:
+        accuracy, by_language: as in `EpochDone`.
+    """
+
+    event: Literal["untouched"] = "untouched"
+    accuracy: float
+    by_language: dict[str, float]
+
+
+class Note(Message):
+    """What the user should know of the run."""
+
+    event: Literal["note"] = "note"
+    text: str
+
+
+Event = Annotated[
+    JournalStarted | TrialStarted | EpochDone | TrialEnded | UntouchedScored | Note,
+    Field(discriminator="event"),
+]
+EVENTS: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,153 @@
+"""A trained trial -> a folder that has been loaded again and held to the trial's score."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from components.base import load
+from components.encoder import assemble
+from components.languages import FamilyTable
+from search.data.corpus import Corpus
+from search.data.prompts import Prompts
+from search.data.tokens import TokenisedCorpus
+from search.evaluation.retrieval import score
+from search.export.card import card
+from search.export.custom import trusted
+from search.export.model import Routing, write_model
+from search.settings.trial import Scores, TrialConfig
+from search.training.checkpoint import Checkpoint, restore_weights
+
+# How far, in accuracy, a folder may be from its trial. In half precision every layer rounds, and a
+# folder rounds in more places than its trial, whose pooling and head are float32: it may differ in
+# so many sentences of the smallest language, if that is more.
+TOLERANCE = 0.001
+HALF_TOLERANCE = 0.02
+HALF_SENTENCES = 2
+
+
+class ExportError(RuntimeError):
+    """The folder does not do what the trained encoder did; one sentence says how."""
+
+
+def export(
+    config: TrialConfig,
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    validation: Corpus,
+    tokenised: TokenisedCorpus,
+    expected: Scores,
+    table: FamilyTable | None = None,
+    reference: Scores | None = None,
+    untouched: Scores | None = None,
+    prompts: Prompts | None = None,
+) -> Scores:
+    """Write an encoder as a sentence-transformers folder, load it again and hold it to its score.
+
+    An adapter is merged into the base or, where it is one of families, saved beside it as PEFT
+    folders; the folder needs neither the base nor PEFT. The base is saved in the dtype that it was
+    run in, or in float32 (``base.save_dtype``), all else in float32. The folder appears under its
+    name only once it has proved equal.
+
+    Args:
+        folder: must not exist.
+        validation, tokenised: the sentences that ``expected`` was measured on, as text and tokens.
+        table: leads bare text to its family; the one there is, by default.
+        reference, untouched: scores of the reference trial and of the base without training, for
+            the model card.
+        prompts: what stands before each sentence in ``tokenised``; nothing by default.
+
+    Returns:
+        The scores of the folder as sentence-transformers loads it.
+
+    Raises:
+        ExportError: the loaded model scores otherwise.
+    """
+    fresh = folder.with_name(folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    base = load(config.base, device)
+    trained_in = base.model.dtype
+    dtype = torch.float32 if config.base.save_dtype == "float32" else trained_in
+    pairs = pairs_by_language(tokenised)
+    tolerance = TOLERANCE
+    if trained_in != torch.float32:
+        fewest = min((count for count in pairs.values() if count), default=1)
+        tolerance = max(HALF_TOLERANCE, HALF_SENTENCES / fewest)
+    encoder = assemble(base, config.adapter, config.pooling, config.head, tokenised.families)
+    restore_weights(checkpoint.part("encoder."), encoder)
+    encoder.eval()
+    routed = config.adapter.routes or config.head.routes
+    write_model(
+        encoder,
+        fresh,
+        Routing.of(tokenised, table or FamilyTable()) if routed else None,
+        prompts=prompts,
+        dtype=dtype,
+    )
+    text = card(
+        config,
+        expected,
+        trusted(fresh),
+        routed,
+        dtype=str(dtype).removeprefix("torch."),
+        pairs=pairs,
+        reference=reference,
+        untouched=untouched,
+        prompts=prompts,
+    )
+    (fresh / "README.md").write_text(text, encoding="utf-8")
+    scores = score_folder(fresh, validation, tokenised, prompts)
+    if not abs(scores.accuracy - expected.accuracy) <= tolerance:
+        raise ExportError(
+            f"the exported model has an accuracy of {scores.accuracy:.4f}; it must be within "
+            f"{tolerance:.3f} of the trial's, {expected.accuracy:.4f}; it was left in {fresh}"
+        )
+    fresh.replace(folder)
+    return scores
+
+
+def load_folder(folder: Path, device: str = "cpu") -> SentenceTransformer:
+    """Load an exported folder as a user would; its own file, where it has one, is trusted."""
+    return SentenceTransformer(str(folder), device=device, trust_remote_code=trusted(folder))
+
+
+def score_folder(
+    folder: Path, corpus: Corpus, tokenised: TokenisedCorpus, prompts: Prompts | None = None
+) -> Scores:
+    """Score a sentence-transformers folder on sentences given as text.
+
+    Args:
+        prompts: where those of the pivot and of the others differ, the pivot's is named to
+            ``encode``; any other one must be its default.
+    """
+    model = load_folder(folder, "cuda" if torch.cuda.is_available() else "cpu")
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    routed = (folder / "routing.json").exists()
+    vectors = []
+    for language in corpus.languages:
+        texts: list[Any] = corpus.texts(language)
+        if texts:
+            told = {"task": language} if routed else {}
+            if prompts and prompts.differ and language == tokenised.languages[tokenised.pivot]:
+                told["prompt_name"] = "pivot"
+            vectors.append(model.encode(texts, batch_size=64, show_progress_bar=False, **told))
+    emb_BE = np.concatenate(vectors).astype(np.float32)
+    return score(torch.from_numpy(emb_BE), tokenised)
+
+
+def pairs_by_language(corpus: TokenisedCorpus) -> dict[str, int]:
+    """Rows of each language that the pivot has too: what it is scored on."""
+    present = corpus.lengths > 0
+    return {
+        name: int((present[index] & present[corpus.pivot]).sum())
+        for index, name in enumerate(corpus.languages)
+        if index != corpus.pivot
+    }

@@ -1,0 +1,62 @@
+"""The terminal: where commands print, and how they end when the input is at fault."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from search.settings.problems import InputError
+
+# Exit statuses.
+FINISHED, NONE_FINISHED, AT_FAULT, INTERRUPTED = 0, 1, 2, 130
+LIBRARIES = ("ray", "transformers", "sentence_transformers", "datasets", "optuna", "peft")
+MOST_PROBLEMS = 20  # that are printed one by one
+PLAIN_WIDTH = 160  # of tables that go to a file
+
+
+@contextmanager
+def exit_on_input_error() -> Iterator[None]:
+    """End the command with a sentence for each fault of the user's input, or when interrupted."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        yield
+    except InputError as error:
+        for problem in error.problems[:MOST_PROBLEMS]:
+            errors.print(f"error: {problem}", markup=False)
+        if more := len(error.problems[MOST_PROBLEMS:]):
+            errors.print(f"and {more:,} more")
+        raise typer.Exit(AT_FAULT) from error
+    except KeyboardInterrupt as error:
+        errors.print("interrupted")
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def make_console() -> Console:
+    """The console to print on."""
+    # Bound to this stdout: while libraries run, sys.stdout is a file in the run folder.
+    console = Console(highlight=False, file=sys.stdout)
+    if not console.is_terminal:
+        console.width = max(console.width, PLAIN_WIDTH)
+    return console
+
+
+@contextmanager
+def redirect_library_output(folder: Path) -> Iterator[None]:
+    """Send what libraries print and log to a file of the run folder."""
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    handlers = [h for one in loggers for h in one.handlers if isinstance(h, logging.StreamHandler)]
+    file = folder / "output.log"
+    with file.open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+        before = [handler.setStream(log) for handler in handlers]
+        try:
+            yield
+        finally:
+            for handler, stream in zip(handlers, before, strict=True):
+                if stream is not None:
+                    handler.setStream(stream)

@@ -1,0 +1,126 @@
+"""The folder of a run: its name, what it records, and the leaderboard."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from search.settings.problems import InputError
+
+if TYPE_CHECKING:
+    from search.events.journal import Journal
+    from search.runs.prepare import Prepared
+
+JOURNAL = "journal.jsonl"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+PACKAGES = ("isogloss", "ray", "torch", "transformers", "peft", "optuna", "datasets", "pyarrow",
+            "sentence-transformers")  # fmt: skip
+
+
+def choose_run_folder(output: Path, name: str | None, stem: str) -> Path:
+    """The folder of a run, which must not exist; without a name, its own and the time.
+
+    Raises:
+        InputError: the name leaves the output folder, or the folder is in use.
+    """
+    if name is None:
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "search"
+        name = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    if not NAME.fullmatch(name) or name.endswith(".new"):
+        raise InputError(
+            f"--name is {name!r}; it must be letters, digits, '.', '_' and '-' only, and start "
+            f"with a letter or digit"
+        )
+    folder = output / name
+    try:
+        taken = folder.exists()
+    except OSError as error:  # a path that is too long, say
+        raise InputError(f"the run folder {folder} cannot be made: {error.strerror}") from error
+    if taken:
+        raise InputError(f"the run folder {folder} is in use; --name must be one not yet taken")
+    return folder
+
+
+@contextmanager
+def open_run(console: Console, folder: Path, prepared: Prepared) -> Iterator[Journal]:
+    """Make the run folder, and leave what happened in it, however the run ends.
+
+    A folder in which no trial began is removed, so that its name is free again.
+
+    Yields:
+        The run's journal.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
+    from search.events.journal import Journal, Outcomes, read_journal
+    from search.report.health import print_health
+    from search.report.leaderboard import write_leaderboard
+
+    _make(folder)
+    console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
+    print_health(console, prepared.split.health)
+    _write_run(folder / "run.json", prepared)
+    journal = Journal(folder / JOURNAL)
+    try:
+        yield journal
+    finally:
+        journal.close()
+        outcomes = Outcomes(read_journal(folder / JOURNAL))
+        if outcomes.by_trial:
+            write_leaderboard(folder / "leaderboard.csv", outcomes)
+        else:
+            shutil.rmtree(folder)
+
+
+def _make(folder: Path) -> None:
+    """Make the run folder; only one of two searches that ask for it at once gets it.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise InputError(f"the run folder {folder} is in use; --name must be new") from error
+    except OSError as error:
+        raise InputError(f"the run folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _write_run(file: Path, prepared: Prepared) -> None:
+    """What it takes to know, and to repeat, what was run."""
+    from search.space.run_config import FIXED_SECTIONS
+
+    record = {
+        "command": shlex.join(["python", "-m", f"search.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "space": prepared.space.source.tree,
+        "config": prepared.config.model_dump(include=set(FIXED_SECTIONS)),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in PACKAGES},
+        "data": {
+            part: {
+                "rows": corpus.rows,
+                "sentences": dict(zip(corpus.languages, corpus.counts, strict=True)),
+                "sha256": corpus.digest,
+            }
+            for part, corpus in (
+                ("train", prepared.split.train),
+                ("validation", prepared.split.validation),
+            )
+        }
+        | {"health": prepared.split.health.plain()},
+    }
+    file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

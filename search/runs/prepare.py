@@ -1,0 +1,386 @@
+"""Everything that can be read, checked and counted before a search starts anything."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.base import Base, load_skeleton
+from components.encoder import assemble, trainable_parameters
+from components.errors import SettingError
+from components.languages import FamilyTable
+from components.other_model import OtherModel
+from search.data.corpus import Corpus
+from search.data.health import Health, measure
+from search.data.loading import load_data
+from search.data.pairs import Pairs
+from search.data.prompts import Prompts, choose_prompts
+from search.data.settings import DataSettings
+from search.data.teachers import load_teacher
+from search.data.tokens import TokenisedCorpus, tokenise
+from search.features import FeaturePlan, chosen_boundaries
+from search.runtime.store import Store, open_store
+from search.settings.problems import InputError, Problem
+from search.settings.trial import TrialConfig, flatten
+from search.space.conflicts import conflict, facets
+from search.space.domains import Probe, Space, probes, reference
+from search.space.file import load_space
+from search.space.grid import Distinct, distinct
+from search.space.run_config import RunConfig
+
+# What may differ between trials; those that rarely get on with each other stand last.
+TRIAL_SECTIONS = ("training", "adapter", "negatives", "loss", "head", "pooling")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The sentences of a search, as text and tokenised, what they are worth, and their prompts.
+
+    Only the tokens have the prompts in them.
+    """
+
+    train: TokenisedCorpus
+    validation: TokenisedCorpus
+    train_text: Corpus
+    validation_text: Corpus
+    health: Health
+    prompts: Prompts
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a search starts from.
+
+    Attributes:
+        config: the sections that hold for all trials.
+        skeleton: the base without its weights.
+        split: the sentences.
+        others: the further models that trials may ask for, teachers and finders of negatives, and
+            the widths of their embeddings.
+    """
+
+    space: Space
+    config: RunConfig
+    skeleton: Base
+    split: Split
+    others: Mapping[OtherModel, int]
+
+    @cached_property
+    def trials(self) -> int:
+        """How many there are to be: no config is trained twice, so no more than are distinct."""
+        found = self._distinct
+        return int(min(self._wanted, found.count) if found.complete else self._wanted)
+
+    @property
+    def too_few(self) -> str:
+        """A sentence, where the space holds fewer configs than trials were asked for."""
+        count = self._distinct.count
+        if not self._distinct.complete or count >= self._wanted or self._wanted == math.inf:
+            return ""
+        return (
+            f"the space holds {count} distinct config{'s' * (count > 1)}, the reference among "
+            f"them, fewer than the {self._wanted} trials asked for (search.trials)"
+        )
+
+    @property
+    def repeats(self) -> str:
+        """A sentence, where several combinations of options are one and the same config."""
+        repeats = self._distinct.repeats
+        if not repeats or not self._distinct.complete:
+            return ""
+        return (
+            f"{repeats} combination{'s' * (repeats > 1)} of the space come{'s' * (repeats == 1)} "
+            f"to the same config as another; each config is trained once"
+        )
+
+    def ended_early(self, trials: int) -> str:
+        """A sentence, where a search ran to its end with fewer trials than were asked for."""
+        if self.too_few:
+            return f"{self.too_few}; all were tried"
+        if trials < self.trials:
+            return (
+                f"the search ended after {trials} of {self.trials} trials: no further config that "
+                f"differs from these was found in the space"
+            )
+        return ""
+
+    @property
+    def _wanted(self) -> float:
+        """What `search.trials` says."""
+        wanted, kind = self.config.search.trials, self.config.search.sampler.kind
+        return wanted or (math.inf if kind == "grid" else 24)
+
+    @cached_property
+    def _distinct(self) -> Distinct:
+        """Distinct configs, counted as far as they are wanted; and whether these are all."""
+        most = None if self._wanted == math.inf else int(self._wanted) + 1
+        return distinct(self.space, self.conflict, most)
+
+    @cached_property
+    def features(self) -> FeaturePlan:
+        """What the search stores of the base's frozen layers."""
+        space, config, skeleton = self.space, self.config, self.skeleton
+        adapters: dict[str, int] = {}
+        read: dict[str, frozenset[str] | None] = {}
+        for probe in probes(space):
+            trial = TrialConfig.of(probe.values)
+            with torch.device("meta"):
+                if repr(trial.adapter) not in adapters:
+                    built = trial.adapter.build(skeleton.model, self.split.train.families)
+                    adapters[repr(trial.adapter)] = built.boundary
+                    built.remove()
+                if repr(trial.pooling) not in read:
+                    read[repr(trial.pooling)] = trial.pooling.build(skeleton.width).statistics
+        corpus = self.split.train
+        mean = len(corpus.ids) / max(1, sum(corpus.counts))
+        scheduler, training = config.search.scheduler, config.training
+        pairs = Pairs(
+            corpus, training.pairs_per_epoch, training.language_temperature, training.seed
+        ).size
+        met = min(sum(corpus.counts), 2 * pairs * scheduler.max_epochs)
+        # A trial's passes over the sentences that trials meet, times the trials of each adapter.
+        passes = self.trials * scheduler.expected_epochs() * 2 * pairs / met / len(adapters)
+        expected: dict[int, float] = {}
+        for boundary in adapters.values():
+            expected[boundary] = expected.get(boundary, 0.0) + passes
+        whole = skeleton.depth in expected
+        share = sum(names is None for names in read.values()) / len(read)
+        expected[skeleton.depth] = share * expected.get(skeleton.depth, 0.0)
+        size = skeleton.model.dtype.itemsize * skeleton.width
+        budget = config.cache.max_gb * 1e9
+        expected = {boundary: count for boundary, count in expected.items() if count}
+        boundaries = chosen_boundaries(expected, whole, size, int(met * mean), budget)
+        statistics = frozenset().union(*(names for names in read.values() if names is not None))
+        return FeaturePlan(tuple(boundaries), tuple(sorted(statistics)))
+
+    def placing(self) -> AbstractContextManager[None]:
+        """Add to the problems raised inside where their keys were written."""
+        return placing(self.space)
+
+    def conflict(self, values: Mapping[str, Any]) -> str:
+        """Why a setting of a trial can have no effect; empty where each has one."""
+        return str(self.conflict_of(TrialConfig.of(values)) or "")
+
+    def conflict_of(self, trial: TrialConfig) -> SettingError | None:
+        """The same of a trial's config; None where each has one."""
+        return conflict(
+            trial,
+            width=self.skeleton.width,
+            causal=self.skeleton.causal,
+            families=self.split.train.families,
+            workers=self.config.lane.workers,
+        )
+
+    def trainable_parameters(self, values: Mapping[str, Any]) -> int:
+        """Exact number of parameters that a trial trains."""
+        families = self.split.train.families
+        return count_parameters(self.skeleton, TrialConfig.of(values), families, self.others)
+
+
+def prepare(space_file: Path, assignments: Sequence[str] = ()) -> Prepared:
+    """Read a space file and hold every one of its options against the base and the sentences.
+
+    Raises:
+        InputError: with every fault found.
+    """
+    return prepare_space(*load_space(space_file, assignments))
+
+
+def prepare_space(space: Space, config: RunConfig) -> Prepared:
+    """The same of a space that has been read.
+
+    Raises:
+        InputError: with every fault found.
+    """
+    return check_space(space, config, *load_parts(space, config))
+
+
+def load_parts(space: Space, config: RunConfig) -> tuple[Base, Split]:
+    """Load the base without its weights, and the sentences as its tokenizer cuts them.
+
+    Raises:
+        InputError: one of them is at fault.
+    """
+    try:
+        skeleton = load_skeleton(config.base)
+    except ValueError as error:
+        key = "base.revision" if str(error).startswith("base.revision ") else "base.model"
+        place = space.source.problem(tuple(key.split(".")), str(error))
+        raise InputError([place]) from error
+    with placing(space):
+        return skeleton, load_split(config.data, skeleton, open_store(config.cache))
+
+
+def check_space(space: Space, config: RunConfig, skeleton: Base, split: Split) -> Prepared:
+    """Hold every option of a space against the base and the sentences.
+
+    Raises:
+        InputError: with every fault found.
+    """
+    families = split.train.families
+    problems = []
+    seen = set()
+    others: dict[OtherModel, int] = {}
+    for probe in probes(space):
+        trial = TrialConfig.of(probe.values)
+        for model in (*trial.teachers, *([trial.miner] if trial.miner else [])):
+            if model not in others:
+                others[model] = 1  # until it is known, or for ever where it cannot be loaded
+                try:
+                    others[model] = load_teacher(model).get_embedding_dimension() or 1
+                except ValueError as error:
+                    asked = {key: probe.values.get(key, {}) for key in ("loss", "negatives")}
+                    key = next(key for key, value in flatten(asked).items() if value == model.name)
+                    problems.append(_at(space, probe, key, f"{key} {error}"))
+        parts = (trial.adapter, trial.pooling, trial.head, trial.loss)
+        if str(parts) not in seen:
+            seen.add(str(parts))
+            try:
+                count_parameters(skeleton, trial, families, others)
+            except SettingError as error:
+                problems.append(_fault(space, probe, error))
+        wrong_batch = _wrong_batch(trial, split.train, config.lane.workers)
+        if wrong_batch:
+            problems.append(_fault(space, probe, wrong_batch))
+    prepared = Prepared(space, config, skeleton, split, others)
+    problems += list(_never_effective(prepared)) or _idle_reference(prepared)
+    if problems:
+        raise InputError(problems)
+    return prepared
+
+
+def _wrong_batch(trial: TrialConfig, corpus: TokenisedCorpus, workers: int) -> SettingError | None:
+    """Why an epoch holds not a single batch, or workers cannot share one; None where they can."""
+    key, training = "training.batch_size", trial.training
+    batch = training.batch_size
+    pairs = corpus.pair_count
+    if batch > pairs:
+        return SettingError(
+            key,
+            f"is {batch}, but there are {pairs} pairs to train on",
+            "be at most that, or the data hold more",
+        )
+    if training.pairs_per_epoch is not None and batch > training.pairs_per_epoch:
+        must = f"be at most training.pairs_per_epoch, {training.pairs_per_epoch}"
+        return SettingError(key, f"is {batch}", must)
+    if batch % workers:
+        return SettingError(key, f"is {batch}", f"be a multiple of lane.workers, {workers}")
+    return None
+
+
+def load_split(settings: DataSettings, skeleton: Base, store: Store | None = None) -> Split:
+    """Load and tokenise the sentences to train on and to validate with.
+
+    Args:
+        store: keeps the tokens for later searches.
+
+    Raises:
+        InputError: the data are at fault.
+    """
+    prompts = choose_prompts(settings.prompt, skeleton.shipped)
+    loaded = load_data(settings)
+    table = FamilyTable(settings.families)
+    stored = (store, skeleton.tokenization) if store else None
+    train, validation = (
+        tokenise(text, settings.pivot, skeleton.tokenize, table, stored, prompts)
+        for text in (loaded.train, loaded.validation)
+    )
+    health = measure(loaded, train, validation, skeleton, store, prompts)
+    return Split(train, validation, loaded.train, loaded.validation, health, prompts)
+
+
+def _never_effective(prepared: Prepared) -> Iterator[Problem]:
+    """Options that no trial can hold, since something has no effect in each that does.
+
+    An option that is at odds with some others only is left to the sampler, which passes over it
+    there.
+    """
+    cases: dict[str | None, tuple[TrialConfig, dict[str, dict[str, tuple[Any, Probe]]]]] = {}
+    # Of each section, one value of all that are at odds with the same others: a few instead of
+    # hundreds, of which every combination is tried.
+    unlike: dict[str | None, dict[str, dict[Hashable, Any]]] = {}
+    width = prepared.skeleton.width
+    for probe in probes(prepared.space):
+        trial = TrialConfig.of(probe.values)
+        _, found = cases.setdefault(trial.case, (trial, {name: {} for name in TRIAL_SECTIONS}))
+        kinds = unlike.setdefault(trial.case, {name: {} for name in TRIAL_SECTIONS})
+        for section, values in found.items():
+            value = getattr(trial, section)
+            values.setdefault(repr(value), (value, probe))
+            kinds[section].setdefault(facets(trial, section, width), value)
+    for case, (trial, found) in cases.items():
+        others = {name: list(values.values()) for name, values in unlike[case].items()}
+        for section, values in found.items():
+            for value, probe in values.values():
+                faults: Counter[SettingError] = Counter()
+                for combination in product(*(others | {section: [value]}).values()):
+                    chosen = dict(zip(others, combination, strict=True))
+                    fault = prepared.conflict_of(trial.model_copy(update=chosen))
+                    if not fault:
+                        break
+                    faults[fault] += 1
+                else:
+                    # Beside some others, another fault may come before that of this option.
+                    yield _fault(prepared.space, probe, faults.most_common(1)[0][0])
+
+
+def _idle_reference(prepared: Prepared) -> Iterator[Problem]:
+    """A setting without effect in the trial that others are held against."""
+    space = prepared.space
+    fault = prepared.conflict_of(TrialConfig.of(reference(space)[0]))
+    if fault and space.domains():
+        message = f"{fault} (in the reference trial, which takes the first of most options)"
+        yield space.source.problem(tuple(fault.key.split(".")), message, fault.key)
+
+
+def count_parameters(
+    skeleton: Base, trial: TrialConfig, families: Sequence[str], others: Mapping[OtherModel, int]
+) -> int:
+    """Exact number of parameters that a trial trains, from its modules on the meta device.
+
+    Args:
+        families: of the run's languages.
+        others: widths of the embeddings of further models.
+
+    Raises:
+        SettingError: a setting does not fit the base.
+    """
+    with torch.device("meta"):
+        encoder = assemble(skeleton, trial.adapter, trial.pooling, trial.head, families)
+        try:
+            widths = {model.name: others[model] for model in trial.teachers}
+            loss = trial.loss.build(trial.head.out(skeleton.width), widths)
+            return trainable_parameters(encoder) + trainable_parameters(loss)
+        finally:
+            encoder.close()
+
+
+@contextmanager
+def placing(space: Space) -> Iterator[None]:
+    """Add to the problems raised inside where their keys were written."""
+    try:
+        yield
+    except InputError as error:
+        source = space.source
+        raise InputError(
+            [source.problem(tuple(p.key.split(".")), p.message, p.key) for p in error.problems]
+        ) from error
+
+
+def _fault(space: Space, probe: Probe, error: SettingError) -> Problem:
+    """A problem at the place that a setting was written in."""
+    return _at(space, probe, error.key, str(error))
+
+
+def _at(space: Space, probe: Probe, key: str, message: str) -> Problem:
+    """A problem at the place that a key was written in."""
+    return space.source.problem(probe.origin_of(tuple(key.split("."))), message, key)

@@ -1,0 +1,1 @@
+"""What every process needs: random numbers, ranks, stored tensors."""

@@ -1,0 +1,1 @@
+"""A space file: read, turned into domains, checked."""

@@ -1,0 +1,280 @@
+"""The space: a trial config in which leaves, or whole components, are domains.
+
+Domains are ``{choice: [...]}``, ``{int: [low, high], step: 2}``, ``{float: [low, high], log:
+true}``. A domain inside an option of a choice exists only when that option is taken. The cases of a
+space are a choice too: each replaces, or adds to, the sections that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from search.space.source import KeyPath, Source
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several options, each a value or a subtree that may hold further domains.
+
+    Attributes:
+        labels: a distinct name an option: its ``kind``, or the value itself.
+    """
+
+    options: tuple[Any, ...]
+    labels: tuple[str, ...]
+    origins: tuple[KeyPath, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Whole or real numbers from low to high, both included."""
+
+    low: float
+    high: float
+    integer: bool
+    log: bool
+    step: float | None
+
+
+Domain = Choice | Range
+DOMAIN_KEYS = ("choice", "int", "float")
+CASES = "cases"
+
+
+def is_domain(node: Any) -> bool:
+    """Whether a mapping of a space file is a domain."""
+    return isinstance(node, dict) and any(key in node for key in DOMAIN_KEYS)
+
+
+@dataclass(frozen=True)
+class Space:
+    """A tree of plain values and domains.
+
+    Attributes:
+        tree: nested dicts and lists; domains are `Choice` and `Range`.
+        source: where each part of it was written.
+    """
+
+    tree: dict[str, Any]
+    source: Source
+
+    def resolve(self, pick: Callable[[str, Domain], Any]) -> dict[str, Any]:
+        """Give every domain one of its values.
+
+        Args:
+            pick: called with a domain's name and the domain, that of the cases first and then in
+                order of the file, and only for domains that exist under the choices made before;
+                returns the index of a choice's option, or a range's number.
+
+        Returns:
+            Nested plain values.
+        """
+        tree = self.tree
+        if CASES in tree:  # what a case replaces is not asked for
+            tree = fold({**tree, CASES: _resolve(tree[CASES], CASES, pick)})
+        resolved: dict[str, Any] = _resolve(tree, "", pick)
+        return resolved
+
+    def domains(self) -> dict[str, Domain]:
+        """Every domain by its name, under whatever choices."""
+        return {name: domain for name, domain, _ in self.written()}
+
+    def written(self) -> Iterator[tuple[str, Domain, KeyPath]]:
+        """Every domain's name, the domain, and where in the source it stands."""
+        yield from _domains(self.tree, "", ())
+
+
+def fold(values: dict[str, Any]) -> dict[str, Any]:
+    """Lay a case, all of its domains resolved, over the sections beside it.
+
+    A component takes the place of the one that stands there; of other sections, the keys do.
+    """
+    folded = {key: section for key, section in values.items() if key != CASES}
+    for key, section in values.get(CASES, {}).items():
+        folded[key] = _over(folded.get(key), section)
+    return folded
+
+
+def _over(beside: Any, section: Any) -> Any:
+    if not isinstance(section, dict) or "kind" in section:
+        return section
+    if isinstance(beside, Choice):
+        return replace(beside, options=tuple(_over(o, section) for o in beside.options))
+    return {**beside, **section} if isinstance(beside, dict) else section
+
+
+def _name(name: str, node: Any, label: str | None = None) -> str:
+    """Name of a child: options with settings of their own carry their label."""
+    return f"{name}.{label}" if name and label else name or str(label)
+
+
+def _resolve(node: Any, name: str, pick: Callable[[str, Domain], Any]) -> Any:
+    if isinstance(node, dict):
+        return {key: _resolve(child, _name(name, node, key), pick) for key, child in node.items()}
+    if isinstance(node, Choice):
+        index = pick(name, node)
+        return _resolve(node.options[index], _name(name, node, node.labels[index]), pick)
+    if isinstance(node, Range):
+        return pick(name, node)
+    return node
+
+
+def _domains(node: Any, name: str, origin: KeyPath) -> Iterator[tuple[str, Domain, KeyPath]]:
+    if isinstance(node, dict):
+        for key, child in node.items():
+            yield from _domains(child, _name(name, node, key), (*origin, key))
+    if isinstance(node, Choice):
+        yield name, node, origin
+        for option, label, where in zip(node.options, node.labels, node.origins, strict=True):
+            yield from _domains(option, _name(name, node, label), where)
+    if isinstance(node, Range):
+        yield name, node, origin
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One full set of values, and for every value the place in the source that it came from."""
+
+    values: dict[str, Any]
+    origins: Mapping[KeyPath, KeyPath]
+
+    def origin_of(self, path: KeyPath) -> KeyPath:
+        """Where in the source a key stands, or would stand beside what was written."""
+        known = path
+        while known and known not in self.origins:
+            known = known[:-1]
+        return (*self.origins[known], *path[len(known) :])
+
+
+def probes(space: Space) -> Iterator[Probe]:
+    """Sets of values that together take every option of every choice and both ends of every range,
+    and its middle.
+
+    Each differs from the first of its case by one domain (and by what exists only under its value),
+    so a fault of any value shows in some probe and the number of probes is that of the options of
+    each case, not of their combinations.
+    """
+    for tree in _by_case(space.tree):
+        for values, origins in _probe(tree, (), ()):
+            folded = isinstance(values, dict) and isinstance(values.get(CASES), dict)
+            yield (
+                Probe(fold(values), _folded_origins(values, origins))
+                if folded
+                else Probe(values, origins)
+            )
+
+
+def _by_case(tree: Any) -> Iterator[Any]:
+    """The tree with each of its cases alone, since one may hide options that another leaves."""
+    cases = tree.get(CASES) if isinstance(tree, dict) else None
+    if not isinstance(cases, Choice):
+        yield tree
+        return
+    for option, label, origin in zip(cases.options, cases.labels, cases.origins, strict=True):
+        yield {**tree, CASES: Choice((option,), (label,), (origin,))}
+
+
+def _folded_origins(values: dict[str, Any], origins: dict[Any, Any]) -> dict[Any, Any]:
+    """Where the values came from once a case lies over the sections."""
+    folded = {path: origin for path, origin in origins.items() if path[:1] != (CASES,)}
+    for key, section in values[CASES].items():
+        if not isinstance(section, dict) or "kind" in section:
+            folded = {path: origin for path, origin in folded.items() if path[:1] != (key,)}
+    for path, origin in origins.items():
+        if path[:1] == (CASES,) and len(path) > 1:
+            folded[path[1:]] = origin
+    return folded
+
+
+def _probe(node: Any, path: KeyPath, origin: KeyPath) -> Iterator[tuple[Any, dict[Any, Any]]]:
+    if isinstance(node, dict):
+        children = {
+            key: list(_probe(child, (*path, key), (*origin, key))) for key, child in node.items()
+        }
+        first = {key: alternatives[0] for key, alternatives in children.items()}
+        yield _join(first, path, origin)
+        for key, alternatives in children.items():
+            for alternative in alternatives[1:]:
+                yield _join(first | {key: alternative}, path, origin)
+    elif isinstance(node, Choice):
+        for option, where in zip(node.options, node.origins, strict=True):
+            yield from _probe(option, path, where)
+    elif isinstance(node, Range):
+        kind = int if node.integer else float
+        # The middle first: the ends of several ranges at once may be at odds (weights all zero).
+        for value in dict.fromkeys((kind(middle(node)), kind(node.low), kind(node.high))):
+            yield value, {path: origin}
+    else:
+        yield node, {path: origin}
+
+
+def _join(
+    children: dict[str, tuple[Any, dict[Any, Any]]], path: KeyPath, origin: KeyPath
+) -> tuple[dict[str, Any], dict[Any, Any]]:
+    origins: dict[Any, Any] = {path: origin}
+    for _, below in children.values():
+        origins |= below
+    return {key: value for key, (value, _) in children.items()}, origins
+
+
+REFERENCE = {"pooling": "mean", "head": "linear", "adapter": "none"}
+
+
+def reference(space: Space) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The reference trial: frozen base, mean pooling, linear head; what every other has to beat.
+
+    Everything else is in the middle of its range (of the exponents, where the range is log), or
+    the first of its options; of the cases, the first that leaves these components as they are.
+    Where the space holds no such component, the plain one with default settings takes its place;
+    in a case, it is a trial of no case then.
+
+    Returns:
+        Its values, and the picks (as `Space.resolve` calls for them) that lie in the space.
+    """
+    picks: dict[str, Any] = {}
+
+    def pick(name: str, domain: Domain) -> Any:
+        if isinstance(domain, Range):
+            picks[name] = middle(domain)
+        elif name == CASES:
+            picks[name] = next((i for i, o in enumerate(domain.options) if _is_plain(o)), 0)
+        else:
+            wanted = REFERENCE.get(name.rpartition(".")[2])  # in a case, more stands before it
+            kinds = _kinds(domain)
+            picks[name] = kinds.index(wanted) if wanted in kinds else 0
+        return picks[name]
+
+    values = space.resolve(pick)
+    case = space.tree[CASES].options[picks[CASES]] if CASES in picks else {}
+    for family, kind in REFERENCE.items():
+        chosen = values.get(family, {"kind": kind})
+        if chosen["kind"] != kind:
+            values[family] = {"kind": kind} | {k: v for k, v in chosen.items() if k == "width"}
+            gone = family
+            if family in case:
+                gone = CASES
+                values.pop("case", None)
+            for name in [n for n in picks if n == gone or n.startswith(f"{gone}.")]:
+                del picks[name]
+    return values, picks
+
+
+def _is_plain(case: Mapping[str, Any]) -> bool:
+    return all(kind in _kinds(case[family]) for family, kind in REFERENCE.items() if family in case)
+
+
+def _kinds(component: Any) -> list[str | None]:
+    options = component.options if isinstance(component, Choice) else (component,)
+    return [o.get("kind") if isinstance(o, dict) else None for o in options]
+
+
+def middle(domain: Range) -> float | int:
+    """The middle of a range, on its grid."""
+    low, high = domain.low, domain.high
+    value = (low * high) ** 0.5 if domain.log else (low + high) / 2
+    if domain.step is not None:
+        value = low + domain.step * round((value - low) / domain.step)
+        value = value if value <= high else value - domain.step
+    return round(value) if domain.integer else value

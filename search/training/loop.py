@@ -1,0 +1,239 @@
+"""Train one trial. Knows neither Ray nor Optuna."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from components.base import Base
+from components.decay import split_parameters
+from components.encoder import assemble, trainable_parameters
+from search.data.negatives import mine
+from search.data.pairs import Pairs
+from search.data.teachers import Teachers
+from search.data.tokens import Sentences, TokenisedCorpus
+from search.evaluation.retrieval import encode, evaluate
+from search.events.types import EpochDone
+from search.features import Features, plain_feed
+from search.runtime.ranks import Ranks
+from search.settings.trial import MinedNegatives, OptimizerConfig, Scores, TrialConfig
+from search.training.checkpoint import Checkpoint, capture, restore
+from search.training.step import Objective, build_loss
+
+
+class TrialError(RuntimeError):
+    """The trial's own settings led it nowhere; one sentence says how."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What a trial says after an epoch.
+
+    Attributes:
+        epoch: epochs done, from 1.
+        loss: mean over the epoch's steps.
+        scores: on the validation sentences.
+        seconds: time of training and evaluation since the trial began.
+        trainable_parameters: of encoder and loss.
+        start: what the encoder started from: the sentences' tokens, their states at a layer, the
+            last states, or statistics of these.
+        checkpoint: from which the trial goes on.
+    """
+
+    epoch: int
+    loss: float
+    scores: Scores
+    seconds: float
+    trainable_parameters: int
+    start: str
+    checkpoint: Checkpoint
+
+    def event(self, trial: int, began: float) -> EpochDone:
+        """All of it but the checkpoint, as an event of a run that has just happened.
+
+        Args:
+            trial: number of the trial.
+            began: Unix time at which the trial was taken up.
+        """
+        return EpochDone(
+            trial=trial,
+            epoch=self.epoch,
+            loss=self.loss,
+            accuracy=self.scores.accuracy,
+            by_language=self.scores.by_language,
+            seconds=self.seconds,
+            trainable_parameters=self.trainable_parameters,
+            start=self.start,
+            began=began,
+            ended=time.time(),
+        )
+
+
+def train(
+    config: TrialConfig,
+    base: Base,
+    corpus: TokenisedCorpus,
+    validation: TokenisedCorpus,
+    *,
+    max_epochs: int,
+    rung_epochs: int = 1,
+    teachers: Teachers | None = None,
+    features: Features | None = None,
+    ranks: Ranks | None = None,
+    resume: Checkpoint | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Generator[EpochReport, None, None]:
+    """Train from fresh weights, or go on from a checkpoint, and report after every epoch.
+
+    Whatever ran in this process before leaves no trace: weights, optimizer, data order and random
+    state follow from the config alone. The base is given back when the iterator ends or is closed.
+
+    Args:
+        rung_epochs: epochs of the first rung, of which the warm-up is a share.
+        teachers: other models' embeddings of ``corpus``, where the config names such models.
+        features: stored outputs of the base's frozen layers; every trial runs the whole base by
+            default.
+        ranks: the workers that share the batch; this process alone by default.
+        interrupted: asked before every step; True ends the iterator. The same on all workers.
+
+    Raises:
+        TrialError: the loss or an embedding is no longer finite.
+        ValueError: a setting does not fit the base.
+    """
+    ranks = ranks or Ranks()
+    settings = config.training
+    taught = {model.name: teachers.rows(model) for model in config.teachers} if teachers else {}
+    torch.manual_seed(settings.seed)  # of the CPU and of every GPU
+    encoder = assemble(base, config.adapter, config.pooling, config.head, corpus.families)
+    try:
+        (feed, begin), (validation_feed, _) = (
+            features.feed(encoder, part) if features else (plain_feed(encoder, part), "tokens")
+            for part in (corpus, validation)
+        )
+        objective = Objective(
+            encoder,
+            build_loss(config, base.width, {n: rows.shape[1] for n, rows in taught.items()}),
+            corpus,
+            ranks,
+            teachers=taught,
+            gather=settings.gather,
+            chunk_tokens=settings.chunk_tokens,
+            feed=feed,
+        ).to(base.device)
+        parameters = objective.trained
+        optimizer = make_optimizer(objective, config.optimizer)
+        pairs = Pairs(
+            corpus, settings.pairs_per_epoch, settings.language_temperature, settings.seed
+        )
+        steps = pairs.steps(settings.batch_size)
+        done, seconds = 0, 0.0
+        mined: Tensor | None = None
+        if resume is not None:
+            restore(resume, objective, optimizer)
+            done, seconds, mined = resume.epoch, resume.seconds, resume.mined
+        if ranks.rank:  # the first worker keeps the stream that a single one has; dropout differs
+            torch.manual_seed(settings.seed + 2**32 * ranks.rank + done)
+
+        def finder() -> Callable[[Sentences], Tensor]:
+            if config.miner is not None:
+                assert teachers is not None
+                return partial(teachers.sentences, config.miner)
+            encoder.eval()
+            return lambda sentences: encode(encoder, corpus, sentences, ranks, feed)
+
+        def report(loss: float, scores: Scores) -> EpochReport:
+            state = capture(objective, optimizer, done, seconds, mined)
+            size = trainable_parameters(objective)
+            return EpochReport(done, loss, scores, seconds, size, begin, state)
+
+        if done >= max_epochs:
+            # Its lane was lost between the last checkpoint and the word of it: say it again. The
+            # loss of that epoch is not known any more.
+            yield report(math.nan, evaluate(encoder, validation, ranks, validation_feed))
+        for epoch in range(done, max_epochs):
+            start = time.perf_counter()
+            if isinstance(config.negatives, MinedNegatives):
+                every = config.negatives.every or 1
+                if epoch % every == 0:
+                    ahead = range(epoch, min(epoch + every, max_epochs))
+                    mined = torch.from_numpy(
+                        mine(config.negatives, pairs, corpus, ahead, finder(), seed=settings.seed)
+                    )
+            objective.train()
+            total = torch.zeros((), device=base.device)
+            rows_LRK = None if mined is None else mined.numpy()
+            for index, batch in enumerate(pairs.epoch(epoch, settings.batch_size, rows_LRK)):
+                if interrupted():
+                    return
+                rate = schedule(
+                    config.optimizer, epoch * steps + index, max_epochs * steps, rung_epochs * steps
+                )
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.zero_grad(set_to_none=True)
+                total += objective.backward(batch)
+                if parameters:
+                    nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
+                    optimizer.step()
+            means = ranks.collect(total.item() / steps)  # they differ where nothing is gathered
+            mean_loss = sum(means) / len(means)
+            if not math.isfinite(mean_loss):
+                raise TrialError(f"the loss is {mean_loss} in epoch {epoch + 1}")
+            scores = evaluate(encoder, validation, ranks, validation_feed)
+            if not math.isfinite(scores.accuracy):
+                raise TrialError(f"an embedding is not finite after epoch {epoch + 1}")
+            seconds += time.perf_counter() - start
+            done = epoch + 1
+            yield report(mean_loss, scores)
+    finally:
+        encoder.close()
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW over what trains, in two groups: what weight decay shrinks, and what it leaves alone.
+
+    `components.decay` says which is which.
+    """
+    decayed, kept = split_parameters(model)
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
+    if not decayed and not kept:  # torch refuses an optimizer without a parameter
+        groups = [{"params": [nn.Parameter(torch.zeros(()))]}]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.lr,
+        fused=True,  # torch's default on a CPU takes 2 to 9 times as long
+    )
+
+
+def schedule(config: OptimizerConfig, step: int, total: int, rung: int) -> float:
+    """Learning rate of a step: a linear rise, then constant, linear or cosine fall to zero.
+
+    The rise takes a share of the first rung, not of all steps: a trial that is compared after its
+    first rung must have been trained at its full rate by then. ``warmup * rung`` steps depend
+    neither on the number of epochs nor on whether trials are stopped, so that a trial that is
+    resumed, or trained alone, meets the same rates.
+
+    Args:
+        step: from 0.
+        total: steps of all epochs.
+        rung: steps of the first rung.
+    """
+    warmup = config.warmup * rung
+    if step < warmup:
+        return config.lr * (step + 1) / (warmup + 1)
+    left = (total - step) / max(1.0, total - warmup)
+    if config.schedule == "linear":
+        return config.lr * left
+    if config.schedule == "cosine":
+        return config.lr * (1 - math.cos(math.pi * left)) / 2
+    return config.lr

@@ -1,0 +1,249 @@
+"""Lanes on a real Ray instance: what runs in one leaves no trace in what runs next."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+import torch
+from ray import tune
+
+from search.cluster.connection import QUIET
+from search.cluster.lane import Lane, LaneSetup
+from search.events.replies import TrialFailed
+from search.runs.prepare import prepare
+from search.settings.trial import TrialConfig
+from search.training.checkpoint import Checkpoint
+
+EPOCHS = 3
+CPUS = 3  # one for the lane that several tests share, two for the lane of two workers
+SPACE = """
+data: {train: builtin:cldr, languages: [en, de, ko], train_rows: 80, validation_rows: 24}
+base: {model: builtin:tiny}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray.init(
+        "local",
+        num_cpus=CPUS,
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": QUIET},
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    file = tmp_path_factory.mktemp("space") / "space.yaml"
+    file.write_text(SPACE)
+    return prepare(file).split
+
+
+def config(**sections: Any) -> dict[str, Any]:
+    values = {
+        "base": {"model": "builtin:tiny"},
+        "head": {"kind": "linear", "width": 16},
+        "training": {"batch_size": 8, "pairs_per_epoch": 16},
+    }
+    return TrialConfig.of(values | sections).model_dump()
+
+
+LORA = {"kind": "lora", "rank": 4, "last_layers": 2, "dropout": 0.1}
+LAST = config(adapter=LORA, pooling={"kind": "attention"}, optimizer={"lr": 0.003})
+BEFORE = [
+    config(),
+    config(pooling={"kind": "max"}),
+    config(adapter=LORA | {"targets": "all-linear", "last_layers": "all"}),
+    config(loss={"kind": "info_nce", "learned": True}),
+    config(pooling={"kind": "attention", "heads": 3}),  # 3 does not divide 128: it fails
+    config(adapter=LORA, training={"batch_size": 8, "pairs_per_epoch": 16, "seed": 7}),
+    config(head={"kind": "mlp", "hidden": 32, "width": 16}),
+    config(adapter=LORA | {"rank": 8}),
+    config(pooling={"kind": "last"}),
+]
+SPLIT = config(
+    adapter=LORA | {"dropout": 0.0},
+    loss={"kind": "info_nce", "learned": True},
+    pooling={"kind": "attention", "heads": 2},
+)
+
+
+class OpenLane:
+    """A lane outside Tune: the same class, driven by hand."""
+
+    def __init__(self, folder: Path, split: Any, workers: int = 1) -> None:
+        self._folder = folder
+        setup = LaneSetup(
+            name="test",
+            run_folder=str(folder),
+            run_node=ray.get_runtime_context().get_node_id(),
+            scratch=str(folder / "scratch"),
+            workers=workers,
+            cpus=1,
+            gpus=0,
+            start_attempts=1,
+            work={
+                "base": {"model": "builtin:tiny"},
+                "cache": {"folder": str(folder / "cache")},
+                "features": {"boundaries": (4,), "statistics": ("mean",)},
+                "training": {"batch_size": 8, "pairs_per_epoch": 16},
+                "pivot": "en",
+                "folder": str(folder.parent),
+                "max_epochs": EPOCHS,
+                "rung_epochs": 1,
+                "threads": 1,
+            },
+            corpora=[ray.put(split.train), ray.put(split.validation)],
+        )
+        self._kind = tune.with_parameters(Lane, lane=setup)
+        self._lane: Any = None
+        self._trials = 0
+
+    def start(self, values: dict[str, Any]) -> None:
+        order = {"trial": self._trials, "values": values}
+        self._trials += 1
+        if self._lane is None:
+            self._lane = self._kind(order)
+        else:
+            assert self._lane.reset_config(order)
+
+    def step(self) -> dict[str, Any]:
+        return dict(self._lane.step())
+
+    def train(self, values: dict[str, Any], stop_at: int = EPOCHS) -> list[dict[str, Any]]:
+        self.start(values)
+        results: list[dict[str, Any]] = []
+        while len(results) < stop_at and not (results and results[-1].get("done")):
+            results.append(self.step())
+        return results
+
+    def checkpoint(self) -> Checkpoint:
+        """Of the trial that was started last."""
+        file = self._folder / "trials" / str(self._trials - 1) / "checkpoint.safetensors"
+        return Checkpoint.from_bytes(file.read_bytes())
+
+    def close(self) -> None:
+        self._lane.cleanup()
+
+
+def workers() -> list[int]:
+    """Process ids of the Ray Train workers of this session."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # what ends meanwhile is none
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process.pid)
+    return found
+
+
+def wait_for_cpus(count: float) -> None:
+    """Wait until so many are free: Ray knows a moment later what a closed lane has given back."""
+    for _ in range(300):
+        if ray.available_resources().get("CPU") == count:
+            return
+        time.sleep(0.1)
+    raise AssertionError(ray.available_resources())
+
+
+def assert_equal(one: Checkpoint, other: Checkpoint) -> None:
+    assert one.weights.keys() == other.weights.keys()
+    for name in one.weights:
+        assert torch.equal(one.weights[name], other.weights[name]), name
+
+
+def measured(results: list[dict[str, Any]]) -> list[Any]:
+    done = [result["reply"].done for result in results]
+    return [(one.epoch, one.loss, one.accuracy, one.by_language) for one in done]
+
+
+Trained = tuple[list[dict[str, Any]], Checkpoint]
+
+
+@pytest.fixture(scope="module")
+def alone(
+    cluster: None, corpora: Any, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Trained]:
+    """What LAST gives in a lane of its own that nothing has disturbed, and SPLIT after it."""
+    lane = OpenLane(tmp_path_factory.mktemp("alone"), corpora)
+    found = {
+        name: (lane.train(values), lane.checkpoint())
+        for name, values in (("last", LAST), ("split", SPLIT))
+    }
+    lane.close()
+    wait_for_cpus(CPUS)
+    return found
+
+
+@pytest.fixture(scope="module")
+def lane(
+    alone: dict[str, Trained], corpora: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OpenLane]:
+    """Another lane, which tests use one after another."""
+    shared = OpenLane(tmp_path_factory.mktemp("shared"), corpora)
+    yield shared
+    shared.close()
+    wait_for_cpus(CPUS)
+
+
+def test_last_of_ten_equals_alone_and_a_failure_keeps_the_lane(
+    alone: dict[str, Trained], lane: OpenLane
+) -> None:
+    expected, weights = alone["last"]
+    before = [lane.train(values, stop_at=1 + index % EPOCHS) for index, values in enumerate(BEFORE)]
+    last = [results[-1]["reply"] for results in before]
+    assert [isinstance(reply, TrialFailed) for reply in last] == [n == 4 for n in range(len(last))]
+    assert "heads" in last[4].message
+    at_work = workers()
+    got = lane.train(LAST)
+    assert workers() == at_work and len(at_work) == 1
+
+    assert measured(got) == measured(expected)
+    assert len(got) == EPOCHS and got[-1]["done"]
+    assert_equal(lane.checkpoint(), weights)
+
+
+def test_a_killed_worker_comes_back_and_its_trial_goes_on_as_if_nothing_had_been(
+    alone: dict[str, Trained], lane: OpenLane
+) -> None:
+    expected, weights = alone["last"]
+    lane.start(LAST)
+    got = [lane.step()]
+    (victim,) = workers()
+    os.kill(victim, signal.SIGKILL)
+    got += [lane.step(), lane.step()]
+    assert workers() != [victim]
+
+    assert measured(got) == measured(expected)
+    assert_equal(lane.checkpoint(), weights)
+
+
+def test_two_workers_train_what_one_trains(
+    alone: dict[str, Trained], corpora: Any, tmp_path: Path
+) -> None:
+    expected, weights = alone["split"]
+    free = ray.available_resources()["CPU"]
+    two = OpenLane(tmp_path / "two", corpora, workers=2)
+    got = two.train(SPLIT)
+    two.close()
+    losses, others = ([epoch[1] for epoch in measured(results)] for results in (got, expected))
+    assert losses == pytest.approx(others, abs=1e-5)
+    mine, theirs = two.checkpoint().weights, weights.weights
+    assert mine.keys() == theirs.keys()
+    for name in mine:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-5)
+    wait_for_cpus(free)

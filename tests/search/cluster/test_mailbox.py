@@ -1,0 +1,278 @@
+"""The mailbox between a lane and its workers: who waits, and what is lost when one dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.cluster.mailbox import MAX_ATTEMPTS, MailboxState
+from search.events.replies import EpochReply, LaneImpossible, LaneLost, TrialFailed, TrialSpec
+from search.events.types import EpochDone
+
+LONG = 30.0  # seconds after which what should have come is taken for lost; never waited in full
+TURNS = 50  # of the event loop; whatever could go on by itself has done so after them
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "trials"
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(scene, LONG))
+
+
+async def settle() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+def order(number: int) -> TrialSpec:
+    return TrialSpec(trial=number, values={})
+
+
+def epoch(number: int, last: bool = False) -> EpochReply:
+    done = EpochDone(
+        trial=0,
+        epoch=number,
+        loss=1.0,
+        accuracy=0.5,
+        by_language={"de": 0.5},
+        seconds=1.0,
+        trainable_parameters=10,
+        start="tokens",
+        began=0.0,
+        ended=1.0,
+    )
+    return EpochReply(done=done, last=last)
+
+
+def test_a_worker_waits_for_a_trial_and_gets_it_without_a_checkpoint(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        waiting = asyncio.create_task(mailbox.take())
+        await settle()
+        assert not waiting.done()
+        await mailbox.assign(order(0))
+        assert await waiting == (1, order(0), None)
+
+    run(scene())
+
+
+def test_results_reach_the_lane_in_order_and_the_worker_goes_on_when_asked(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        await mailbox.assign(order(0))
+        taken = await mailbox.take()
+        assert taken is not None
+
+        async def work() -> list[bool]:
+            return [
+                await mailbox.report(taken[0], epoch(1)),
+                await mailbox.report(taken[0], epoch(2)),
+                await mailbox.report(taken[0], epoch(3, last=True)),
+            ]
+
+        working = asyncio.create_task(work())
+        results = [await mailbox.next_result() for _ in range(3)]
+        assert results == [epoch(1), epoch(2), epoch(3, last=True)]
+        assert await working == [True, True, False]
+
+    run(scene())
+
+
+def test_a_trial_that_is_stopped_does_no_further_epoch(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        await mailbox.assign(order(0))
+        taken = await mailbox.take()
+        assert taken is not None
+        epochs = []
+
+        async def work() -> None:
+            for number in range(1, 10):
+                epochs.append(number)
+                if not await mailbox.report(taken[0], epoch(number)):
+                    return
+
+        working = asyncio.create_task(work())
+        await mailbox.next_result()
+        await mailbox.next_result()
+        await settle()
+        assert epochs == [1, 2]  # reported, and waiting until the lane wants more
+        await mailbox.assign(order(1))
+        await working
+        assert epochs == [1, 2]
+        assert (await mailbox.take()) == (2, order(1), None)
+
+    run(scene())
+
+
+def test_a_closed_mailbox_releases_everyone(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        await mailbox.assign(order(0))
+        taken = await mailbox.take()
+        assert taken is not None
+        report = asyncio.create_task(mailbox.report(taken[0], epoch(1)))
+        replaced = asyncio.create_task(mailbox.replaced(taken[0]))
+        await settle()
+        assert not report.done()
+        assert not replaced.done()
+        await mailbox.close()
+        assert await report is False
+        await replaced
+        assert await mailbox.take() is None
+        assert await mailbox.report(taken[0], epoch(2)) is False
+
+    run(scene())
+
+
+def test_a_worker_that_waits_for_a_trial_is_sent_home(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        waiting = asyncio.create_task(mailbox.take())
+        await settle()
+        await mailbox.close()
+        assert await waiting is None
+
+    run(scene())
+
+
+def test_a_lane_that_waits_for_a_result_hears_that_it_was_closed(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        await mailbox.assign(order(0))
+        waiting = asyncio.create_task(mailbox.next_result())
+        await settle()
+        await mailbox.close()
+        result = await waiting
+        assert result == TrialFailed(message="the lane was closed")
+
+    run(scene())
+
+
+def test_what_the_last_trial_still_says_never_reaches_the_next(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        await mailbox.assign(order(0))
+        old = await mailbox.take()
+        assert old is not None
+        late = asyncio.create_task(mailbox.report(old[0], epoch(1)))
+        await settle()
+        await mailbox.assign(order(1))  # the lane never asked for it
+        assert await late is False
+        assert await mailbox.report(old[0], epoch(2, last=True), b"old") is False
+        new = await mailbox.take()
+        assert new is not None
+        assert not (folder / "1").exists()
+        reporting = asyncio.create_task(mailbox.report(new[0], epoch(7, last=True)))
+        assert await mailbox.next_result() == epoch(7, last=True)
+        await reporting
+
+    run(scene())
+
+
+def test_replaced_waits_until_the_trial_is_not_the_one_to_train(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        await mailbox.assign(order(0))
+        taken = await mailbox.take()
+        assert taken is not None
+        waiting = asyncio.create_task(mailbox.replaced(taken[0]))
+        await settle()
+        assert not waiting.done()
+        await mailbox.assign(order(1))
+        await waiting
+        await mailbox.replaced(taken[0])  # and at once, from then on
+
+    run(scene())
+
+
+def test_a_restarted_worker_goes_on_from_the_checkpoint(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        await mailbox.assign(order(4))
+        taken = await mailbox.take()
+        assert taken is not None
+        dies = asyncio.create_task(mailbox.report(taken[0], epoch(1), b"after one epoch"))
+        await mailbox.next_result()
+        dies.cancel()
+        again = await mailbox.take()
+        assert again == (taken[0], order(4), b"after one epoch")
+        assert (folder / "4" / "checkpoint.safetensors").read_bytes() == b"after one epoch"
+        assert [file.name for file in (folder / "4").iterdir()] == ["checkpoint.safetensors"]
+        reporting = asyncio.create_task(mailbox.report(taken[0], epoch(2), b"after two"))
+        assert await mailbox.next_result() == epoch(2)
+        await mailbox.close()
+        await reporting
+
+    run(scene())
+
+
+def test_another_mailbox_over_the_same_folder_goes_on_too(folder: Path) -> None:
+    async def scene() -> None:
+        first = MailboxState(str(folder))
+        await first.assign(order(2))
+        taken = await first.take()
+        assert taken is not None
+        report = asyncio.create_task(first.report(taken[0], epoch(1), b"state"))
+        await first.next_result()
+        report.cancel()
+        second = MailboxState(str(folder))  # of the lane that Tune starts for a lost one
+        await second.assign(order(2))
+        assert await second.take() == (1, order(2), b"state")
+
+    run(scene())
+
+
+@pytest.mark.parametrize("complaint", ["", "RuntimeError: out of memory"])
+def test_a_trial_that_costs_three_workers_fails_with_their_complaint(
+    folder: Path, complaint: str
+) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        await mailbox.assign(order(0))
+        for _ in range(MAX_ATTEMPTS):
+            assert await mailbox.take() is not None
+            if complaint:
+                await mailbox.record_worker_error(complaint)
+        waiting = asyncio.create_task(mailbox.take())
+        result = await mailbox.next_result()
+        assert isinstance(result, TrialFailed)
+        assert "3 workers died at it" in result.message
+        assert (complaint or "without an error message") in result.message
+        await settle()
+        assert not waiting.done()  # the lane is warm: the worker stands ready for the next trial
+        await mailbox.assign(order(1))
+        assert await waiting == (2, order(1), None)
+
+    run(scene())
+
+
+def test_the_next_trial_does_not_pay_for_the_last_one(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        for number in range(3):
+            await mailbox.assign(order(number))
+            for _ in range(MAX_ATTEMPTS):
+                assert await mailbox.take() is not None
+
+    run(scene())
+
+
+@pytest.mark.parametrize(("fatal", "kind"), [(True, LaneImpossible), (False, LaneLost)])
+def test_giving_up_reaches_the_lane(folder: Path, fatal: bool, kind: Any) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        await mailbox.assign(order(0))
+        waiting = asyncio.create_task(mailbox.next_result())
+        await settle()
+        await mailbox.abort("no such model", fatal)
+        assert await waiting == kind(message="no such model")
+
+    run(scene())

@@ -1,0 +1,96 @@
+"""The scheduler: the reference runs to its end, and the others meet the same decisions as ever."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from search.cluster.scheduling import ReferenceKeepingASHA, make_scheduler
+from search.settings.sections import SchedulerSettings
+
+EPOCHS = 9
+STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
+
+
+@dataclass
+class FakeTrial:
+    """The two things of a Tune trial that a scheduler reads."""
+
+    trial_id: str
+    config: dict[str, int] = field(default_factory=dict)
+
+
+def run_all(scheduler: TrialScheduler, curves: dict[int, list[float]]) -> dict[int, list[str]]:
+    """Trials one after another, each until it is stopped; every decision of each."""
+    decisions: dict[int, list[str]] = {}
+    for number, curve in curves.items():
+        trial = FakeTrial(f"t{number}", {"trial": number})
+        scheduler.on_trial_add(None, trial)
+        decisions[number] = []
+        for epoch, accuracy in enumerate(curve, start=1):
+            result = {"epoch": epoch, "accuracy": accuracy}
+            if epoch == EPOCHS:  # the worker ends it, and Tune asks no more
+                scheduler.on_trial_complete(None, trial, result)
+                break
+            decisions[number].append(scheduler.on_trial_result(None, trial, result))
+            if decisions[number][-1] == STOP:
+                scheduler.on_trial_complete(None, trial, result)
+                break
+    return decisions
+
+
+def curves_of(seed: int, reference_last: bool) -> dict[int, list[float]]:
+    draw = random.Random(seed)
+    curves = {n: sorted(draw.random() for _ in range(EPOCHS)) for n in range(1, 12)}
+    weak = {0: [0.01 * epoch for epoch in range(EPOCHS)]}
+    return curves | weak if reference_last else weak | curves
+
+
+def make(kind: type[ASHAScheduler]) -> ASHAScheduler:
+    return kind(
+        time_attr="epoch", metric="accuracy", mode="max", max_t=EPOCHS, grace_period=1,
+        reduction_factor=3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("reference_last", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_reference_is_never_stopped_and_changes_no_other_decision(
+    seed: int, reference_last: bool
+) -> None:
+    curves = curves_of(seed, reference_last)
+    kept = run_all(make(ReferenceKeepingASHA), curves)
+    plain = run_all(make(ASHAScheduler), curves)
+    assert kept.pop(0) == [CONTINUE] * (EPOCHS - 1)
+    stopped = plain.pop(0)
+    assert not reference_last or stopped == [STOP]
+    assert kept == plain
+    assert any(STOP in decisions for decisions in kept.values())
+
+
+def test_a_reference_that_asha_would_keep_is_in_every_rung() -> None:
+    scheduler = make(ReferenceKeepingASHA)
+    run_all(scheduler, {0: [0.1 * epoch for epoch in range(1, EPOCHS + 1)]})
+    rungs = {milestone: dict(scores) for milestone, scores in scheduler._brackets[0]._rungs}
+    assert rungs == {1: {"t0": 0.1}, 3: {"t0": pytest.approx(0.3)}, 9: {"t0": pytest.approx(0.9)}}
+
+
+def test_a_reference_that_was_dropped_stays_so_in_another_lane() -> None:
+    scheduler = make(ReferenceKeepingASHA)
+    run_all(scheduler, {1: [0.9]})
+    for lane in ("first", "second"):  # the same trial, under another id of Tune's
+        trial = FakeTrial(lane, {"trial": 0})
+        scheduler.on_trial_add(None, trial)
+        assert scheduler.on_trial_result(None, trial, {"epoch": 1, "accuracy": 0.1}) == CONTINUE
+    scores = [score for _, rung in scheduler._brackets[0]._rungs for score in rung.values()]
+    assert sorted(scores) == [0.1, 0.9]
+
+
+def test_settings_make_the_scheduler() -> None:
+    made = make_scheduler(SchedulerSettings(max_epochs=8, reduction=2, grace_epochs=2), "accuracy")
+    assert isinstance(made, ReferenceKeepingASHA)
+    assert [milestone for milestone, _ in made._brackets[0]._rungs] == [8, 4, 2]
+    assert type(make_scheduler(SchedulerSettings(kind="none"), "accuracy")) is FIFOScheduler
