@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -215,44 +214,29 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     """Train, tell, and keep the last checkpoint."""
     import torch
 
-    from components.base import load
-    from search.data.teachers import Teachers
-    from search.evaluation.untouched import score_untouched
-    from search.events.types import State, TrialEnded, TrialStarted, UntouchedScored
-    from search.features import open_features, performance_notes
+    from search.events.types import State, TrialEnded, TrialStarted
     from search.settings.trial import TrialConfig
-    from search.training.loop import TrialError, train
+    from search.training.loop import TrialError
+    from search.training.session import Session
 
-    config, split = prepared.config, prepared.split
-    trial = TrialConfig.of(config.model_dump())
+    split = prepared.split
+    trial = TrialConfig.of(prepared.config.model_dump())
+    epochs = prepared.config.search.scheduler.max_epochs
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     with redirect_library_output(folder):
-        base = load(config.base, "cuda" if torch.cuda.is_available() else "cpu")
-        features = open_features(
-            base, config.base, config.cache, prepared.features, config.training,
-            config.search.scheduler.max_epochs,
-        )  # fmt: skip
-    for note in performance_notes(base, features, config.cache, prepared.features):
+        session = Session(prepared.session, split.train, split.validation, split.train_text, device)
+    for note in session.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
-    epochs = config.search.scheduler.max_epochs
     journal.append(TrialStarted(trial=0, reference=False, values=trial.plain()))
     began = time.time()
     state: State = "failed"
     error = ""
     try:
         with redirect_library_output(folder):
-            untouched = score_untouched(base, split.validation, features)
-        journal.append(UntouchedScored(**asdict(untouched)))
+            untouched = session.score_untouched()
+        journal.append(untouched)
         console.print(f"the base without training: accuracy {untouched.accuracy:.3f}")
-        reports = train(
-            trial,
-            base,
-            split.train,
-            split.validation,
-            max_epochs=epochs,
-            rung_epochs=config.search.scheduler.grace_epochs,
-            teachers=Teachers(split.train_text, config.data.pivot, base.device),
-            features=features,
-        )
+        reports = session.train(trial)
         while True:
             with redirect_library_output(folder):
                 report = next(reports, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import ray
@@ -79,14 +78,8 @@ def run_trials(
             gpus=plan.gpus,
             start_attempts=START_ATTEMPTS_GROWING if growing else START_ATTEMPTS_FIXED,
             work={
-                "base": config.base.model_dump(),
-                "cache": config.cache.model_dump(),
-                "features": asdict(prepared.features),
-                "training": config.training.model_dump(),
-                "max_epochs": settings.scheduler.max_epochs,
-                "rung_epochs": settings.scheduler.grace_epochs,
+                "session": prepared.session.plain(),
                 "threads": plan.cpus,
-                "pivot": config.data.pivot,
                 "folder": str(Path.cwd()),
             },
             corpora=[

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Generator
-from dataclasses import asdict
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,17 +13,11 @@ import ray
 import torch
 from ray.train.torch import get_device
 
-from components.base import BaseConfig, load
-from search.data.teachers import Teachers
-from search.evaluation.untouched import score_untouched
 from search.events.replies import EpochReply, TrialFailed, TrialSpec
-from search.events.types import UntouchedScored
-from search.features import FeaturePlan, open_features, performance_notes
-from search.runtime.ranks import Ranks
-from search.settings.sections import CacheSettings
-from search.settings.trial import TrainingConfig, TrialConfig
+from search.settings.trial import TrialConfig
 from search.training.checkpoint import Checkpoint
-from search.training.loop import EpochReport, TrialError, train
+from search.training.loop import TrialError
+from search.training.session import Session, SessionSettings
 
 
 def work(settings: dict[str, Any]) -> None:
@@ -34,52 +27,28 @@ def work(settings: dict[str, Any]) -> None:
 
     Args:
         settings: ``mailbox``, ``corpora`` (references of the two tokenised corpora and, where a
-            trial may ask for other models, of the text of the first), ``base`` (its settings),
-            ``pivot``, ``max_epochs``, ``rung_epochs`` (of the first rung), ``threads`` and
-            ``folder``, which relative paths start from.
+            trial may ask for other models, of the text of the first), ``session``
+            (`SessionSettings` as plain data), ``threads`` and ``folder``, which relative paths
+            start from.
     """
     mailbox = settings["mailbox"]
-    ranks = Ranks()
     torch.set_num_threads(settings["threads"])
     with contextlib.suppress(OSError):  # where models were named from; another node may lack it
         os.chdir(settings["folder"])
     try:
-        train_corpus, validation, *texts = ray.get(settings["corpora"])
-        config = BaseConfig(**settings["base"])
-        base = load(config, get_device())
-        cache = CacheSettings(**settings["cache"])
-        plan = FeaturePlan(**settings["features"])
-        features = open_features(
-            base,
-            config,
-            cache,
-            plan,
-            TrainingConfig(**settings["training"]),
-            settings["max_epochs"],
-        )
-        notes = performance_notes(base, features, cache, plan)
-        run = partial(
-            train,
-            features=features,
-            base=base,
-            corpus=train_corpus,
-            validation=validation,
-            max_epochs=settings["max_epochs"],
-            rung_epochs=settings["rung_epochs"],
-            teachers=Teachers(texts[0], settings["pivot"], base.device) if texts else None,
-            ranks=ranks,
-        )
+        corpus, validation, *texts = ray.get(settings["corpora"])
+        text = texts[0] if texts else None
+        common = SessionSettings.of(settings["session"])
+        session = Session(common, corpus, validation, text, get_device())
+        ranks = session.ranks
         while True:
             order = ranks.agree(ray.get(mailbox.take.remote()) if ranks.rank == 0 else None)
             if order is None:
                 return
-            untouched = None
-            if order[1].trial == 0:
-                # Beside the reference, whose stored statistics make it nearly free.
-                scores = score_untouched(base, validation, features, ranks)
-                untouched = UntouchedScored(**asdict(scores))
-            reply = partial(EpochReply, notes=tuple(notes), untouched=untouched)
-            _run(mailbox, ranks, run, settings["max_epochs"], reply, *order)
+            # Beside the reference, whose stored statistics make it nearly free.
+            untouched = session.score_untouched() if order[1].trial == 0 else None
+            reply = partial(EpochReply, notes=tuple(session.notes), untouched=untouched)
+            _run(mailbox, session, reply, *order)
     except ray.exceptions.RayActorError:
         return  # the lane and its mailbox are gone
     except ValueError as error:  # from loading: no trial could train here
@@ -88,9 +57,7 @@ def work(settings: dict[str, Any]) -> None:
 
 def _run(
     mailbox: Any,
-    ranks: Ranks,
-    run: Callable[..., Generator[EpochReport, None, None]],
-    max_epochs: int,
+    session: Session,
     reply: Callable[..., EpochReply],
     sequence: int,
     order: TrialSpec,
@@ -102,6 +69,7 @@ def _run(
         reply: makes a reply of an epoch's figures; what is the same for all epochs is in it.
     """
     began = time.time()
+    ranks = session.ranks
     replaced = mailbox.replaced.remote(sequence) if ranks.rank == 0 else None
 
     def interrupted() -> bool:
@@ -110,7 +78,7 @@ def _run(
 
     epoch = 0
     try:
-        reports = run(
+        reports = session.train(
             TrialConfig.model_validate(order.values),
             resume=None if state is None else Checkpoint.from_bytes(state),
             interrupted=interrupted,
@@ -120,7 +88,7 @@ def _run(
             go_on = False
             if ranks.rank == 0:
                 done = report.event(order.trial, began)
-                result = reply(done=done, last=epoch == max_epochs)
+                result = reply(done=done, last=epoch == session.settings.max_epochs)
                 checkpoint = report.checkpoint.to_bytes()
                 go_on = ray.get(mailbox.report.remote(sequence, result, checkpoint))
             if not ranks.agree(go_on):

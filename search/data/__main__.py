@@ -60,10 +60,9 @@ def main(
         # Imported here: they take seconds, and --help and a misspelt option need none of them.
         from components.base import BaseConfig, load_skeleton
         from search.data.settings import DataSettings
+        from search.data.split import load_split
         from search.report.health import print_health
         from search.runs.options import as_options
-        from search.runs.prepare import load_split
-        from search.runtime.store import open_store
         from search.settings.sections import CacheSettings
         from search.settings.trial import TrainingConfig
         from search.space.source import Source, assign, option_value
@@ -85,7 +84,7 @@ def main(
         with as_options(OPTIONS):
             chosen = DataSettings.model_validate(settings.tree["data"])
             skeleton = load_skeleton(BaseConfig(model=base, max_length=max_length))
-            split = load_split(chosen, skeleton, open_store(CacheSettings()))
+            split = load_split(chosen, skeleton, CacheSettings())
         console = make_console()
         print_health(console, split.health)
         batch, pairs = TrainingConfig().batch_size, split.health.train_pairs

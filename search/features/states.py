@@ -15,7 +15,7 @@ from search.data.tokens import Sentences, TokenisedCorpus
 from search.features.digest import describe_states, weights_digest
 from search.features.plan import FeaturePlan
 from search.features.shards import FeatureSet
-from search.runtime.store import Store, folder_of, open_store
+from search.runtime.store import Store, open_store, store_folder
 from search.settings.sections import CacheSettings
 from search.settings.trial import TrainingConfig
 
@@ -136,7 +136,7 @@ def open_features(
     max_epochs: int,
 ) -> Features | None:
     """Open the stored features of a base; None where the settings or the file system allow none."""
-    store = open_store(cache)
+    store = open_store(cache.folder, cache.max_gb)
     if store is None:
         return None
     digest = weights_digest(config, store)
@@ -150,8 +150,8 @@ def performance_notes(
     notes = list(base.notes)
     if features is None and cache.max_gb:
         notes.append(
-            f"every trial runs the whole base: nothing can be stored in {folder_of(cache)}, which "
-            f"must be a folder to write to"
+            f"every trial runs the whole base: nothing can be stored in "
+            f"{store_folder(cache.folder)}, which must be a folder to write to"
         )
     if base.first_position is None:
         notes.append(

@@ -17,18 +17,12 @@ import torch
 from components.base import Base, load_skeleton
 from components.encoder import assemble, trainable_parameters
 from components.errors import SettingError
-from components.languages import FamilyTable
 from components.other_model import OtherModel
-from search.data.corpus import Corpus
-from search.data.health import Health, measure
-from search.data.loading import load_data
 from search.data.pairs import Pairs
-from search.data.prompts import Prompts, choose_prompts
-from search.data.settings import DataSettings
+from search.data.split import Split, load_split
 from search.data.teachers import load_teacher
-from search.data.tokens import TokenisedCorpus, tokenise
+from search.data.tokens import TokenisedCorpus
 from search.features import FeaturePlan, chosen_boundaries
-from search.runtime.store import Store, open_store
 from search.settings.problems import InputError, Problem
 from search.settings.trial import TrialConfig, flatten
 from search.space.conflicts import conflict, facets
@@ -36,24 +30,10 @@ from search.space.domains import Probe, Space, probes, reference
 from search.space.file import load_space
 from search.space.grid import Distinct, distinct
 from search.space.run_config import RunConfig
+from search.training.session import SessionSettings
 
 # What may differ between trials; those that rarely get on with each other stand last.
 TRIAL_SECTIONS = ("training", "adapter", "negatives", "loss", "head", "pooling")
-
-
-@dataclass(frozen=True)
-class Split:
-    """The sentences of a search, as text and tokenised, what they are worth, and their prompts.
-
-    Only the tokens have the prompts in them.
-    """
-
-    train: TokenisedCorpus
-    validation: TokenisedCorpus
-    train_text: Corpus
-    validation_text: Corpus
-    health: Health
-    prompts: Prompts
 
 
 @dataclass(frozen=True)
@@ -162,6 +142,20 @@ class Prepared:
         statistics = frozenset().union(*(names for names in read.values() if names is not None))
         return FeaturePlan(tuple(boundaries), tuple(sorted(statistics)))
 
+    @property
+    def session(self) -> SessionSettings:
+        """What each process that trains trials is set up by."""
+        config = self.config
+        return SessionSettings(
+            base=config.base,
+            cache=config.cache,
+            features=self.features,
+            training=config.training,
+            max_epochs=config.search.scheduler.max_epochs,
+            rung_epochs=config.search.scheduler.grace_epochs,
+            pivot=config.data.pivot,
+        )
+
     def placing(self) -> AbstractContextManager[None]:
         """Add to the problems raised inside where their keys were written."""
         return placing(self.space)
@@ -217,7 +211,7 @@ def load_parts(space: Space, config: RunConfig) -> tuple[Base, Split]:
         place = space.source.problem(tuple(key.split(".")), str(error))
         raise InputError([place]) from error
     with placing(space):
-        return skeleton, load_split(config.data, skeleton, open_store(config.cache))
+        return skeleton, load_split(config.data, skeleton, config.cache)
 
 
 def check_space(space: Space, config: RunConfig, skeleton: Base, split: Split) -> Prepared:
@@ -275,27 +269,6 @@ def _wrong_batch(trial: TrialConfig, corpus: TokenisedCorpus, workers: int) -> S
     if batch % workers:
         return SettingError(key, f"is {batch}", f"be a multiple of lane.workers, {workers}")
     return None
-
-
-def load_split(settings: DataSettings, skeleton: Base, store: Store | None = None) -> Split:
-    """Load and tokenise the sentences to train on and to validate with.
-
-    Args:
-        store: keeps the tokens for later searches.
-
-    Raises:
-        InputError: the data are at fault.
-    """
-    prompts = choose_prompts(settings.prompt, skeleton.shipped)
-    loaded = load_data(settings)
-    table = FamilyTable(settings.families)
-    stored = (store, skeleton.tokenization) if store else None
-    train, validation = (
-        tokenise(text, settings.pivot, skeleton.tokenize, table, stored, prompts)
-        for text in (loaded.train, loaded.validation)
-    )
-    health = measure(loaded, train, validation, skeleton, store, prompts)
-    return Split(train, validation, loaded.train, loaded.validation, health, prompts)
 
 
 def _never_effective(prepared: Prepared) -> Iterator[Problem]:

