@@ -1,0 +1,64 @@
+"""What CONTRIBUTING.md tells to write works, in a copy of the packages."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packages with the files that the page shows."""
+    folder = tmp_path_factory.mktemp("copy")
+    for package in ("components", "search"):
+        shutil.copytree(ROOT / package, folder / package)
+    shown = re.findall(r"`([\w/]+\.py)`:\n\n```python\n(.*?)```", TEXT, re.DOTALL)
+    assert len(shown) == 2
+    for name, source in shown:
+        assert not (folder / name).exists()
+        (folder / name).write_text(source, encoding="utf-8")
+    return folder
+
+
+def run(folder: Path, *command: str) -> str:
+    """Run a command in the copy, whose packages must be the ones that are imported."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder), "ISOGLOSS_CACHE": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_pooling_of_the_page_is_trained_and_exported(copy: Path) -> None:
+    assert "`python -m search.finetune --pooling blend --epochs 1`" in TEXT
+    said = run(
+        copy, "search.finetune", "--pooling", "blend", "--epochs", "1", "--name", "one",
+        "--set", "data.train_rows=200", "--set", "training.pairs_per_epoch=256",
+    )  # fmt: skip
+    assert "blend+linear+none+info_nce" in said
+    assert (copy / "runs" / "one" / "best" / "modules.json").exists()
+
+
+def test_the_source_of_the_page_is_read(copy: Path) -> None:
+    assert "`python -m search.data '{kind: numbers, count: 300}'`" in TEXT
+    said = run(copy, "search.data", "{kind: numbers, count: 300}")
+    assert "data: 300 rows read" in said
+
+
+def test_every_room_is_on_the_map() -> None:
+    rooms = {path.parent.name for path in (ROOT / "search").glob("*/__init__.py")}
+    assert {room for room in rooms if f"| `search/{room}/` |" not in TEXT} == set()
