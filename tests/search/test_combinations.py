@@ -122,7 +122,7 @@ class Bench:
         for causal in (True, False):
             config = TrialConfig.of(sections | {"base": self.models[causal], "training": training})
             fault = self.fault(config)
-            if not fault.startswith("pooling.kind is 'cls'"):
+            if not str(fault).startswith("pooling.kind is 'cls'"):
                 break
         return config
 
