@@ -13,8 +13,8 @@ class BaseConfig(Config):
     """Which pretrained model, and how it is run.
 
     Attributes:
-        model: ``builtin:tiny``, a local folder (transformers or sentence-transformers), or a name
-            on the hub.
+        model: ``builtin:tiny``, a local folder (transformers, sentence-transformers, or a PEFT
+            adapter, which is merged into the base that it names), or a name on the hub.
         revision: branch, tag or commit on the hub.
         max_length: tokens after which a sentence is cut; at most what the model has positions for.
         dtype: ``auto`` is bfloat16 on a GPU and float32 on a CPU.

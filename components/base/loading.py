@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import torch
-from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from components.base.architecture import model_class, read_settings, text_part
+from components.base.architecture import read_settings, text_part
 from components.base.config import BaseConfig
 from components.base.errors import one_sentence
 from components.base.locate import locate
 from components.base.model import Base
+from components.base.peft_folder import find_adapter
 from components.base.positions import last_position
 from components.base.shipped import Shipped, read_shipped
 from components.base.tokenizer import load_tokenizer, refuse_larger_tokenizer
-from components.base.weights import check_weights, load_pretrained, refuse_missing
+from components.base.weights import check_weights, load_pretrained, make_skeleton, refuse_missing
 
 
 def load(config: BaseConfig, device: torch.device | str = "cpu") -> Base:
@@ -28,12 +29,15 @@ def load(config: BaseConfig, device: torch.device | str = "cpu") -> Base:
         dtype = getattr(torch, config.dtype)
     else:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    settings = read_settings(config, source)
-    with one_sentence(config.model):
-        tokenizer = load_tokenizer(config, source)
-    whole, report = load_pretrained(config, settings, source, dtype=dtype)
-    refuse_missing(config, whole, report["missing_keys"])
-    model = text_part(whole)
+    if adapter := find_adapter(config, source):
+        tokenizer, model = adapter.load_tokenizer(), adapter.load(dtype)
+    else:
+        settings = read_settings(config, source)
+        with one_sentence(config.model):
+            tokenizer = load_tokenizer(config, source)
+        whole, report = load_pretrained(config, settings, source, dtype=dtype)
+        refuse_missing(config, whole, report["missing_keys"])
+        model = text_part(whole)
     with one_sentence(config.model):
         model.to(device)
     base = _base(config, model, tokenizer)
@@ -49,15 +53,13 @@ def load_skeleton(config: BaseConfig) -> Base:
         ValueError: as `load`.
     """
     source = locate(config.model)
+    if adapter := find_adapter(config, source):
+        return _base(config, adapter.load_skeleton(), adapter.load_tokenizer())
     settings = read_settings(config, source)
     check_weights(config, settings, source)
     with one_sentence(config.model):
         tokenizer = load_tokenizer(config, source)
-        with torch.device("meta"):
-            if (kind := model_class(settings)) is AutoModel:
-                whole = kind.from_config(settings, trust_remote_code=config.trust_remote_code)
-            else:
-                whole = kind(settings)
+        whole = make_skeleton(config, settings)
     return _base(config, text_part(whole), tokenizer)
 
 

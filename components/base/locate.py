@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 
 BUILTIN = {"builtin:tiny": Path(__file__).parent / "tiny"}
+ADAPTER_FILE = "adapter_config.json"
 
 
 def locate(model: str) -> str:
     """Turn a model setting into what transformers loads: a folder, or a name on the hub.
 
     Raises:
-        ValueError: an unknown built-in name, or a path that is no model folder.
+        ValueError: an unknown built-in name, or a path that is neither a model folder nor that of
+            a PEFT adapter.
     """
     if model.startswith("builtin:"):
         if model not in BUILTIN:
@@ -26,13 +28,8 @@ def locate(model: str) -> str:
         return model
     if not path.is_dir():
         raise ValueError(f"base.model is {model!r}, a file; it must be a model folder")
-    if not (path / "config.json").exists():
+    if not _holds_model(path):
         inner = _first_module(path)
-        if inner is None and (path / "adapter_config.json").exists():
-            raise ValueError(
-                f"base.model is {model!r}, a PEFT adapter without its base; it must be a whole "
-                f"model: merge the adapter (peft's merge_and_unload), save that and name its folder"
-            )
         if inner is None:
             raise ValueError(f"base.model is {model!r}, which has no config.json")
         path = inner
@@ -46,4 +43,13 @@ def _first_module(folder: Path) -> Path | None:
         inner = folder / modules[0]["path"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return inner if (inner / "config.json").exists() else None
+    return inner if _holds_model(inner) else None
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a PEFT adapter: as for transformers, this file makes it one."""
+    return (folder / ADAPTER_FILE).is_file()
+
+
+def _holds_model(folder: Path) -> bool:
+    return (folder / "config.json").exists() or is_adapter(folder)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from transformers import PreTrainedConfig, PreTrainedModel
+import torch
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from components.base.architecture import model_class
 from components.base.config import BaseConfig, options
@@ -19,15 +20,18 @@ PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 def load_pretrained(
-    config: BaseConfig, settings: PreTrainedConfig, source: str, **arguments: Any
+    config: BaseConfig, settings: PreTrainedConfig, source: str, kind: Any = None, **arguments: Any
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Load a model by transformers: the model, and transformers' report on its keys.
+
+    Args:
+        kind: the class to load it with; by default, the one without a head.
 
     Raises:
         ValueError: it cannot be loaded; one sentence says why.
     """
     with one_sentence(config.model):
-        model, report = model_class(settings).from_pretrained(
+        model, report = (kind or model_class(settings)).from_pretrained(
             source,
             config=settings,
             output_loading_info=True,
@@ -37,6 +41,23 @@ def load_pretrained(
             **arguments,
         )
     return model, report
+
+
+def make_skeleton(
+    config: BaseConfig, settings: PreTrainedConfig, kind: Any = None
+) -> PreTrainedModel:
+    """Build a model without weights, on the meta device.
+
+    Args:
+        kind: the class of the model; by default, the one without a head.
+    """
+    kind = kind or model_class(settings)
+    with torch.device("meta"):
+        if kind is AutoModel:
+            model = kind.from_config(settings, trust_remote_code=config.trust_remote_code)
+        else:
+            model = kind(settings)
+    return cast(PreTrainedModel, model)
 
 
 def check_weights(config: BaseConfig, settings: PreTrainedConfig, source: str) -> None:
@@ -88,7 +109,7 @@ def _fault_of_files(folder: Path, allow_pickle: bool) -> str:
     for name in SAFETENSORS:
         if (folder / name).exists():
             files, fault = _parts(folder / name)
-            return fault or next(filter(None, map(_fault_of_safetensors, files)), "")
+            return fault or next(filter(None, map(fault_of_safetensors, files)), "")
     for name in PICKLES:
         if (folder / name).exists():
             if not allow_pickle:
@@ -119,7 +140,7 @@ def _parts(file: Path) -> tuple[Sequence[Path], str]:
     return parts, ""
 
 
-def _fault_of_safetensors(file: Path) -> str:
+def fault_of_safetensors(file: Path) -> str:
     """What is wrong with a safetensors file, from its header and its size; empty if nothing is.
 
     The format: 8 bytes with the header's length n, n bytes of JSON, then the tensors, each from

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from components.base.errors import quiet_loading
-from components.base.locate import locate
+from components.base.locate import is_adapter, locate
 from components.base.remote_code import code_elsewhere, unpinned_revision
 from components.other_model import OtherModel
 from search.data.corpus import Corpus
@@ -75,6 +75,11 @@ def load_teacher(model: OtherModel, device: torch.device | str = "cpu") -> Sente
         source = model.name if whole else locate(model.name)
     except ValueError as error:  # which takes it for the base's model
         raise ValueError(str(error).removeprefix("base.model ")) from error
+    if not whole and is_adapter(Path(source)):
+        raise ValueError(
+            f"is {model.name!r}, a PEFT adapter without its base; it must be a whole model: merge "
+            f"the adapter (peft's merge_and_unload), save that and name its folder"
+        )
     fault = _without_consent(model, source)
     if fault:
         raise ValueError(fault)

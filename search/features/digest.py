@@ -13,11 +13,12 @@ from huggingface_hub import snapshot_download
 from torch import Tensor
 
 from components.base import Base, BaseConfig
-from components.base.locate import locate
+from components.base.peft_folder import weight_sources
 from search.runtime.store import Store
 
 FORMAT = 3
-WEIGHTS = ("*.safetensors", "*.bin", "*.py")
+# Of a PEFT adapter, the settings too: they hold the factor that its weights are merged by.
+WEIGHTS = ("*.safetensors", "*.bin", "*.py", "adapter_config.json")
 
 
 def describe_states(base: Base, digest: str) -> str:
@@ -42,17 +43,13 @@ def describe_states(base: Base, digest: str) -> str:
 
 
 def weights_digest(config: BaseConfig, store: Store) -> str:
-    """SHA-256 of the files of a base: its weights, and the code it brings.
+    """SHA-256 of the files of a base: its weights, those of an adapter, and the code it brings.
 
     Reading them takes long where they are large, so the digest of a file is stored: it holds for as
     long as nobody has touched the file.
     """
-    source = locate(config.model)
-    folder = Path(source)
-    if not folder.is_dir():
-        folder = Path(snapshot_download(source, revision=config.revision, local_files_only=True))
     sha = hashlib.sha256()
-    for file in sorted(found for kind in WEIGHTS for found in folder.glob(kind)):
+    for file in (file for place in weight_sources(config) for file in _files(*place)):
         stat = file.stat()
         touched = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
         key = hashlib.sha256(touched.encode()).hexdigest()
@@ -61,6 +58,13 @@ def weights_digest(config: BaseConfig, store: Store) -> str:
         assert digest is not None
         sha.update(digest["sha256"].numpy().tobytes())
     return sha.hexdigest()
+
+
+def _files(source: str, revision: str | None) -> list[Path]:
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = Path(snapshot_download(source, revision=revision, local_files_only=True))
+    return sorted(found for kind in WEIGHTS for found in folder.glob(kind))
 
 
 def _digest(file: Path) -> dict[str, Tensor]:

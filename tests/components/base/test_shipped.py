@@ -11,7 +11,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from components.base import BaseConfig, load, load_skeleton
-from components.base.locate import BUILTIN, locate
+from components.base.locate import BUILTIN
 from components.base.shipped import read_shipped
 
 TYPES = "sentence_transformers.models"
@@ -114,9 +114,3 @@ def test_files_without_sense_say_nothing(tmp_path: Path, content: str) -> None:
     names = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
     folder = folder_of(tmp_path, dict.fromkeys(names, content))
     assert load_skeleton(BaseConfig(model=str(folder))).notes == ()
-
-
-def test_a_peft_folder_is_refused_with_the_cure(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"a PEFT adapter without its base; .* merge the adapter"):
-        locate(str(tmp_path))
