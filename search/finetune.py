@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.runs.console import exit_on_input_error, make_console, redirect_library_output
+from search.runs.console import (
+    exit_on_input_error,
+    explain_os_error,
+    make_console,
+    redirect_library_output,
+)
 from search.runs.finish import finish_run
 from search.runs.folder import choose_run_folder, open_run
 from search.settings.problems import InputError, Problem, shown
@@ -215,6 +220,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     import torch
 
     from search.events.types import State, TrialEnded, TrialStarted
+    from search.runtime.checkpoint_file import checkpoint_file, write_checkpoint
     from search.settings.trial import TrialConfig
     from search.training.loop import TrialError
     from search.training.session import Session
@@ -242,9 +248,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
                 report = next(reports, None)
             if report is None:
                 break
-            file = folder / "trials" / "0" / "checkpoint.safetensors"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(report.checkpoint.to_bytes())
+            write_checkpoint(checkpoint_file(folder / "trials", 0), report.checkpoint.to_bytes())
             journal.append(report.event(0, began))
             worst = min(report.scores.by_language.items(), key=lambda item: item[1])
             console.print(
@@ -253,8 +257,8 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
                 f"{report.seconds:.0f} s"
             )
         state = "finished"
-    except (TrialError, ValueError) as fault:
-        error = str(fault)
+    except (TrialError, ValueError, OSError) as fault:
+        error = explain_os_error(fault) if isinstance(fault, OSError) else str(fault)
         console.print(f"the training failed: {error}", markup=False, style="red")
     finally:
         if state == "finished" or error:

@@ -7,6 +7,7 @@ a shared disk.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
 import ray
@@ -19,8 +20,10 @@ from search.events.replies import (
     TrialFailed,
     TrialSpec,
 )
+from search.runtime.checkpoint_file import checkpoint_file, write_checkpoint
 
-# A trial at which this many workers crashed is marked failed.
+# A trial at which this many workers crashed is marked failed, and a lane whose workers crashed so
+# often in a row before they took a trial is lost.
 MAX_ATTEMPTS = 3
 
 
@@ -42,9 +45,25 @@ class MailboxState:
         self._running = False
         self._closed = False
         self._attempts = 0
+        self._starts: Counter[int] = Counter()
         self._worker_error = ""
         self._continue_requested = False
         self._results: list[Reply] = []
+
+    async def start(self, rank: int) -> bool:
+        """Count the start of a worker.
+
+        Returns:
+            Whether to go on: not where workers of this rank have died, again and again, before
+            they were ready to take a trial. The lane is lost then.
+        """
+        async with self._changed:
+            self._starts[rank] += 1
+            if self._starts[rank] <= MAX_ATTEMPTS:
+                return True
+            message = f"{MAX_ATTEMPTS} workers died before they took a trial, {self._reason()}"
+            self._finish(LaneLost(message=message))
+            return False
 
     async def assign(self, spec: TrialSpec) -> None:
         """Set the trial to train, in place of the one before."""
@@ -66,6 +85,7 @@ class MailboxState:
             resume from, if a worker was lost; None when the mailbox is closed.
         """
         async with self._changed:
+            self._starts.clear()
             while True:
                 await self._changed.wait_for(lambda: self._running or self._closed)
                 if self._closed:
@@ -75,8 +95,8 @@ class MailboxState:
                     checkpoint = await asyncio.to_thread(_read, self._checkpoint())
                     assert self._spec is not None, "a trial runs"
                     return self._sequence, self._spec, checkpoint
-                reason = self._worker_error or "without an error message, as when memory runs out"
-                self._finish(TrialFailed(message=f"{MAX_ATTEMPTS} workers died at it, {reason}"))
+                message = f"{MAX_ATTEMPTS} workers died at it, {self._reason()}"
+                self._finish(TrialFailed(message=message))
 
     async def report(
         self, sequence: int, result: EpochReply | TrialFailed, checkpoint: bytes | None = None
@@ -90,7 +110,7 @@ class MailboxState:
             if not self._current(sequence):
                 return False
             if checkpoint is not None:
-                await asyncio.to_thread(_write, self._checkpoint(), checkpoint)
+                await asyncio.to_thread(write_checkpoint, self._checkpoint(), checkpoint)
             if isinstance(result, TrialFailed) or result.last:
                 self._finish(result)
                 return False
@@ -133,6 +153,9 @@ class MailboxState:
             self._results.append(TrialFailed(message="the lane was closed"))
             self._changed.notify_all()
 
+    def _reason(self) -> str:
+        return self._worker_error or "without an error message, as when memory runs out"
+
     def _current(self, sequence: int) -> bool:
         return sequence == self._sequence and self._running and not self._closed
 
@@ -143,18 +166,11 @@ class MailboxState:
 
     def _checkpoint(self) -> Path:
         assert self._spec is not None, "a trial was assigned"
-        return self._folder / str(self._spec.trial) / "checkpoint.safetensors"
+        return checkpoint_file(self._folder, self._spec.trial)
 
 
 def _read(file: Path) -> bytes | None:
     return file.read_bytes() if file.exists() else None
-
-
-def _write(file: Path, data: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_suffix(".new")
-    fresh.write_bytes(data)
-    fresh.replace(file)
 
 
 TrialMailbox = ray.remote(num_cpus=0)(MailboxState)

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 import torch
+from ray.train import get_context
 from ray.train.torch import get_device
 
 from search.events.replies import EpochReply, TrialFailed, TrialSpec
@@ -36,10 +37,9 @@ def work(settings: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # where models were named from; another node may lack it
         os.chdir(settings["folder"])
     try:
-        corpus, validation, *texts = ray.get(settings["corpora"])
-        text = texts[0] if texts else None
-        common = SessionSettings.of(settings["session"])
-        session = Session(common, corpus, validation, text, get_device())
+        if not ray.get(mailbox.start.remote(get_context().get_world_rank())):
+            return
+        session = _open_session(settings)
         ranks = session.ranks
         while True:
             order = ranks.agree(ray.get(mailbox.take.remote()) if ranks.rank == 0 else None)
@@ -53,6 +53,20 @@ def work(settings: dict[str, Any]) -> None:
         return  # the lane and its mailbox are gone
     except ValueError as error:  # from loading: no trial could train here
         ray.get(mailbox.abort.remote(str(error), fatal=True))
+
+
+def _open_session(settings: dict[str, Any]) -> Session:
+    """Load what trials share; an error other than of the input is recorded and raised."""
+    try:
+        corpus, validation, *texts = ray.get(settings["corpora"])
+        common = SessionSettings.of(settings["session"])
+        return Session(common, corpus, validation, texts[0] if texts else None, get_device())
+    except (ValueError, ray.exceptions.RayActorError):
+        raise
+    except Exception as error:  # the mailbox counts how often Ray Train may try again
+        told = f"{type(error).__name__}: {error}"
+        ray.get(settings["mailbox"].record_worker_error.remote(told))
+        raise
 
 
 def _run(

@@ -152,6 +152,12 @@ class Outcomes:
         found = next((o for o in self.by_trial.values() if o.reference and o.epochs), None)
         return None if found is None else Scores(found.accuracy, found.by_language)
 
+    def languages(self) -> list[str]:
+        """Every language that a trial or the base without training has a score of."""
+        of_trials = (name for outcome in self.ranked() for name in outcome.by_language)
+        of_base = self.untouched.by_language if self.untouched is not None else ()
+        return list(dict.fromkeys([*of_trials, *of_base]))
+
     def ranked(self) -> list[Outcome]:
         """Best first: by accuracy, then the smaller model, then the earlier trial; failed last."""
 

@@ -22,9 +22,8 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
     ``untouched``, has the scores of the base without training; it has no rank and no trial.
     """
     ranked = outcomes.ranked()
-    languages = dict.fromkeys(name for outcome in ranked for name in outcome.by_language)
     settings = dict.fromkeys(name for outcome in ranked for name in flatten(outcome.values))
-    columns = [*FIXED, *(f"accuracy/{language}" for language in languages), *settings]
+    columns = [*FIXED, *(f"accuracy/{language}" for language in outcomes.languages()), *settings]
     fresh = file.with_suffix(".new")
     with fresh.open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, columns, restval="")

@@ -161,7 +161,7 @@ def ranking(outcomes: Outcomes, most: int = 10) -> Table:
     Where trials are cases, all of them are in it.
     """
     ranked = outcomes.ranked()
-    languages = list(dict.fromkeys(name for o in ranked for name in o.by_language))
+    languages = outcomes.languages()
     table = Table(box=None, padding=(0, 1), header_style="bold", title="accuracy")
     for column in ("#", "trial", "state", "all", *languages):
         if column == "state":

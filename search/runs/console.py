@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from search.settings.problems import InputError
+from search.settings.problems import InputError, shown
 
 # Exit statuses.
 FINISHED, NONE_FINISHED, AT_FAULT, INTERRUPTED = 0, 1, 2, 130
@@ -23,6 +24,9 @@ PLAIN_WIDTH = 160  # of tables that go to a file
 @contextmanager
 def exit_on_input_error() -> Iterator[None]:
     """End the command with a sentence for each fault of the user's input, or when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without UTF-8 ends no command
+            stream.reconfigure(errors="backslashreplace")
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         yield
@@ -32,9 +36,18 @@ def exit_on_input_error() -> Iterator[None]:
         if more := len(error.problems[MOST_PROBLEMS:]):
             errors.print(f"and {more:,} more")
         raise typer.Exit(AT_FAULT) from error
+    except OSError as error:  # a full disk, a folder taken away, a closed output
+        errors.print(f"error: {explain_os_error(error)}", markup=False)
+        raise typer.Exit(AT_FAULT) from error
     except KeyboardInterrupt as error:
         errors.print("interrupted")
         raise typer.Exit(INTERRUPTED) from error
+
+
+def explain_os_error(error: OSError) -> str:
+    """The system's reason in a sentence, with the file where one is known."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{shown(error.filename, 1000)}: {reason}" if error.filename else reason
 
 
 def make_console() -> Console:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from search.runs.console import FINISHED, INTERRUPTED, NONE_FINISHED, redirect_library_output
+from search.runs.console import (
+    FINISHED,
+    INTERRUPTED,
+    NONE_FINISHED,
+    explain_os_error,
+    redirect_library_output,
+)
 from search.runs.folder import JOURNAL
+from search.runtime.checkpoint_file import checkpoint_file
+from search.settings.problems import shown
 
 if TYPE_CHECKING:
     from search.runs.prepare import Prepared
@@ -17,6 +26,8 @@ if TYPE_CHECKING:
 
 def finish_run(console: Console, folder: Path, prepared: Prepared, interrupted: bool) -> int:
     """Rank the trials and make the best one a model; the exit status."""
+    from safetensors import SafetensorError
+
     from components.languages import FamilyTable
     from search.events.journal import Outcomes, read_journal
     from search.export import ExportError, export, trusted
@@ -47,7 +58,7 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, interrupted: 
             f"is the best trial all the same",
             style="yellow",
         )
-    data = (folder / "trials" / str(best.trial) / "checkpoint.safetensors").read_bytes()
+    data = checkpoint_file(folder / "trials", best.trial).read_bytes()
     try:
         status = console.status("writing and checking best/")
         with status if console.is_terminal else nullcontext(), redirect_library_output(folder):
@@ -63,8 +74,11 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, interrupted: 
                 untouched=untouched,
                 prompts=prepared.split.prompts,
             )
-    except (ExportError, ValueError) as error:
-        console.print(f"best/ could not be made: {error}", markup=False, style="red")
+    except (ExportError, ValueError, OSError, SafetensorError) as error:
+        if not isinstance(error, ExportError):  # that one leaves a model to look at
+            shutil.rmtree(folder / "best.new", ignore_errors=True)
+        why = explain_os_error(error) if isinstance(error, OSError) else shown(error, 1000)
+        console.print(f"best/ could not be made: {why}", markup=False, style="red", soft_wrap=True)
         return NONE_FINISHED
     trust = ", trust_remote_code=True" if trusted(folder / "best") else ""
     console.print(

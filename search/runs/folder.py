@@ -70,19 +70,30 @@ def open_run(console: Console, folder: Path, prepared: Prepared) -> Iterator[Jou
     from search.report.leaderboard import write_leaderboard
 
     _make(folder)
-    console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
-    print_health(console, prepared.split.health)
-    _write_run(folder / "run.json", prepared)
-    journal = Journal(folder / JOURNAL)
+    keep = False
     try:
-        yield journal
+        console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
+        print_health(console, prepared.split.health)
+        _write_run(folder / "run.json", prepared)
+        journal = Journal(folder / JOURNAL)
+        keep = True
+        try:
+            yield journal
+        finally:
+            try:
+                journal.close()
+            finally:  # what has reached the disk is ranked, though it be full by now
+                outcomes = Outcomes(read_journal(folder / JOURNAL))
+                keep = bool(outcomes.by_trial)
+                if keep:
+                    write_leaderboard(folder / "leaderboard.csv", outcomes)
+    except OSError as error:
+        if error.filename is None:  # so it is with what is written to an open file
+            raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
+        raise
     finally:
-        journal.close()
-        outcomes = Outcomes(read_journal(folder / JOURNAL))
-        if outcomes.by_trial:
-            write_leaderboard(folder / "leaderboard.csv", outcomes)
-        else:
-            shutil.rmtree(folder)
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make(folder: Path) -> None:
@@ -123,4 +134,6 @@ def _write_run(file: Path, prepared: Prepared) -> None:
         }
         | {"health": prepared.split.health.plain()},
     }
-    file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    # A name of a file that is not UTF-8 is recorded with its bytes escaped.
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")

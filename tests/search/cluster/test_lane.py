@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from ray import tune
 from search.cluster.connection import QUIET
 from search.cluster.lane import Lane, LaneSetup
 from search.events.replies import TrialFailed
-from search.runs.prepare import prepare
+from search.features import FeaturePlan
+from search.runs.prepare import Prepared, prepare
+from search.settings.sections import CacheSettings
 from search.settings.trial import TrialConfig
 from search.training.checkpoint import Checkpoint
 
@@ -29,6 +32,7 @@ CPUS = 3  # one for the lane that several tests share, two for the lane of two w
 SPACE = """
 data: {train: builtin:cldr, languages: [en, de, ko], train_rows: 80, validation_rows: 24}
 base: {model: builtin:tiny}
+training: {batch_size: 8, pairs_per_epoch: 16}
 """
 
 
@@ -48,10 +52,10 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def corpora(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     file = tmp_path_factory.mktemp("space") / "space.yaml"
     file.write_text(SPACE)
-    return prepare(file).split
+    return prepare(file)
 
 
 def config(**sections: Any) -> dict[str, Any]:
@@ -86,8 +90,18 @@ SPLIT = config(
 class OpenLane:
     """A lane outside Tune: the same class, driven by hand."""
 
-    def __init__(self, folder: Path, split: Any, workers: int = 1) -> None:
+    def __init__(
+        self, folder: Path, prepared: Prepared, workers: int = 1, session: Any = None
+    ) -> None:
         self._folder = folder
+        split = prepared.split
+        settings = replace(
+            prepared.session,
+            cache=CacheSettings(folder=str(folder / "cache")),
+            features=FeaturePlan(boundaries=(4,), statistics=("mean",)),
+            max_epochs=EPOCHS,
+            rung_epochs=1,
+        )
         setup = LaneSetup(
             name="test",
             run_folder=str(folder),
@@ -98,14 +112,8 @@ class OpenLane:
             gpus=0,
             start_attempts=1,
             work={
-                "base": {"model": "builtin:tiny"},
-                "cache": {"folder": str(folder / "cache")},
-                "features": {"boundaries": (4,), "statistics": ("mean",)},
-                "training": {"batch_size": 8, "pairs_per_epoch": 16},
-                "pivot": "en",
+                "session": settings.plain() if session is None else session,
                 "folder": str(folder.parent),
-                "max_epochs": EPOCHS,
-                "rung_epochs": 1,
                 "threads": 1,
             },
             corpora=[ray.put(split.train), ray.put(split.validation)],
@@ -176,10 +184,10 @@ Trained = tuple[list[dict[str, Any]], Checkpoint]
 
 @pytest.fixture(scope="module")
 def alone(
-    cluster: None, corpora: Any, tmp_path_factory: pytest.TempPathFactory
+    cluster: None, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Trained]:
     """What LAST gives in a lane of its own that nothing has disturbed, and SPLIT after it."""
-    lane = OpenLane(tmp_path_factory.mktemp("alone"), corpora)
+    lane = OpenLane(tmp_path_factory.mktemp("alone"), prepared)
     found = {
         name: (lane.train(values), lane.checkpoint())
         for name, values in (("last", LAST), ("split", SPLIT))
@@ -191,10 +199,10 @@ def alone(
 
 @pytest.fixture(scope="module")
 def lane(
-    alone: dict[str, Trained], corpora: Any, tmp_path_factory: pytest.TempPathFactory
+    alone: dict[str, Trained], prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OpenLane]:
     """Another lane, which tests use one after another."""
-    shared = OpenLane(tmp_path_factory.mktemp("shared"), corpora)
+    shared = OpenLane(tmp_path_factory.mktemp("shared"), prepared)
     yield shared
     shared.close()
     wait_for_cpus(CPUS)
@@ -233,11 +241,11 @@ def test_a_killed_worker_comes_back_and_its_trial_goes_on_as_if_nothing_had_been
 
 
 def test_two_workers_train_what_one_trains(
-    alone: dict[str, Trained], corpora: Any, tmp_path: Path
+    alone: dict[str, Trained], prepared: Prepared, tmp_path: Path
 ) -> None:
     expected, weights = alone["split"]
     free = ray.available_resources()["CPU"]
-    two = OpenLane(tmp_path / "two", corpora, workers=2)
+    two = OpenLane(tmp_path / "two", prepared, workers=2)
     got = two.train(SPLIT)
     two.close()
     losses, others = ([epoch[1] for epoch in measured(results)] for results in (got, expected))
@@ -247,3 +255,14 @@ def test_two_workers_train_what_one_trains(
     for name in mine:
         torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-5)
     wait_for_cpus(free)
+
+
+@pytest.mark.slow  # three groups of workers are started
+def test_workers_that_die_before_they_take_a_trial_end_the_lane(
+    alone: dict[str, Trained], prepared: Prepared, tmp_path: Path
+) -> None:
+    broken = OpenLane(tmp_path / "broken", prepared, session={})
+    broken.start(LAST)
+    with pytest.raises(RuntimeError, match="3 workers died before they took a trial, KeyError"):
+        broken.step()
+    broken.close()

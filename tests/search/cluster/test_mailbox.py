@@ -276,3 +276,29 @@ def test_giving_up_reaches_the_lane(folder: Path, fatal: bool, kind: Any) -> Non
         assert await waiting == kind(message="no such model")
 
     run(scene())
+
+
+def test_workers_that_never_take_a_trial_lose_the_lane(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        await mailbox.assign(order(0))
+        for _ in range(MAX_ATTEMPTS):
+            assert await mailbox.start(0) and await mailbox.start(1)
+        await mailbox.record_worker_error("OSError: no device")
+        assert not await mailbox.start(1)
+        lost = await mailbox.next_result()
+        assert isinstance(lost, LaneLost)
+        assert lost.message == "3 workers died before they took a trial, OSError: no device"
+
+    run(scene())
+
+
+def test_only_starts_in_a_row_are_counted(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        for number in range(MAX_ATTEMPTS + 2):
+            await mailbox.assign(order(number))
+            assert await mailbox.start(0)
+            assert await mailbox.take()
+
+    run(scene())

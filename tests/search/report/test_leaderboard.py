@@ -118,3 +118,12 @@ def test_the_untouched_base_has_the_last_row(tmp_path: Path) -> None:
         "seconds": "", "trainable_parameters": "0", "accuracy/de": "0.5", "accuracy/ko": "1.0",
         "head.kind": "",
     }  # fmt: skip
+
+
+def test_a_run_cut_off_before_any_epoch_has_the_scores_of_the_base(tmp_path: Path) -> None:
+    file = tmp_path / "leaderboard.csv"
+    events = [trial(0, {}), UntouchedScored(accuracy=0.75, by_language={"de": 0.5, "ko": 1.0})]
+    write_leaderboard(file, Outcomes(events))
+    first, last = rows(file)
+    assert (first["trial"], first["accuracy"], first["accuracy/de"]) == ("0", "", "")
+    assert (last["state"], last["accuracy/de"], last["accuracy/ko"]) == ("untouched", "0.5", "1.0")

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from search.events.journal import Outcomes
-from search.events.types import EpochDone, State, TrialEnded, TrialStarted
+from search.events.types import EpochDone, State, TrialEnded, TrialStarted, UntouchedScored
 from search.report.terminal import View, duration, label, ranking
 
 VALUES = {
@@ -128,6 +128,13 @@ def test_the_ranking_ends_with_the_reference_and_says_why_trials_failed(screen: 
     console, out = screen(False)
     console.print(ranking(Outcomes(ENDED)))
     assert "the loss is [nan] in epoch 1" in out.getvalue()
+
+
+def test_the_base_is_ranked_though_no_trial_has_a_score(screen: Screen) -> None:
+    console, out = screen(False)
+    untouched = UntouchedScored(accuracy=0.75, by_language={"de": 0.5, "ko": 1.0})
+    console.print(ranking(Outcomes([trial(0), untouched])))
+    assert "ko" in out.getvalue() and "0.75" in out.getvalue()
 
 
 def test_a_trial_in_a_few_words() -> None:
