@@ -109,8 +109,13 @@ class MailboxState:
         async with self._changed:
             if not self._current(sequence):
                 return False
-            if checkpoint is not None:
-                await asyncio.to_thread(write_checkpoint, self._checkpoint(), checkpoint)
+            if checkpoint is not None and isinstance(result, EpochReply):
+                try:
+                    await asyncio.to_thread(write_checkpoint, self._checkpoint(), checkpoint)
+                except OSError as error:  # a full disk, say: without it, there is nothing to export
+                    message = f"its checkpoint cannot be written to {self._checkpoint()}: {error}"
+                    self._finish(TrialFailed(message=message, epoch=result.done.epoch))
+                    return False
             if isinstance(result, TrialFailed) or result.last:
                 self._finish(result)
                 return False

@@ -64,9 +64,14 @@ def _open_session(settings: dict[str, Any]) -> Session:
     except (ValueError, ray.exceptions.RayActorError):
         raise
     except Exception as error:  # the mailbox counts how often Ray Train may try again
-        told = f"{type(error).__name__}: {error}"
-        ray.get(settings["mailbox"].record_worker_error.remote(told))
+        ray.get(settings["mailbox"].record_worker_error.remote(_describe(error)))
         raise
+
+
+def _describe(error: Exception) -> str:
+    """An unexpected error in one line; of one raised in another process, the error there."""
+    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+    return " ".join(f"{type(cause).__name__}: {cause}".split())
 
 
 def _run(
@@ -111,7 +116,7 @@ def _run(
         raise
     except Exception as error:  # a failed trial is data, so that the lane stays warm
         told = isinstance(error, TrialError | ValueError)
-        message = str(error) if told else f"{type(error).__name__}: {error}"
+        message = str(error) if told else _describe(error)
         if ranks.size > 1 and not told:
             # The other workers wait in a collective that this one has left: start the group anew.
             ray.get(mailbox.record_worker_error.remote(message))

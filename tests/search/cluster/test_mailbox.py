@@ -302,3 +302,21 @@ def test_only_starts_in_a_row_are_counted(folder: Path) -> None:
             assert await mailbox.take()
 
     run(scene())
+
+
+def test_a_checkpoint_that_cannot_be_written_fails_its_trial(folder: Path) -> None:
+    async def scene() -> None:
+        folder.write_text("a file stands where the folder is to be")
+        mailbox = MailboxState(str(folder))
+        await mailbox.assign(order(0))
+        taken = await mailbox.take()
+        assert taken is not None
+        assert not await mailbox.report(taken[0], epoch(2), b"state")
+        failed = await mailbox.next_result()
+        assert isinstance(failed, TrialFailed) and failed.epoch == 2
+        assert str(folder / "0" / "checkpoint.safetensors") in failed.message
+        # The lane goes on with the next trial.
+        await mailbox.assign(order(1))
+        assert await mailbox.take()
+
+    run(scene())
