@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 JOURNAL = "journal.jsonl"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MOST_OF_STEM = 60  # characters of the space file's name
 PACKAGES = ("isogloss", "ray", "torch", "transformers", "peft", "optuna", "datasets", "pyarrow",
             "sentence-transformers")  # fmt: skip
 
@@ -36,21 +38,30 @@ def choose_run_folder(output: Path, name: str | None, stem: str) -> Path:
         InputError: the name leaves the output folder, or the folder is in use.
     """
     if name is None:
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "search"
-        name = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)[:MOST_OF_STEM].strip("-._") or "search"
+        return output / _free_name(output, f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")
     if not NAME.fullmatch(name) or name.endswith(".new"):
         raise InputError(
             f"--name is {name!r}; it must be letters, digits, '.', '_' and '-' only, and start "
             f"with a letter or digit"
         )
     folder = output / name
-    try:
-        taken = folder.exists()
-    except OSError as error:  # a path that is too long, say
-        raise InputError(f"the run folder {folder} cannot be made: {error.strerror}") from error
-    if taken:
+    if _is_taken(folder):
         raise InputError(f"the run folder {folder} is in use; --name must be one not yet taken")
     return folder
+
+
+def _free_name(output: Path, name: str) -> str:
+    """The name, or the first of name-2, name-3, ... that is free."""
+    numbered = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(one for one in numbered if not _is_taken(output / one))
+
+
+def _is_taken(folder: Path) -> bool:
+    try:
+        return folder.exists()
+    except OSError as error:  # a path that is too long, say
+        raise InputError(f"the run folder {folder} cannot be made: {error.strerror}") from error
 
 
 @contextmanager
