@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime
+from os.path import expanduser
 from pathlib import Path
 from typing import Annotated
 
@@ -78,7 +79,7 @@ def clear(
 def _place(folder: Path | None) -> Path:
     from search.runtime.store import default_folder
 
-    place = (folder or default_folder()).expanduser()
+    place = Path(expanduser(folder or default_folder()))
     if folder is not None and not place.is_dir():
         raise InputError(f"--folder is {str(folder)!r}; it must be a folder that exists")
     return place

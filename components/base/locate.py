@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from os.path import expanduser
 from pathlib import Path
 
 BUILTIN = {"builtin:tiny": Path(__file__).parent / "tiny"}
@@ -20,7 +21,7 @@ def locate(model: str) -> str:
         if model not in BUILTIN:
             raise ValueError(f"base.model is {model!r}; built in is only {', '.join(BUILTIN)}")
         return str(BUILTIN[model])
-    path = Path(model).expanduser()
+    path = Path(expanduser(model))
     if not path.exists():
         # One slash at most makes a hub name; anything else can only have been meant as a path.
         if model.count("/") > 1 or model.startswith(("/", ".", "~")):

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -336,7 +337,7 @@ def _find_base(model: str, folder: Path, settings: PeftConfig) -> tuple[str, str
         )
     if name.startswith("builtin:"):
         return name, "built in"
-    for place in (folder / name, Path(name).expanduser()):
+    for place in (folder / name, Path(expanduser(name))):
         if os.path.exists(place):
             return str(place.resolve()), f"at {place}"
     beside, here = folder / name, Path.cwd() / name

@@ -57,8 +57,8 @@ class LoadedData:
 def load_data(settings: DataSettings) -> LoadedData:
     """Load the sentences to train on and those to validate with.
 
-    No row to train on shares a sentence of any language with a row of the validation, and none
-    repeats another in every language. Texts are compared as `comparison` says.
+    No row to train on shares a sentence of any language with a row of the validation, and no row
+    of either repeats another of it in every language. Texts are compared as `comparison` says.
 
     Raises:
         InputError: a file or column is missing or unreadable, or too little is left.
@@ -191,7 +191,7 @@ class _Placed:
 
 
 def _place(tables: Sequence[pa.Table], duplicates: bool = False) -> list[_Placed]:
-    """Number the texts of some tables alike, and drop from the first what cannot be used.
+    """Number the texts of some tables alike, and drop what cannot be used.
 
     Blank texts, also those of invisible characters alone, become missing.
 
@@ -220,7 +220,9 @@ def _place(tables: Sequence[pa.Table], duplicates: bool = False) -> list[_Placed
             )
         placed.append(one)
     if not duplicates:
-        placed[0].drop_duplicates()
+        # Of the validation too: a sentence that stands there twice would be found twice as often.
+        for one in placed:
+            one.drop_duplicates()
     return placed
 
 

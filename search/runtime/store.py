@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from os.path import expanduser
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -34,7 +35,7 @@ def default_folder() -> Path:
 
 def store_folder(named: str | None) -> Path:
     """Find where a search stores what it computes: the folder named, or the default one."""
-    return Path(named).expanduser() if named else default_folder()
+    return Path(expanduser(named)) if named else default_folder()
 
 
 def open_store(folder: str | None, max_gb: float) -> Store | None:

@@ -103,6 +103,11 @@ def test_the_same_seed_trains_the_same_model(tmp_path: Path) -> None:
         (["--mlp-head", "--mlp-hidden", "0"], "--mlp-hidden 0: head.hidden"),
         (["--base", "/nowhere"], "--base /nowhere: base.model is '/nowhere', which does not exist"),
         (["--train", "no.csv"], "--train no.csv: data.train: is 'no.csv', which does not exist"),
+        (
+            ["--base", "~nobody_of_that_name/m"],
+            "base.model is '~nobody_of_that_name/m', which does",
+        ),
+        (["--train", "~nobody_of_that_name/a.csv"], "is '~nobody_of_that_name/a.csv', which does"),
         (["--lr", "-1"], "--lr -1.0: optimizer.lr: is -1.0; it must be greater than 0"),
         (["--loss", "distillation"], "loss.teacher: is missing; it must be given"),
         (["--loss", "distillation", "--set", "loss.teacher=/no"], "loss.teacher"),

@@ -6,6 +6,7 @@ import glob
 import re
 import stat
 from collections.abc import Sequence
+from os.path import expanduser
 from pathlib import Path
 
 from search.data.reading.interface import Request
@@ -27,7 +28,7 @@ def format_of(file: Path) -> str:
 
 def is_pattern(name: str) -> bool:
     """Whether a name is a glob, and not that of a file with such characters."""
-    return glob.has_magic(name) and not exists(Path(name).expanduser())
+    return glob.has_magic(name) and not exists(Path(expanduser(name)))
 
 
 def exists(path: Path) -> bool:
@@ -40,7 +41,7 @@ def exists(path: Path) -> bool:
 
 def matches(pattern: str) -> list[Path]:
     """The files that a glob matches, in the order of their names."""
-    return [Path(found) for found in sorted(glob.glob(str(Path(pattern).expanduser())))]
+    return [Path(found) for found in sorted(glob.glob(expanduser(pattern)))]
 
 
 def find(names: Sequence[str], request: Request) -> list[Path]:
@@ -51,7 +52,7 @@ def find(names: Sequence[str], request: Request) -> list[Path]:
     """
     files: list[Path] = []
     for name in names:
-        path = Path(name).expanduser()
+        path = Path(expanduser(name))
         if is_pattern(name):
             found = matches(name)
             if not found:

@@ -6,6 +6,7 @@ A short form (a string, a list, a mapping of languages) is translated here, once
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,14 +63,14 @@ def full_form(value: Any) -> Any:
         return {"kind": "builtin", "name": value.removeprefix("builtin:")}
     if "\0" in value:
         raise ValueError("holds a NUL character; it must name a file, a folder or a data set")
-    path = Path(value).expanduser()
+    path = Path(expanduser(value))
     if is_pattern(value):
         sides = {file.suffix[1:]: str(file) for file in matches(value) if not format_of(file)}
         if len(sides) > 1 and all(map(is_language, sides)):
             return {"kind": "moses", "files": sides}
         return {"kind": "table", "files": [value]}
     name, colon, config = value.rpartition(":")
-    if colon and not exists(path) and Path(name).expanduser().is_dir():
+    if colon and not exists(path) and Path(expanduser(name)).is_dir():
         return {"kind": "hub", "name": name, "config": config}
     if exists(path) and path.is_dir() and _is_data_set(path):
         return {"kind": "hub", "name": value}

@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from os.path import expanduser
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -35,7 +36,7 @@ class Hub(SourceConfig):
     def read(self, request: Request) -> SourceTable:
         import datasets  # here: workers import the settings, too, and the library takes a second
 
-        folder = Path(self.name).expanduser()
+        folder = Path(expanduser(self.name))
         local = folder.is_dir()
         name = str(folder.resolve()) if local else self.name
         bars = datasets.utils.logging.is_progress_bar_enabled()

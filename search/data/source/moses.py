@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import zip_longest
+from os.path import expanduser
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +35,7 @@ class Moses(SourceConfig):
         return files
 
     def read(self, request: Request) -> SourceTable:
-        paths = {language: Path(file).expanduser() for language, file in self.files.items()}
+        paths = {language: Path(expanduser(file)) for language, file in self.files.items()}
         for path in paths.values():
             check_file(path, request)
         name = ", ".join(self.files.values())

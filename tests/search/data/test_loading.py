@@ -274,9 +274,10 @@ def test_each_pair_again_with_something_invisible_is_dropped(tmp_path: Path) -> 
     assert all(text.startswith("\u200b") for text in loaded.validation.texts("en"))
 
 
-def test_a_validation_of_its_own_keeps_its_repetitions(tmp_path: Path) -> None:
+def test_a_validation_of_its_own_drops_its_repetitions_and_counts_them(tmp_path: Path) -> None:
     columns = numbered("en de", range(50, 55))
     twice = {name: column * 2 for name, column in columns.items()}
     file = write(tmp_path / "twice.csv", twice)
-    _, validation = load_corpora(pair(tmp_path, validation=str(file)))
-    assert len(validation) == 10
+    loaded = load_data(pair(tmp_path, validation=str(file)))
+    assert len(loaded.validation) == 5
+    assert loaded.counts.places["de"]["validation"] == loaded.counts.places["de"]["duplicate"] == 5
