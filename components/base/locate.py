@@ -42,7 +42,7 @@ def _first_module(folder: Path) -> Path | None:
     try:
         modules: list[dict[str, str]] = json.loads((folder / "modules.json").read_text())
         inner = folder / modules[0]["path"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return inner if _holds_model(inner) else None
 

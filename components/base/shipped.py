@@ -11,6 +11,7 @@ from typing import Any
 from transformers.utils import cached_file
 
 # Modules that a trial replaces by its own, or that change nothing that is trained.
+LEAST_LENGTH = 4  # tokens of a sentence
 REPLACED = ("Transformer", "Pooling", "Normalize")
 
 
@@ -25,6 +26,7 @@ class Shipped:
         unused: kinds of its other modules, which trials do not use.
         prompts: name -> text that is put before a sentence.
         default_prompt_name: of the prompt that stands before a sentence if none is named.
+        faults: what its files say without sense, a sentence each.
     """
 
     is_sentence_model: bool = False
@@ -33,6 +35,7 @@ class Shipped:
     unused: tuple[str, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
+    faults: tuple[str, ...] = ()
 
     @property
     def default_prompt(self) -> str:
@@ -41,7 +44,7 @@ class Shipped:
 
     def notes(self) -> list[str]:
         """Name what of it trials do not use."""
-        notes = []
+        notes = list(self.faults)
         if self.unused:
             notes.append(
                 f"of the base's own modules, {', '.join(self.unused)} are left out: trials train "
@@ -56,39 +59,74 @@ class Shipped:
 
 
 def read_shipped(model: str, revision: str | None = None) -> Shipped:
-    """Read what was published with a model; of what no file says, or says without sense, nothing.
+    """Read what was published with a model; what a file says without sense is noted and left out.
 
     Args:
         model: a folder, or a name on the hub, whose files are fetched.
     """
-
     if model.startswith("builtin:"):
         return Shipped()
+    faults: list[str] = []
 
     def read(name: str, kind: type[Any]) -> Any:
-        return _read(model, revision, name, kind)
+        return _read(model, revision, name, kind, faults)
 
     modules = [part for part in read("modules.json", list) if isinstance(part, dict)]
     paths = {_kind(part): str(part.get("path", "")) for part in modules}
     if not paths:
-        return Shipped()
+        return Shipped(faults=tuple(faults))
 
     def inside(kind: str, file: str) -> Any:
         return read(str(Path(paths[kind]) / file), dict) if kind in paths else {}
 
     length = inside("Transformer", "sentence_bert_config.json").get("max_seq_length")
-    usable = isinstance(length, int) and not isinstance(length, bool) and length >= 4
-    config = read("config_sentence_transformers.json", dict)
-    prompts = config.get("prompts")
-    texts = prompts.items() if isinstance(prompts, dict) else ()
+    usable = isinstance(length, int) and not isinstance(length, bool) and length >= LEAST_LENGTH
+    if length is not None and not usable:
+        faults.append(
+            f"max_seq_length is {length!r} in the base's sentence_bert_config.json; it is left "
+            f"out, since it must be a whole number from {LEAST_LENGTH}"
+        )
+    prompts, default = _read_prompts(read("config_sentence_transformers.json", dict), faults)
     return Shipped(
         is_sentence_model=True,
         max_length=length if usable else None,
         pooling=inside("Pooling", "config.json"),
         unused=tuple(kind for kind in paths if kind and kind not in REPLACED),
-        prompts={str(name): text for name, text in texts if isinstance(text, str)},
-        default_prompt_name=config.get("default_prompt_name"),
+        prompts=prompts,
+        default_prompt_name=default,
+        faults=tuple(faults),
     )
+
+
+def _read_prompts(
+    config: Mapping[str, Any], faults: list[str]
+) -> tuple[dict[str, str], str | None]:
+    """The prompts by their names, and the name of the default one."""
+    given = config.get("prompts") or {}
+    if not isinstance(given, dict):
+        faults.append(f"the base's prompts are {given!r}; they are left out, since they must be a "
+                      f"mapping of names to texts")  # fmt: skip
+        given = {}
+    prompts = {}
+    for name, text in given.items():
+        if isinstance(text, str) and _is_unicode(name + text):
+            prompts[name] = text
+        else:
+            faults.append(f"the base's prompt {name!r} is {text!r}; it is left out, since it must "
+                          f"be a text")  # fmt: skip
+    default = config.get("default_prompt_name")
+    if default is not None and (not isinstance(default, str) or default not in prompts):
+        faults.append(
+            f"default_prompt_name is {default!r} in the base's config_sentence_transformers.json, "
+            f"which names none of its prompts; none stands before sentences"
+        )
+        default = None
+    return prompts, default
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be encoded: JSON may hold half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _kind(part: Mapping[str, Any]) -> str:
@@ -96,7 +134,7 @@ def _kind(part: Mapping[str, Any]) -> str:
     return str(part.get("type", "")).rpartition(".")[2]
 
 
-def _read(model: str, revision: str | None, name: str, kind: type[Any]) -> Any:
+def _read(model: str, revision: str | None, name: str, kind: type[Any], faults: list[str]) -> Any:
     """Read a JSON file that holds a list or a mapping; an empty one where none can be read."""
     try:
         if Path(model).is_dir():
@@ -112,6 +150,16 @@ def _read(model: str, revision: str | None, name: str, kind: type[Any]) -> Any:
             )
             file = Path(fetched or "")
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, IsADirectoryError):
+        return kind()  # most bases have few of these files
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        faults.append(f"the base's {name} cannot be read and is left out: {reason}")
         return kind()
-    return found if isinstance(found, kind) else kind()
+    if not isinstance(found, kind):
+        faults.append(
+            f"the base's {name} holds a {type(found).__name__} and is left out; it must hold a "
+            f"{kind.__name__}"
+        )
+        return kind()
+    return found

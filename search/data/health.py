@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -108,6 +108,7 @@ def measure(
     base: Base,
     store: Store | None = None,
     prompts: Prompts | None = None,
+    notes: Sequence[str] = (),
 ) -> Health:
     """Count by language what was read and what the tokenizer makes of it.
 
@@ -116,6 +117,7 @@ def measure(
         base: whose tokenizer that was; it needs no weights.
         store: keeps the counts for later searches.
         prompts: what stands before each sentence; nothing by default.
+        notes: what else there is to say.
     """
     prompts = prompts or Prompts()
     parts = [(loaded.train, train), (loaded.validation, validation)]
@@ -155,7 +157,7 @@ def measure(
         train.pair_count,
         base.max_length,
         train.languages[train.pivot],
-        (*loaded.notes, *prompts.notes()),
+        (*loaded.notes, *prompts.notes(), *notes),
     )
 
 

@@ -229,6 +229,12 @@ def _place(tables: Sequence[pa.Table], duplicates: bool = False) -> list[_Placed
 def _divide(settings: DataSettings, placed: _Placed, rng: np.random.Generator) -> list[str]:
     """Hold rows out for the validation; what there is to say of it."""
     (rows,) = np.nonzero(placed.at("train"))
+    if len(rows) < 2:
+        raise InputError.of(
+            "data.train",
+            "has one row that can be used; it must have two or more, since some are held out, or "
+            "data.validation must be given",
+        )
     most = settings.validation_rows or MOST_ROWS
     target = min(max(1, round(settings.holdout * len(rows))), most)
     found = hold_out(placed.text_LR[:, rows], target, rng)

@@ -13,6 +13,7 @@ from search.data.prompts import Prompts, choose_prompts
 from search.data.settings import DataSettings
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.runtime.store import open_store
+from search.settings.problems import InputError, shown
 from search.settings.sections import CacheSettings
 
 
@@ -42,6 +43,7 @@ def load_split(settings: DataSettings, skeleton: Base, cache: CacheSettings | No
     """
     store = open_store(cache.folder, cache.max_gb) if cache else None
     prompts = choose_prompts(settings.prompt, skeleton.shipped)
+    prompt_notes = _check_prompts(prompts, skeleton)
     loaded = load_data(settings)
     table = FamilyTable(settings.families)
     stored = (store, skeleton.tokenization) if store else None
@@ -49,5 +51,30 @@ def load_split(settings: DataSettings, skeleton: Base, cache: CacheSettings | No
         tokenise(text, settings.pivot, skeleton.tokenize, table, stored, prompts)
         for text in (loaded.train, loaded.validation)
     )
-    health = measure(loaded, train, validation, skeleton, store, prompts)
+    health = measure(loaded, train, validation, skeleton, store, prompts, prompt_notes)
     return Split(train, validation, loaded.train, loaded.validation, health, prompts)
+
+
+def _check_prompts(prompts: Prompts, skeleton: Base) -> list[str]:
+    """Hold prompts against the tokens that a sentence may have; what there is to say of them.
+
+    Raises:
+        InputError: a prompt leaves no token to the sentence.
+    """
+    notes = []
+    most = skeleton.max_length
+    for text in sorted({prompts.pivot, prompts.others} - {""}):
+        # With the special tokens, which a sentence keeps when it is cut.
+        (count,) = skeleton.count_tokens([text])
+        if count >= most:
+            raise InputError.of(
+                "data.prompt",
+                f"is {shown(repr(text))}, of {count} tokens; it must have fewer than the {most} "
+                f"after which sentences are cut (base.max_length): it leaves none to a sentence",
+            )
+        if 2 * count > most:
+            notes.append(
+                f"the prompt {shown(repr(text))} takes {count} of the {most} tokens that a "
+                f"sentence may have (base.max_length)"
+            )
+    return notes

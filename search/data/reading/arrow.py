@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,6 +35,11 @@ def read_parquet(file: Path, collector: Collector) -> None:
         raise request.error(f"{name!r} is cut off: the end of a parquet file is missing")
     try:
         opened = pq.ParquetFile(file)
+        for column, count in Counter(opened.schema_arrow.names).items():
+            if count > 1 and collector.wants(column, False):
+                raise request.error(
+                    f"{name!r} has {count} columns named {column!r}; it must have one"
+                )
         row = 0
         for batch in opened.iter_batches(BLOCK_ROWS):
             add_batch(batch, name, row, collector)
@@ -58,6 +65,11 @@ def add_batch(batch: pa.RecordBatch, name: str, before: int, collector: Collecto
             nested |= dict(zip(inner, array.flatten(), strict=True))
         else:
             columns[field.name] = array
+    for column in columns.keys() & nested.keys():
+        if _is_text(columns[column].type) and collector.wants(column, True):
+            raise collector.request.error(
+                f"{name!r} has {column!r} both as a column and in the translation; it must have one"
+            )
     texts = {}
     # What stands under "translation" is a language; a row number beside it gives way.
     for column, array in (columns | nested).items():
@@ -66,18 +78,28 @@ def add_batch(batch: pa.RecordBatch, name: str, before: int, collector: Collecto
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
         kind = array.type
-        if not (
-            pa.types.is_string(kind)
-            or pa.types.is_large_string(kind)
-            or pa.types.is_string_view(kind)
-        ):
+        if not _is_text(kind):
             plain = pa.types.is_integer(kind) or pa.types.is_floating(kind)
             if collector.is_listed(column) or not (plain or pa.types.is_boolean(kind)):
                 row = max(0, pc.index(pc.is_valid(array), True).as_py())
                 raise collector.request.error(
-                    stray(f"{name!r}, row {before + row + 1}", column, array[row].as_py())
+                    stray(f"{name!r}, row {before + row + 1}", column, _shown_value(array, row))
                 )
             collector.ignore(column, f"it holds {kind} and no text")
             continue
         texts[column] = array
     collector.add(texts, batch.num_rows, lambda row: f"{name!r}, row {before + row + 1}")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _shown_value(array: pa.Array, row: int) -> Any:
+    """A value for a message; the name of its type where Python has no form for it here."""
+    try:
+        return array[row].as_py()
+    except (pa.ArrowException, ImportError, ValueError):  # a time zone that is not installed
+        return f"a {array.type}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,12 @@ def read_json(file: Path, collector: Collector) -> None:
         for key in NESTED:
             if isinstance(row.get(key), dict):
                 nested |= row[key]
+        twice = next((key for key in nested if isinstance(row.get(key), str)), None)
+        if twice is not None and collector.wants(twice, True):
+            raise request.error(
+                f"{name!r}, line {number}: has {twice!r} both beside the translation and in it; it "
+                f"must have one"
+            )
         if nested:  # the keys there are languages; a row number beside them gives way
             row = {k: v for k, v in row.items() if k not in (*NESTED, *nested)} | nested
         for key, value in row.items():
@@ -88,14 +95,14 @@ def _rows(file: Path, request: Request) -> Iterator[tuple[int, Any]]:
             yield from _array(str(file), number, rest, request)
             return
         try:
-            yield number, json.loads(text)
+            yield number, json.loads(text, object_pairs_hook=_unique)
         except (ValueError, RecursionError) as error:
             raise _fault(str(file), number, error, request) from error
 
 
 def _array(name: str, first: int, text: str, request: Request) -> Iterator[tuple[int, Any]]:
     """The elements of an array, one at a time, so that only the text is held as a whole."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_unique)
     line, counted = first, 0
 
     def skip(at: int) -> int:
@@ -124,6 +131,25 @@ def _array(name: str, first: int, text: str, request: Request) -> Iterator[tuple
         raise request.error(f"{name!r}: holds more after the array; it must be one array")
 
 
+class RepeatedKeyError(ValueError):
+    """An object names a key twice: JSON does not say which value holds."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (key, count), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise RepeatedKeyError(
+            f"has the key {shown(repr(key))} {count} times; it must have it once"
+        )
+    return found
+
+
 def _fault(name: str, number: int, error: Exception, request: Request) -> Exception:
-    reason = error.msg if isinstance(error, json.JSONDecodeError) else "it is nested too deeply"
+    if isinstance(error, RepeatedKeyError):
+        return request.error(f"{name!r}, line {number}: {error}")
+    if isinstance(error, RecursionError):
+        reason = "it is nested too deeply"
+    else:  # beside faults of the syntax, a number of more digits than Python reads
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
     return request.error(f"{name!r}, line {number}: is no JSON: {reason}")

@@ -107,10 +107,3 @@ def test_the_prompts_are_read(
     }
     shipped = read_shipped(str(folder_of(tmp_path, files)))
     assert (shipped.prompts, shipped.default_prompt) == (prompts, default)
-
-
-@pytest.mark.parametrize("content", ["", "not json", "[]", "{}", '{"prompts": []}', "[1, null]"])
-def test_files_without_sense_say_nothing(tmp_path: Path, content: str) -> None:
-    names = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json")
-    folder = folder_of(tmp_path, dict.fromkeys(names, content))
-    assert load_skeleton(BaseConfig(model=str(folder))).notes == ()

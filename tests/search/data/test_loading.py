@@ -281,3 +281,9 @@ def test_a_validation_of_its_own_drops_its_repetitions_and_counts_them(tmp_path:
     loaded = load_data(pair(tmp_path, validation=str(file)))
     assert len(loaded.validation) == 5
     assert loaded.counts.places["de"]["validation"] == loaded.counts.places["de"]["duplicate"] == 5
+
+
+def test_one_row_cannot_be_divided(tmp_path: Path) -> None:
+    file = write(tmp_path / "one.csv", numbered("en de", range(1)))
+    with pytest.raises(InputError, match=r"data.train: has one row that can be used"):
+        load_data(DataSettings(train=str(file)))

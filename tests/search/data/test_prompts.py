@@ -14,13 +14,14 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from torch.nn import functional as F
 
-from components.base import BaseConfig, load
+from components.base import BaseConfig, load, load_skeleton
 from components.base.locate import BUILTIN
 from components.base.shipped import Shipped
 from search import finetune
 from search.data.corpus import Corpus
 from search.data.prompts import Prompts, choose_prompts
 from search.data.settings import DataSettings
+from search.data.split import load_split
 from search.data.tokens import tokenise
 from search.evaluation.retrieval import score
 from search.evaluation.untouched import score_untouched
@@ -171,3 +172,21 @@ def test_finetune_keeps_prompts_and_length_in_best(
     assert ("Trained with the prompt" in card) == bool(default)
     health = json.loads((tmp_path / "run" / "run.json").read_text())["data"]["health"]
     assert bool([note for note in health["notes"] if "stands the prompt" in note]) == bool(default)
+
+
+@pytest.mark.parametrize(("words", "long"), [(5, False), (20, True)])
+def test_a_prompt_must_leave_tokens_to_the_sentence(words: int, long: bool) -> None:
+    base = load_skeleton(BaseConfig(model="builtin:tiny", max_length=24))
+    text = "word " * words
+    (count,) = base.count_tokens([text])
+    data = DataSettings.model_validate(
+        {"train": "builtin:cldr", "languages": ["en", "de"], "train_rows": 40,
+         "validation_rows": 8, "prompt": {"pivot": "", "others": text}}
+    )  # fmt: skip
+    assert (count >= 24) == long and 2 * count > 24
+    if long:
+        with pytest.raises(InputError, match=f"of {count} tokens; it must have fewer than the 24"):
+            load_split(data, base)
+    else:
+        notes = load_split(data, base).health.notes
+        assert any(f"takes {count} of the 24 tokens" in note for note in notes)

@@ -40,6 +40,12 @@ def parquet(name: str, columns: dict[str, Any], cut: int = 0) -> Make:
     return make
 
 
+def repeated(folder: Path) -> str:
+    columns = [pa.array([text]) for text in "abc"]
+    pq.write_table(pa.Table.from_arrays(columns, ["en", "de", "de"]), folder / "a.parquet")
+    return str(folder / "a.parquet")
+
+
 def link(folder: Path) -> str:
     (folder / "link.tsv").symlink_to(folder / "gone.tsv")
     return str(folder / "link.tsv")
@@ -106,6 +112,25 @@ BAD: dict[str, tuple[Make, dict[str, Any], str]] = {
     "Latin-1": (holds("a.tsv", "en\tde\nme\tich\nnew\tfür\n".encode("latin-1")), {},
                 "line 3: is no UTF-8 text (byte 0xfc at column 6)"),
     "NUL": (holds("a.tsv", HEAD + SENTENCES + "a\0\tb\n"), {}, "line 4: holds a NUL byte"),
+    "key twice in JSON": (holds("a.jsonl", '{"en": "a", "de": "b", "de": "c"}'), {},
+                          "line 1: has the key 'de' 2 times; it must have it once"),
+    "key twice in an array": (holds("a.json", '[{"en": "a", "de": "b", "de": "c"}]'), {},
+                              "line 1: has the key 'de' 2 times"),
+    "language beside the translation": (
+        holds("a.jsonl", '{"translation": {"en": "a", "de": "b"}, "de": "c"}'), {},
+        "line 1: has 'de' both beside the translation and in it",
+    ),
+    "column twice, parquet": (repeated, {}, "has 2 columns named 'de'; it must have one"),
+    "column beside the translation, parquet": (
+        parquet("a.parquet", {"translation": [{"en": "a", "de": "b"}], "de": ["c"]}), {},
+        "has 'de' both as a column and in the translation",
+    ),
+    "endless number": (holds("a.jsonl", '{"en": "a", "de": ' + "1" * 5000 + "}"), {},
+                       "line 1: is no JSON: Exceeds the limit"),
+    "unknown time zone": (
+        parquet("a.parquet", {"en": ["a"], "de": pa.array([0], pa.timestamp("ms", "No/Where"))}),
+        {"languages": ["en", "de"]}, "row 1: holds 'a timestamp[ms, tz=No/Where]'",
+    ),
     "NUL in JSON": (holds("a.jsonl", '{"en": "a\\u0000", "de": "b"}'), {},
                     "line 1: the column 'en' holds a NUL"),
     "carriage returns": (holds("a.tsv", "en\tde\ra\tb\rc\td\r"), {}, "carriage returns alone"),
