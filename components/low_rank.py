@@ -24,12 +24,27 @@ if TYPE_CHECKING:
 Positive = Annotated[int, Field(ge=1)]
 
 
+# Names of the layers that make queries and values, where PEFT lists none for an architecture: those
+# that Hu et al., 2021, LoRA, section 4.2, adapt.
+QUERY_AND_VALUE = (
+    ("query", "value"),
+    ("q_proj", "v_proj"),
+    ("q", "v"),
+    ("q_lin", "v_lin"),
+    ("query_proj", "value_proj"),
+    ("query_key_value",),
+    ("qkv_proj",),
+    ("Wqkv",),
+)
+
+
 class LowRankConfig(AdapterConfig, ABC):
     """Settings of low-rank updates of linear layers inside the base.
 
     Attributes:
         targets: names of linear layers (``[q_proj, v_proj]``); ``auto`` for those that PEFT lists
-            for the architecture (mostly query and value); ``all-linear`` for every one.
+            for the architecture (mostly query and value) or, where it lists none, those of the
+            usual names of query and value; ``all-linear`` for every one.
         last_layers: how many layers, counted from the top, are adapted; ``all`` for every one.
         rslora: scale by alpha / sqrt(rank), so that a high rank keeps its step (Kalajdzievski,
             2023, rank-stabilised LoRA).
@@ -114,11 +129,13 @@ def select(model: PreTrainedModel, targets: str | list[str]) -> list[str]:
         return there
     if targets == "auto":
         architecture = model.config.model_type
-        listed = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(architecture)
+        listed = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(architecture) or next(
+            (names for names in QUERY_AND_VALUE if set(names) <= set(kinds)), None
+        )
         if listed is None:
             raise SettingError(
                 "adapter.targets",
-                f"is 'auto', but PEFT lists none for {architecture!r}",
+                f"is 'auto', but PEFT lists none for {architecture!r}, and none has a usual name",
                 f"name linear layers of the base: {', '.join(kinds)}, or 'all-linear'",
             )
         targets = list(listed)

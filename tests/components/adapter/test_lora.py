@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModel, GPT2Config, PreTrainedModel, Qwen3Config
+from transformers import (
+    AlbertConfig,
+    AutoModel,
+    GPT2Config,
+    MPNetConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen3Config,
+)
 
 from components.adapter.lora import Lora, _LoraLinear
 from components.interface import Adapter
@@ -25,6 +33,9 @@ LINEAR = {
     "bert": ["query", "key", "value", "dense"],
     "gpt2": ["c_attn", "c_proj", "c_fc"],
 }
+SMALL = {
+    "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50
+}  # fmt: skip
 
 
 def linear_layers(model: PreTrainedModel) -> list[str]:
@@ -176,6 +187,25 @@ def test_targets(model: PreTrainedModel) -> None:
     adapter.remove()
     Lora(targets="all-linear").build(model)
     assert len(linear_layers(model)) == 3 * (7 if kind == "qwen3" else 6)
+
+
+@pytest.mark.parametrize(
+    ("config", "layers"),
+    [
+        (MPNetConfig(num_hidden_layers=2, **SMALL), ["attn.q", "attn.v"]),
+        (AlbertConfig(num_hidden_layers=2, embedding_size=16, **SMALL),
+         ["attention.query", "attention.value"]),
+    ],
+)  # fmt: skip
+def test_auto_finds_query_and_value_where_peft_lists_none(
+    config: PretrainedConfig, layers: list[str]
+) -> None:
+    made = AutoModel.from_config(config)
+    Lora(rank=2).build(made)
+    adapted = linear_layers(made)
+    assert {name.rsplit(".", 2)[-2] + "." + name.rsplit(".", 1)[-1] for name in adapted} == {
+        *layers
+    }
 
 
 def test_the_update_is_scaled_by_alpha_over_rank(model: PreTrainedModel) -> None:
