@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,7 +94,8 @@ def _check(
 
 
 def _search(space_file: Path, changes: list[str], folder: Path, address: str | None) -> int:
-    from search.cluster.connection import cluster, cluster_nodes
+    from search.cluster.autoscaler import growth, requested
+    from search.cluster.connection import cluster, machines_there
     from search.cluster.resources import local_node, plan_lanes
     from search.cluster.tuner import InterruptedSearchError, run_trials
     from search.report.terminal import View
@@ -110,20 +112,22 @@ def _search(space_file: Path, changes: list[str], folder: Path, address: str | N
                 redirect_library_output(folder),
                 cluster(address, int(here.cpus), int(here.gpus)) as dashboard,
             ):
-                nodes = cluster_nodes()
+                grown = growth() if plan is None else []
                 if plan is None:
                     with prepared.placing():
-                        plan = plan_lanes(config.lane, config.search, nodes)
+                        clusters = [machines_there(), *([grown] if grown else [])]
+                        plan = plan_lanes(config.lane, config.search, clusters)
                 view.running(dashboard, str(plan))
-                run_trials(
-                    prepared,
-                    plan,
-                    name=folder.name,
-                    folder=folder,
-                    journal=journal,
-                    view=view,
-                    growing=len(nodes) > 1,
-                )
+                with requested(plan) if grown else nullcontext():
+                    run_trials(
+                        prepared,
+                        plan,
+                        name=folder.name,
+                        folder=folder,
+                        journal=journal,
+                        view=view,
+                        growing=bool(grown),
+                    )
         except InterruptedSearchError:
             interrupted = True
     return finish_run(console, folder, prepared, interrupted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,13 @@ from typing import Any
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
+from search.cluster.resources import LanePlan
 from search.events.journal import Journal, Outcomes, state_of
 from search.events.replies import EpochReply, LaneImpossible, TrialFailed
 from search.events.types import Event, Note, TrialEnded, TrialStarted
 from search.report.terminal import View
+
+LOOK_EVERY_S = 5.0  # at the machines of a cluster that grows
 
 
 class Unpickled:
@@ -153,3 +157,36 @@ class Recorder(Unpickled, Callback):
         self._journal.append(event)
         self.outcomes.follow(event)
         self._view.update(self.outcomes)
+
+
+class MachineWatch(Unpickled, Callback):
+    """Says how many of the workers that a search waits for have a machine, as this changes.
+
+    Args:
+        plan: what the cluster is to grow to.
+        holds: how many workers of that size the machines there hold.
+    """
+
+    def __init__(self, plan: LanePlan, view: View, holds: Callable[[], int]) -> None:
+        self._plan = plan
+        self._view = view
+        self._holds = holds
+        self._wanted = plan.lanes * plan.workers
+        self._there = self._wanted
+        self._due = 0.0
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Look again, if it is time to; Tune asks in every turn of its loop."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + LOOK_EVERY_S
+        there = min(self._holds(), self._wanted)
+        if there == self._there:
+            return
+        self._there = there
+        if there < self._wanted:
+            size = self._plan.size
+            self._view.status(f"waiting for {self._wanted} workers with {size}: {there} there")
+        else:
+            self._view.status(str(self._plan))

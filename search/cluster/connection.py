@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from search.cluster.resources import Node
+from search.cluster.resources import LanePlan, Node
 from search.settings.problems import InputError
 
 # Read by Ray where it is imported or started, in this process and in those it starts.
@@ -83,19 +83,12 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def cluster_nodes() -> list[list[Node]]:
-    """The machines of the cluster this process is connected to: those there are and, where an
-    autoscaler runs, those it may add."""
+def machines_there() -> list[Node]:
+    """The machines of the cluster that this process is connected to."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    shapes = [[Node(have.get("CPU", 0), have.get("GPU", 0)) for have in alive]]
-    config = ray._private.state.state.get_cluster_config()
-    groups = list(config.node_group_configs) if config is not None else []
-    if groups:
-        shapes.append(
-            [
-                Node(group.resources.get("CPU", 0), group.resources.get("GPU", 0))
-                for group in groups
-                for _ in range(max(group.max_count, 0))
-            ]
-        )
-    return shapes
+    return [Node(have.get("CPU", 0), have.get("GPU", 0)) for have in alive]
+
+
+def places(plan: LanePlan) -> int:
+    """How many workers of a plan the machines there hold, whatever runs on them."""
+    return sum(node.holds(plan.cpus, plan.gpus) for node in machines_there())

@@ -11,7 +11,7 @@ import torch
 from search.settings.problems import InputError
 from search.settings.sections import LaneSettings, SearchSettings
 
-# More lanes than this on CPUs alone would each train on too few threads.
+# More lanes than this a machine, on CPUs alone, would each train on too few threads.
 MOST_CPU_LANES = 8
 
 
@@ -30,9 +30,12 @@ class LanePlan:
     @property
     def workers_text(self) -> str:
         """The size of one lane in words."""
-        workers = f"{self.workers} worker{'s' * (self.workers > 1)}"
-        gpus = f" and {self.gpus} GPU" if self.gpus else ""
-        return f"{workers} with {self.cpus} CPU{gpus}"
+        return f"{self.workers} worker{'s' * (self.workers > 1)} with {self.size}"
+
+    @property
+    def size(self) -> str:
+        """What one worker takes, in words."""
+        return f"{self.cpus} CPU" + (f" and {self.gpus} GPU" if self.gpus else "")
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ def plan_lanes(
 ) -> LanePlan:
     """Fit lanes to a cluster.
 
-    GPUs are used where there are any: one a worker, and one CPU beside it. Otherwise each lane
-    gets an equal share of the CPUs.
+    GPUs are used where there are any, one a worker. The CPUs of the machines that workers run on
+    are shared out among these.
 
     Args:
         clusters: the machines there are, and those that the cluster may grow to; the plan is made
@@ -99,10 +102,10 @@ def plan_lanes(
             f"{there}",
         )
     if not gpus and settings.cpus is None:
-        lanes = min(lanes, MOST_CPU_LANES)
+        lanes = min(lanes, MOST_CPU_LANES * len(nodes))
     lanes = min(wanted or lanes, search.trials or lanes)
     cpus = least
-    if not gpus and settings.cpus is None:
+    if settings.cpus is None:
         while fit(nodes, cpus + 1) >= lanes:
             cpus += 1
     return LanePlan(lanes, workers, cpus, gpus)

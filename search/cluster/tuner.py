@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import ray
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 
-from search.cluster.callbacks import Recorder, StopSwitch
+from search.cluster.callbacks import MachineWatch, Recorder, StopSwitch
+from search.cluster.connection import places
 from search.cluster.credentials import keep_out_of_runtime_env
 from search.cluster.lane import LANE_RESOURCES, Lane, LaneSetup
 from search.cluster.resources import LanePlan
@@ -67,6 +69,7 @@ def run_trials(
     recorder = Recorder(
         journal, view, settings.scheduler.max_epochs, stop, will_be_retried=searcher.will_be_retried
     )
+    watch = [MachineWatch(plan, view, partial(places, plan))] if growing else []
     with tempfile.TemporaryDirectory(prefix="isogloss-") as scratch, stop.on_signals():
         lane = LaneSetup(
             name=name,
@@ -102,7 +105,7 @@ def run_trials(
             run_config=RunConfig(
                 name=name,
                 storage_path=scratch,
-                callbacks=[recorder],
+                callbacks=[recorder, *watch],
                 stop=stop,
                 # The mailbox keeps the trials' checkpoints; Tune would ask the lane for one more.
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),

@@ -164,7 +164,10 @@ DATA: dict[str, tuple[Callable[[Path], object], str]] = {
     "not readable": (lambda f: (f / "d.parquet").write_bytes(b"\x00" * 99), "is no parquet file"),
     "empty": (lambda f: (f / "d.csv").write_text(""), "is empty"),
     "a column missing": (lambda f: (f / "d.csv").write_text("en,deu\na,b\n"), "mean 'deu'?"),
-    "one row": (lambda f: (f / "d.csv").write_text("en,de\na,b\n"), "has no rows left"),
+    "one row": (
+        lambda f: (f / "d.csv").write_text("en,de\na,b\n"),
+        "has one row that can be used; it must have two or more",
+    ),
 }
 
 

@@ -18,6 +18,7 @@ MANY = SearchSettings(trials=100)
         ([Node(2)], LaneSettings(), MANY, LanePlan(2, 1, 1, 0)),
         ([Node(8)], LaneSettings(), SearchSettings(trials=3), LanePlan(3, 1, 2, 0)),
         ([Node(64)], LaneSettings(), MANY, LanePlan(8, 1, 8, 0)),
+        ([Node(16)] * 100, LaneSettings(), SearchSettings(trials=5000), LanePlan(800, 1, 2, 0)),
         ([Node(8)], LaneSettings(workers=2), MANY, LanePlan(4, 2, 1, 0)),
         ([Node(8)], LaneSettings(), SearchSettings(concurrency=1), LanePlan(1, 1, 8, 0)),
         # ... unless their number is given.
@@ -26,13 +27,13 @@ MANY = SearchSettings(trials=100)
         # A worker does not span machines; a lane may.
         ([Node(3), Node(3)], LaneSettings(cpus=2), MANY, LanePlan(2, 1, 2, 0)),
         ([Node(3), Node(3)], LaneSettings(workers=2, cpus=2), MANY, LanePlan(1, 2, 2, 0)),
-        # GPUs are used where there are any, one a worker.
-        ([Node(16, 4)], LaneSettings(), MANY, LanePlan(4, 1, 1, 1)),
-        ([Node(16, 4)], LaneSettings(workers=4), MANY, LanePlan(1, 4, 1, 1)),
-        ([Node(16, 4)], LaneSettings(gpus=2), MANY, LanePlan(2, 1, 1, 2)),
+        # GPUs are used where there are any, one a worker, with their share of the CPUs.
+        ([Node(16, 4)], LaneSettings(), MANY, LanePlan(4, 1, 4, 1)),
+        ([Node(16, 4)], LaneSettings(workers=4), MANY, LanePlan(1, 4, 4, 1)),
+        ([Node(16, 4)], LaneSettings(gpus=2), MANY, LanePlan(2, 1, 8, 2)),
         ([Node(16, 4)], LaneSettings(gpus=0, cpus=4), MANY, LanePlan(4, 1, 4, 0)),
         ([Node(2, 4)], LaneSettings(), MANY, LanePlan(2, 1, 1, 1)),
-        ([Node(4), Node(8, 2)], LaneSettings(), MANY, LanePlan(2, 1, 1, 1)),
+        ([Node(4), Node(8, 2)], LaneSettings(), MANY, LanePlan(2, 1, 4, 1)),
     ],
 )
 def test_lanes_fit_the_machines(
@@ -54,7 +55,7 @@ def test_a_plan_never_takes_more_than_there_is(cpus: int, workers: int) -> None:
 
 def test_the_plan_is_made_for_what_the_cluster_may_grow_to() -> None:
     head, grown = [Node(4)], [Node(4), Node(16, 4), Node(16, 4)]
-    assert plan_lanes(LaneSettings(), MANY, [head, grown]) == LanePlan(8, 1, 1, 1)
+    assert plan_lanes(LaneSettings(), MANY, [head, grown]) == LanePlan(8, 1, 4, 1)
     # An autoscaler may list only what it adds, which can be less than what is there.
     assert plan_lanes(LaneSettings(), MANY, [[Node(8, 2)], [Node(2, 1)]]).lanes == 2
 

@@ -1,0 +1,99 @@
+"""What the autoscaler of a cluster may add, and asking it for what a search needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray.autoscaler import sdk
+from ruamel.yaml import YAML
+
+from search.cluster.resources import LanePlan, Node
+
+FLAG = "--autoscaling-config="
+# Every head node has this resource: a task that takes a little of it runs there.
+ON_HEAD = {"node:__internal_head__": 0.0001}
+
+
+def growth() -> list[Node]:
+    """The machines that the cluster may come to have; none where it has no autoscaler.
+
+    Open-source Ray tells nobody what its autoscaler was given (`get_cluster_config` is filled on
+    Anyscale and where KubeRay sets it), so the file that `ray up` put on the head is read there.
+    """
+    config = ray._private.state.state.get_cluster_config()
+    groups = list(config.node_group_configs) if config is not None else []
+    if groups:
+        nodes = [
+            Node(group.resources.get("CPU", 0), group.resources.get("GPU", 0))
+            for group in groups
+            for _ in range(max(group.max_count, 0))
+        ]
+        return [*head_alone(), *nodes]
+    address = ray.get_runtime_context().gcs_address
+    read = ray.remote(num_cpus=0, resources=ON_HEAD)(read_autoscaling_config)
+    found = ray.get(read.remote(address))
+    return machines(found) if found else []
+
+
+def head_alone() -> list[Node]:
+    """The head node of the cluster that this process is connected to."""
+    return [
+        Node(have.get("CPU", 0), have.get("GPU", 0))
+        for have in (node["Resources"] for node in ray.nodes() if node["Alive"])
+        if "node:__internal_head__" in have
+    ]
+
+
+def read_autoscaling_config(gcs_address: str) -> dict[str, Any] | None:
+    """Read the file that the autoscaler of a cluster was started with; None where there is none.
+
+    It is named on the command line of Ray's monitor, a process of the head node.
+    """
+    for process in psutil.process_iter():
+        try:
+            line = process.cmdline()
+        except psutil.Error:  # it has ended, or is somebody else's
+            continue
+        if f"--gcs-address={gcs_address}" not in line:
+            continue
+        for argument in line:
+            if argument.startswith(FLAG):
+                file = Path(argument.removeprefix(FLAG)).expanduser()
+                loaded = YAML(typ="safe").load(file)
+                return loaded if isinstance(loaded, dict) else None
+    return None
+
+
+def machines(config: Mapping[str, Any]) -> list[Node]:
+    """The head and all workers that a cluster file allows, those with most GPUs first."""
+    head = config.get("head_node_type")
+    most = int(config.get("max_workers", 0))
+    nodes, workers = [], []
+    for name, kind in config.get("available_node_types", {}).items():
+        have = kind.get("resources", {})
+        node = Node(have.get("CPU", 0), have.get("GPU", 0))
+        if name == head:
+            nodes.append(node)
+        workers += [node] * min(int(kind.get("max_workers", most)), most)
+    workers.sort(key=lambda node: (-node.gpus, -node.cpus))
+    return nodes + workers[:most]
+
+
+@contextmanager
+def requested(plan: LanePlan) -> Iterator[None]:
+    """Ask the autoscaler for all workers of a plan at once, and take the request back afterwards.
+
+    Without it, machines come as Ray Train's placement groups wait for them, and may go while a
+    lane is between two trials.
+    """
+    bundle = {"CPU": plan.cpus} | ({"GPU": plan.gpus} if plan.gpus else {})
+    sdk.request_resources(bundles=[bundle] * (plan.lanes * plan.workers))
+    try:
+        yield
+    finally:
+        sdk.request_resources(bundles=[])

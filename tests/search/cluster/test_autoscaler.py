@@ -1,0 +1,95 @@
+"""What a cluster may grow to is read from the file that its autoscaler was started with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config
+
+from search.cluster.autoscaler import machines, read_autoscaling_config
+from search.cluster.callbacks import MachineWatch
+from search.cluster.resources import LanePlan, Node, plan_lanes
+from search.settings.sections import LaneSettings, SearchSettings
+
+ROOT = Path(__file__).parents[3]
+MANY = SearchSettings(trials=100)
+
+
+def shipped() -> dict[str, Any]:
+    text = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+    prepared: dict[str, Any] = prepare_config(yaml.safe_load(text))
+    return prepared
+
+
+def test_the_shipped_cluster_is_planned_with_no_worker_up() -> None:
+    grown = machines(shipped())
+    assert grown == [Node(2, 0), *[Node(8, 1)] * 4]
+    # Nothing of the head is trained on, where the file has GPUs.
+    assert plan_lanes(LaneSettings(), MANY, [[Node(2)], grown]) == LanePlan(4, 1, 8, 1)
+    asked = SearchSettings(trials=100, concurrency=4)
+    assert plan_lanes(LaneSettings(gpus=1), asked, [[Node(2)], grown]).lanes == 4
+
+
+@pytest.mark.parametrize(
+    ("types", "most", "expected"),
+    [
+        # A type without a limit has that of the cluster, and the cluster's holds for all types.
+        ({"a": {"resources": {"CPU": 4}}}, 2, [Node(4), Node(4)]),
+        ({"a": {"resources": {"CPU": 4}, "max_workers": 9}}, 2, [Node(4), Node(4)]),
+        (
+            {"a": {"resources": {"CPU": 64}, "max_workers": 2},
+             "b": {"resources": {"CPU": 8, "GPU": 2}, "max_workers": 1}},
+            2, [Node(8, 2), Node(64)],
+        ),
+        ({"a": {"resources": {"CPU": 4}, "max_workers": 0}}, 3, []),
+        ({}, 3, []),
+    ],
+)  # fmt: skip
+def test_limits_of_types_and_of_the_cluster(
+    types: dict[str, Any], most: int, expected: list[Node]
+) -> None:
+    head = {"head": {"resources": {"CPU": 1}, "max_workers": 0}}
+    config = {"head_node_type": "head", "max_workers": most, "available_node_types": head | types}
+    assert machines(config) == [Node(1), *expected]
+
+
+@pytest.fixture
+def monitor(tmp_path: Path) -> Iterator[Path]:
+    """A process with the command line of Ray's monitor; the file that it names."""
+    file = tmp_path / "bootstrap.yaml"
+    flags = ["--gcs-address=203.0.113.9:6379", f"--autoscaling-config={file}"]
+    process = subprocess.Popen([sys.executable, "-c", "input()", *flags], stdin=subprocess.PIPE)
+    yield file
+    process.communicate(b"\n")
+
+
+def test_the_file_is_found_by_the_monitor_of_the_same_cluster(monitor: Path) -> None:
+    monitor.write_text(yaml.safe_dump(shipped()))
+    assert read_autoscaling_config("203.0.113.9:6379") == shipped()
+    assert read_autoscaling_config("203.0.113.9:6380") is None
+
+
+class Lines:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def status(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_what_is_waited_for_is_said_as_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.cluster.callbacks.LOOK_EVERY_S", 0.0)
+    view: Any = Lines()
+    counts = iter([0, 0, 1, 4, 9, 3])
+    watch = MachineWatch(LanePlan(4, 1, 8, 1), view, lambda: next(counts))
+    for turn in range(6):
+        watch.on_step_begin(turn, [])
+    wait = "waiting for 4 workers with 8 CPU and 1 GPU: "
+    plan = "4 lanes of 1 worker with 8 CPU and 1 GPU"
+    assert view.said == [f"{wait}0 there", f"{wait}1 there", plan, f"{wait}3 there"]
