@@ -23,7 +23,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor, nn
 
 from components.projection import Init
@@ -381,9 +381,20 @@ def variants(package: str, base: type[Config]) -> dict[str, type[Config]]:
     return found
 
 
-def union_of(package: str, base: type[Config]) -> Any:
-    """Form the pydantic union of a folder's config classes, told apart by ``kind``."""
+def union_of(package: str, base: type[Config], default: str | None = None) -> Any:
+    """Form the pydantic union of a folder's config classes, told apart by ``kind``.
+
+    Args:
+        default: kind of a mapping that names none; None where it must name one.
+    """
     members = tuple(variants(package, base).values())
     if len(members) == 1:  # pydantic refuses a discriminator where there is nothing to tell apart
         return members[0]
-    return Annotated[Union[members], Field(discriminator="kind")]  # noqa: UP007
+    union: Any = Annotated[Union[members], Field(discriminator="kind")]  # noqa: UP007
+    if default is None:
+        return union
+
+    def with_kind(value: object) -> object:
+        return {"kind": default} | value if isinstance(value, dict) else value
+
+    return Annotated[union, BeforeValidator(with_kind)]

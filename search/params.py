@@ -306,7 +306,7 @@ def _of_space(file: Path) -> tuple[str, Table]:
     prepared = prepare(file)
     sampler = prepared.config.search.sampler
     # Of a larger grid, a search trains only as many as search.trials says.
-    grid = sampler.kind == "grid" and size(prepared.space) <= MOST_POINTS
+    grid = sampler.is_exhaustive and size(prepared.space) <= MOST_POINTS
     how = "every combination" if grid else "each option, and each range's ends and middle, in turn"
     title = f"{file} on {prepared.config.base.model}: the reference, then {how}"
     table = _table("", "trainable", "pooling", "head", "adapter", "loss")

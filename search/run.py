@@ -152,7 +152,7 @@ def _dry_run(space_file: Path, changes: list[str], address: str | None) -> int:
         f"; past the first {search.sampler.startup_trials}, the search itself draws by the results "
         f"it has seen"
     )
-    console.print(f"{len(drawn)} configs{after if search.sampler.kind == 'tpe' else ''}")
+    console.print(f"{len(drawn)} configs{after if search.sampler.learns_from_results else ''}")
     if plan is not None:
         console.print(f"on this machine: {plan}", markup=False)
     for note in filter(None, (*prepared.skeleton.notes, prepared.too_few, prepared.repeats)):

@@ -7,15 +7,15 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from search.settings.sections import SchedulerSettings
+from search.settings.interface import SchedulerConfig
 
 # Number of the reference trial, which is drawn first.
 REFERENCE = 0
 
 
-def make_scheduler(settings: SchedulerSettings, metric: str) -> TrialScheduler:
+def make_scheduler(settings: SchedulerConfig, metric: str) -> TrialScheduler:
     """Make the Ray Tune scheduler that the settings describe."""
-    if settings.kind == "none":
+    if not settings.rungs():
         return FIFOScheduler()
     # time_attr is our own count: Tune's training_iteration starts anew in a resumed trial.
     return ReferenceKeepingASHA(

@@ -96,8 +96,8 @@ class Prepared:
     @property
     def _wanted(self) -> float:
         """What `search.trials` says."""
-        wanted, kind = self.config.search.trials, self.config.search.sampler.kind
-        return wanted or (math.inf if kind == "grid" else 24)
+        search = self.config.search
+        return search.trials or search.sampler.default_trials or math.inf
 
     @cached_property
     def _distinct(self) -> Distinct:

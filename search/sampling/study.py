@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
-from search.settings.sections import SamplerSettings
+from search.settings.interface import SamplerConfig
 from search.settings.trial import TrialConfig
 from search.space.domains import Choice, Domain, Space, reference
 from search.space.grid import MOST_COUNTED, grid, identity, numbers, size
@@ -44,7 +44,7 @@ class SearchStudy:
     def __init__(
         self,
         space: Space,
-        settings: SamplerSettings,
+        settings: SamplerConfig,
         *,
         log: Path,
         name: str,
@@ -90,18 +90,12 @@ class SearchStudy:
         self.study.tell(trial, state=TrialState.FAIL)
 
 
-def _sampler(settings: SamplerSettings) -> optuna.samplers.BaseSampler:
-    if settings.kind in ("random", "grid"):  # a grid's points are laid down one by one
-        return optuna.samplers.RandomSampler(seed=settings.seed)
+def _sampler(settings: SamplerConfig) -> optuna.samplers.BaseSampler:
+    described = settings.optuna_sampler()
+    make: type[optuna.samplers.BaseSampler] = getattr(optuna.samplers, described.type)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            seed=settings.seed,
-            n_startup_trials=settings.startup_trials,
-            multivariate=True,
-            group=True,  # a parameter inside a choice exists only in some trials
-            constant_liar=True,  # lanes ask while others still train
-        )
+        return make(seed=settings.seed, **described.arguments)
 
 
 def suggest(trial: Trial, name: str, domain: Domain) -> Any:
@@ -133,7 +127,7 @@ class Draws:
     """
 
     def __init__(
-        self, space: Space, settings: SamplerSettings, study: optuna.Study, refuse: Refuse
+        self, space: Space, settings: SamplerConfig, study: optuna.Study, refuse: Refuse
     ) -> None:
         self._space = space
         self._domains = space.domains()
@@ -142,7 +136,7 @@ class Draws:
         self._seen: dict[str, int] = {}
         self._reference, self._picks = reference(space)
         self._enqueue(self._picks, reference=True)
-        self._grid = grid(space, refuse) if settings.kind == "grid" else None
+        self._grid = grid(space, refuse) if settings.is_exhaustive else None
         self._random = random.Random(settings.seed)
         self._untried: list[dict[str, Any]] | None = None
 
@@ -232,7 +226,7 @@ def _draw_evenly(source: random.Random, domain: Domain) -> Any:
 
 
 def draw(
-    space: Space, settings: SamplerSettings, count: int, refuse: Refuse = lambda values: ""
+    space: Space, settings: SamplerConfig, count: int, refuse: Refuse = lambda values: ""
 ) -> list[dict[str, Any]]:
     """Configs that a search would try before it has seen a result: the reference, then others.
 

@@ -116,7 +116,7 @@ def space_of(source: Source) -> tuple[Space, RunConfig]:
             configs.append(RunConfig.model_validate(probe.values))
         except ValidationError as error:
             problems += _problems(source, probe, error, ranges)
-    if configs and configs[0].search.sampler.kind == "grid":
+    if configs and configs[0].search.sampler.is_exhaustive:
         problems += list(_no_grid(space)) or _too_large(space, configs[0].search.trials)
     if problems:
         raise InputError(_joined(problems))
@@ -261,7 +261,9 @@ def _problems(
 ) -> Iterator[Problem]:
     """Pydantic's faults of a probe, at the lines the values were written in."""
     for fault in error.errors():
-        if fault["input"] is BROKEN:
+        given = fault["input"]
+        kind = given.get("kind") if isinstance(given, dict) else None
+        if given is BROKEN or kind is BROKEN:
             continue  # a malformed domain, which has been reported as such
         path = _untagged(probe.values, fault["loc"])
         origin = probe.origin_of(path)

@@ -9,7 +9,8 @@ import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from search.cluster.scheduling import ReferenceKeepingASHA, make_scheduler
-from search.settings.sections import SchedulerSettings
+from search.settings.scheduler.asha import Asha
+from search.settings.scheduler.none import NoScheduler
 
 EPOCHS = 9
 STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
@@ -90,7 +91,7 @@ def test_a_reference_that_was_dropped_stays_so_in_another_lane() -> None:
 
 
 def test_settings_make_the_scheduler() -> None:
-    made = make_scheduler(SchedulerSettings(max_epochs=8, reduction=2, grace_epochs=2), "accuracy")
+    made = make_scheduler(Asha(max_epochs=8, reduction=2, grace_epochs=2), "accuracy")
     assert isinstance(made, ReferenceKeepingASHA)
     assert [milestone for milestone, _ in made._brackets[0]._rungs] == [8, 4, 2]
-    assert type(make_scheduler(SchedulerSettings(kind="none"), "accuracy")) is FIFOScheduler
+    assert type(make_scheduler(NoScheduler(), "accuracy")) is FIFOScheduler

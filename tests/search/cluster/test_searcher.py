@@ -18,7 +18,9 @@ from ray.tune.search import Searcher
 
 from search.cluster.searcher import MOST_LOSSES, StudySearcher
 from search.sampling.study import SearchStudy, draw
-from search.settings.sections import SamplerSettings
+from search.settings.sampler.grid import Grid
+from search.settings.sampler.tpe import Tpe
+from search.settings.sections import SearchSettings
 from search.settings.trial import TrialConfig
 from search.space.domains import Space, reference
 from search.space.file import load_space
@@ -53,7 +55,7 @@ def searcher(space: Space, tmp_path: Path) -> Callable[..., StudySearcher]:
     ) -> StudySearcher:
         study = SearchStudy(
             space,
-            SamplerSettings(**{"startup_trials": 3} | settings),
+            SearchSettings.model_validate({"sampler": {"startup_trials": 3} | settings}).sampler,
             log=tmp_path / f"{name}.log",
             name=name,
             **{} if refuse is None else {"refuse": refuse},
@@ -199,7 +201,7 @@ def test_a_space_without_domains_is_one_trial(
     space_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     space, _ = load_space(space_file("training: {batch_size: 8}"))
-    drawn = SearchStudy(space, SamplerSettings(), log=tmp_path / "log", name="n")
+    drawn = SearchStudy(space, Tpe(), log=tmp_path / "log", name="n")
     study = StudySearcher(drawn, max_epochs=1, metric="accuracy")
     assert run(study, "a", [0.5])["trial"] == 0
     assert study.suggest("b") == Searcher.FINISHED
@@ -212,10 +214,10 @@ def test_nothing_of_it_is_pickled(searcher: Make) -> None:
 
 
 def test_a_dry_run_draws_the_reference_and_then_what_the_seed_gives(space: Space) -> None:
-    drawn = draw(space, SamplerSettings(seed=3), 6)
+    drawn = draw(space, Tpe(seed=3), 6)
     assert drawn[0] == reference(space)[0]
-    assert drawn == draw(space, SamplerSettings(seed=3), 6)
-    assert drawn[1:] != draw(space, SamplerSettings(seed=4), 6)[1:]
+    assert drawn == draw(space, Tpe(seed=3), 6)
+    assert drawn[1:] != draw(space, Tpe(seed=4), 6)[1:]
     for values in drawn:
         TrialConfig.of(values)
 
@@ -243,7 +245,7 @@ def test_what_is_refused_is_passed_over_and_leaves_no_gap(searcher: Make, kind: 
 
 def test_what_is_refused_is_still_told_apart_by_seed(space: Space) -> None:
     def drawn(seed: int) -> list[dict[str, Any]]:
-        return draw(space, SamplerSettings(seed=seed), 8, odd)
+        return draw(space, Tpe(seed=seed), 8, odd)
 
     assert drawn(1) == drawn(1) != drawn(2)
     assert not any(odd(values) for values in drawn(1))
@@ -396,7 +398,7 @@ def test_a_grid_is_the_reference_and_every_other_combination_once(
 
 
 def test_a_grid_knows_the_seed_of_no_sampler(flat: Space) -> None:
-    drawn = [draw(flat, SamplerSettings(kind="grid", seed=seed), 20) for seed in (0, 1)]
+    drawn = [draw(flat, Grid(seed=seed), 20) for seed in (0, 1)]
     assert drawn[0] == drawn[1]
 
 

@@ -46,7 +46,9 @@ from search.features import shards as module
 from search.features.shards import TOKEN_STATES
 from search.runs.prepare import prepare
 from search.runtime.store import Store
-from search.settings.sections import CacheSettings, SchedulerSettings
+from search.settings.scheduler.asha import Asha
+from search.settings.scheduler.none import NoScheduler
+from search.settings.sections import CacheSettings
 from search.settings.trial import TrainingConfig, TrialConfig
 from search.training.loop import EpochReport, train
 from tests.components.base.test_cut import Skipping
@@ -674,7 +676,7 @@ def test_what_saves_nothing_is_not_stored() -> None:
     assert chosen_boundaries({4: 2.0}, False, 1, 10, 10) == [4]
 
 
-def halving(settings: SchedulerSettings, trials: int) -> float:
+def halving(settings: Asha, trials: int) -> float:
     """Epochs of an average trial: all trials go to a rung, the best of them to the next."""
     left, done, spent = trials, 0, 0
     rung = settings.grace_epochs
@@ -693,10 +695,13 @@ def test_expected_epochs_against_a_simulation() -> None:
     ):
         if grace > most:  # which settings refuse
             continue
-        settings = SchedulerSettings(max_epochs=most, reduction=reduction, grace_epochs=grace)
+        settings = Asha(max_epochs=most, reduction=reduction, grace_epochs=grace)
         want = halving(settings, reduction**8)
         assert settings.expected_epochs() == pytest.approx(want), settings
-        assert settings.model_copy(update={"kind": "none"}).expected_epochs() == most
+        assert (
+            NoScheduler(max_epochs=most, reduction=reduction, grace_epochs=grace).expected_epochs()
+            == most
+        )
 
 
 SPACE = """

@@ -16,6 +16,7 @@ from components.other_model import OtherModel
 from search.runs.prepare import prepare
 from search.sampling.study import draw
 from search.settings.problems import InputError, Problem
+from search.settings.sampler.random import Random
 from search.settings.trial import TrialConfig
 from search.space.domains import probes
 from search.space.grid import grid
@@ -316,7 +317,7 @@ def test_an_option_that_is_idle_beside_some_is_never_drawn_beside_them(
     prepared = prepare(space_file(SOMETIMES))
     idle = {prepared.conflict(values).split(" ")[0] for values, _ in grid(prepared.space)}
     assert idle == {"", "pooling.kind", "negatives.kind", "loss.kind", "training.matryoshka"}
-    settings = prepared.config.search.sampler.model_copy(update={"kind": "random"})
+    settings = Random()
     assert not any(
         prepared.conflict(values)
         for values in draw(prepared.space, settings, 60, prepared.conflict)

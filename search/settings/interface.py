@@ -1,0 +1,90 @@
+"""What a variant of each family of settings must be; a variant is one file in its family's folder.
+
+These configs are plain data and rules about it. What a library runs is made elsewhere from what
+they return, so that only `search.sampling` imports Optuna and only `search.cluster` imports Ray.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import ClassVar
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from components.interface import Config
+
+
+@dataclass(frozen=True)
+class OptunaSampler:
+    """An Optuna sampler, described.
+
+    Attributes:
+        type: class name under ``optuna.samplers``.
+        arguments: of its constructor, beside the seed.
+    """
+
+    type: str
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
+
+class SamplerConfig(Config, ABC):
+    """How configs are drawn.
+
+    Attributes:
+        default_trials: trials of a search that does not say how many; None for all configs.
+        is_exhaustive: it goes through every combination of options instead of drawing some.
+        learns_from_results: what it draws depends on the scores of earlier trials.
+        seed: of what is drawn.
+        startup_trials: random trials before a sampler that learns from results does so; the other
+            samplers accept and ignore it, so that ``search.sampler.kind`` can be changed alone.
+    """
+
+    default_trials: ClassVar[int | None] = 24
+    is_exhaustive: ClassVar[bool] = False
+    learns_from_results: ClassVar[bool] = False
+    kind: str
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    startup_trials: int = Field(default=8, ge=1)
+
+    @abstractmethod
+    def optuna_sampler(self) -> OptunaSampler:
+        """Describe the Optuna sampler that draws the values of a trial."""
+
+
+class SchedulerConfig(Config, ABC):
+    """When trials are stopped.
+
+    Attributes:
+        max_epochs: epochs of a finished trial.
+        reduction: of the trials that reach a rung, one in so many goes on; without rungs it is
+            accepted and ignored, so that ``search.scheduler.kind`` can be changed alone.
+        grace_epochs: epochs that every trial gets, the first rung; ``optimizer.warmup`` is a share
+            of these under every scheduler.
+    """
+
+    kind: str
+    max_epochs: int = Field(default=9, ge=1)
+    reduction: int = Field(default=3, ge=2)
+    grace_epochs: int = Field(default=1, ge=1)
+
+    @field_validator("grace_epochs")
+    @classmethod
+    def _check_order(cls, grace_epochs: int, info: ValidationInfo) -> int:
+        max_epochs = info.data.get("max_epochs")  # missing where it is at fault itself
+        if max_epochs is not None and grace_epochs > max_epochs:
+            raise ValueError(f"is {grace_epochs}; it must be at most max_epochs, {max_epochs}")
+        return grace_epochs
+
+    @abstractmethod
+    def rungs(self) -> list[int]:
+        """Epochs, increasing and below ``max_epochs``, after which trials may be stopped."""
+
+    def expected_epochs(self) -> float:
+        """Epochs of an average trial, if the best of each rung go on."""
+        stages = pairwise([0, *self.rungs(), self.max_epochs])
+        lengths = [end - start for start, end in stages]
+        return math.fsum(length * self.reduction**-n for n, length in enumerate(lengths))

@@ -1,0 +1,23 @@
+"""A model of which values did well."""
+
+from typing import ClassVar, Literal
+
+from search.settings.interface import OptunaSampler, SamplerConfig
+
+
+class Tpe(SamplerConfig):
+    """The tree-structured Parzen estimator (Bergstra et al., 2011), multivariate and grouped."""
+
+    learns_from_results: ClassVar[bool] = True
+    kind: Literal["tpe"] = "tpe"
+
+    def optuna_sampler(self) -> OptunaSampler:
+        return OptunaSampler(
+            "TPESampler",
+            {
+                "n_startup_trials": self.startup_trials,
+                "multivariate": True,
+                "group": True,  # a parameter inside a choice exists only in some trials
+                "constant_liar": True,  # lanes ask while others still train
+            },
+        )
