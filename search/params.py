@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from components.languages import FAMILIES
 from search.runs.console import exit_on_input_error, make_console
 from search.settings.problems import InputError
 
@@ -24,49 +24,27 @@ if TYPE_CHECKING:
 
 # The shape of Qwen3-8B; a decoder of another width has its proportions.
 WIDTH, OUT = 4096, 768
-LAYERS, OF_A_HEAD, OF_KEYS, INNER = 36, 128, 4, 3
+LAYERS, HEAD_WIDTH, QUERIES_PER_KEY, INNER = 36, 128, 4, 3
 LARGEST = 65_536
+
+HOW_TO_ADD = (
+    "Each number is that of one part. An MLP head replaces the linear projection; what begins "
+    "with + is added to a head."
+)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A row of the table of parameters in the notes that this project began with (4096 -> 768).
-
-    Attributes:
-        said: the figure, as it stands there.
-        low, high: the same in units.
-        unit: parameters; the figure is rounded to it.
-        settings: of the component that the figure is for, one row each.
-    """
-
-    what: str
-    said: str
-    low: int
-    high: int
-    unit: int
-    family: str
-    settings: tuple[dict[str, Any], ...]
-
-    def holds(self, exact: int) -> bool:
-        """Whether the exact number, rounded as the figure is, is the figure or in its range."""
-        return self.low <= round(exact / self.unit) <= self.high
-
-
+# Label -> the family of the component that is counted, and its settings.
 LORA = {"kind": "lora", "rank": 16, "last_layers": 4}
-CLAIMS = (
-    Claim("linear projection only", "~3M", 3, 3, 10**6, "head", ({"kind": "linear"},)),
-    Claim("+ attention pooling", "+4K", 4, 4, 10**3, "pooling", ({"kind": "attention"},)),
-    *(
-        Claim(f"+ MLP head ({n})", said, m, m, 10**6, "head", ({"kind": "mlp", "hidden": n},))
-        for n, said, m in ((2048, "~18M", 18), (4096, "~35M", 35))
-    ),
-    Claim(
-        "+ LoRA (r=16, last 4 layers)", "+10-20M", 10, 20, 10**6, "adapter",
-        (LORA | {"targets": "auto"}, LORA | {"targets": "all-linear"}),
-    ),
-)  # fmt: skip
+CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "linear projection only": ("head", {"kind": "linear"}),
+    "+ attention pooling": ("pooling", {"kind": "attention"}),
+    "MLP head (2048)": ("head", {"kind": "mlp", "hidden": 2048}),
+    "MLP head (4096)": ("head", {"kind": "mlp", "hidden": 4096}),
+    "+ LoRA (r=16, last 4 layers), auto": ("adapter", LORA | {"targets": "auto"}),
+    "+ LoRA (r=16, last 4 layers), all-linear": ("adapter", LORA | {"targets": "all-linear"}),
+}
 
 
 @app.command()
@@ -90,10 +68,10 @@ def main(
     """
     with exit_on_input_error():
         console = make_console()
-        if width is not None and (width % OF_A_HEAD or not OF_A_HEAD <= width <= LARGEST):
+        if width is not None and (width % HEAD_WIDTH or not HEAD_WIDTH <= width <= LARGEST):
             raise InputError(
-                f"--width is {width}; it must be a multiple of {OF_A_HEAD}, the width of an "
-                f"attention head, from {OF_A_HEAD} to {LARGEST}"
+                f"--width is {width}; it must be a multiple of {HEAD_WIDTH}, the width of an "
+                f"attention head, from {HEAD_WIDTH} to {LARGEST}"
             )
         if width is not None and base is not None:
             raise InputError(
@@ -102,18 +80,17 @@ def main(
             )
         if not 1 <= out <= LARGEST:
             raise InputError(f"--out is {out}; it must be from 1 to {LARGEST}")
-        # First, for a fault in the space is to be all that is said.
-        of_space = None if space is None else _of_space(space)
+        # First, so that a fault in the space is the only output.
+        of_space = None if space is None else _count_space(space)
         if of_space is None or width is not None or base is not None:
             model, shape = _decoder(width or WIDTH) if base is None else _skeleton(base)
-            families = _families()
+            families = tuple(sorted(set(FAMILIES) - {"other"}))
             _say(console, f"{shape}; embedding of {out}; families: {', '.join(families)}\n")
-            _say(console, "The configurations of the project's notes", "bold")
-            same = model.config.hidden_size == WIDTH and out == OUT
-            console.print(_claims(model, families, out, compare=same))
-            _say(console, f"\n{_claims_remark(same)}\n")
-            _say(console, "Every variant, as it is by default", "bold")
-            console.print(_variants(model, families, out))
+            _say(console, "Configurations", "bold")
+            console.print(_count_configurations(model, families, out))
+            _say(console, f"\n{HOW_TO_ADD}\n")
+            _say(console, "Every variant with its default settings", "bold")
+            console.print(_count_variants(model, families, out))
             if of_space is not None:
                 console.print()
         if of_space is not None:
@@ -127,14 +104,14 @@ def _say(console: Console, line: str, style: str | None = None) -> None:
 
 
 def _decoder(width: int) -> tuple[PreTrainedModel, str]:
-    """A decoder without weights, and its shape in words."""
-    # Imported here: they take seconds, and --help and a misspelt option need none of them.
+    """Build a decoder without weights (on the meta device); describe its shape."""
+    # Imported here because they take seconds, which --help and a misspelt option do not need.
     import torch
     from transformers import AutoModel, Qwen3Config
 
-    heads = width // OF_A_HEAD
-    # A key-value head serves four heads; where they cannot be shared out so, a few more.
-    keys = next(n for n in range(max(1, heads // OF_KEYS), 0, -1) if heads % n == 0)
+    heads = width // HEAD_WIDTH
+    # Four query heads share a key-value head, or the next larger divisor of their number.
+    keys = next(n for n in range(max(1, heads // QUERIES_PER_KEY), 0, -1) if heads % n == 0)
     with torch.device("meta"):
         model: PreTrainedModel = AutoModel.from_config(
             Qwen3Config(
@@ -142,7 +119,7 @@ def _decoder(width: int) -> tuple[PreTrainedModel, str]:
                 num_hidden_layers=LAYERS,
                 num_attention_heads=heads,
                 num_key_value_heads=keys,
-                head_dim=OF_A_HEAD,
+                head_dim=HEAD_WIDTH,
                 intermediate_size=INNER * width,
             )
         )
@@ -150,7 +127,7 @@ def _decoder(width: int) -> tuple[PreTrainedModel, str]:
     like = "Qwen3-8B's shape" if width == WIDTH else "Qwen3-8B's proportions"
     return model, (
         f"a decoder of {like}: width {width}, {LAYERS} layers, {heads} query and {keys} "
-        f"key-value heads of {OF_A_HEAD}, inner width {INNER * width}"
+        f"key-value heads of {HEAD_WIDTH}, inner width {INNER * width}"
     )
 
 
@@ -167,14 +144,8 @@ def _skeleton(base: str) -> tuple[PreTrainedModel, str]:
     return model, f"{base}: width {config.hidden_size}, {config.num_hidden_layers} layers"
 
 
-def _families() -> tuple[str, ...]:
-    from components.languages import FAMILIES
-
-    return tuple(sorted(set(FAMILIES) - {"other"}))
-
-
 def _kinds(family: str) -> dict[str, type[Config]]:
-    """The variants of a family of components."""
+    """Find the variants of a family of components."""
     from components.interface import AdapterConfig, HeadConfig, PoolingConfig, variants
 
     classes: dict[str, type[Config]] = {
@@ -184,14 +155,14 @@ def _kinds(family: str) -> dict[str, type[Config]]:
 
 
 def _configure(family: str, settings: dict[str, Any], out: int) -> Config:
-    """A config; where nothing else is said, its embedding has ``out`` dimensions."""
+    """Build a config whose embedding has ``out`` dimensions unless the settings say otherwise."""
     chosen = _kinds(family)[settings["kind"]]
     sized = {"width": out} if "width" in chosen.model_fields else {}
     return chosen(**(sized | settings))
 
 
 def _count(config: Config, model: PreTrainedModel, families: Sequence[str]) -> int | str:
-    """Exact number of parameters that a component trains, or why it does not fit."""
+    """Count the parameters that a component trains; or say why it does not fit the model."""
     import torch
 
     from components.encoder import trainable_parameters
@@ -215,7 +186,7 @@ def _count(config: Config, model: PreTrainedModel, families: Sequence[str]) -> i
 
 
 def _settings(config: Config, **dump: Any) -> str:
-    """Settings other than the kind, as they are written in a space file."""
+    """Format the settings other than the kind as they are written in a space file."""
     plain = config.model_dump(exclude={"kind"}, exclude_none=True, **dump)
     return _written({key: value for key, value in plain.items() if value != {}})[1:-1]
 
@@ -233,60 +204,40 @@ def _written(value: Any) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for column in columns:
-        number = column in ("trainable", "the notes say")
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
+        right = column == "trainable"
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
     return table
 
 
-def _claims(model: PreTrainedModel, families: Sequence[str], out: int, *, compare: bool) -> Table:
-    """The notes' configurations, their figures where these are for such a base, and the numbers."""
-    table = _table("", "trainable", *(("the notes say",) if compare else ()), "")
-    for claim in CLAIMS:
-        for settings in claim.settings:
-            exact = _count(_configure(claim.family, settings, out), model, families)
-            number, verdict = _cells(exact)
-            if compare and isinstance(exact, int):
-                agrees = claim.holds(exact)
-                verdict = Text("agrees", "green") if agrees else Text("differs", "bold red")
-            said = (claim.said,) if compare else ()
-            table.add_row(claim.what + _targets(settings, model), number, *said, verdict)
+def _count_configurations(model: PreTrainedModel, families: Sequence[str], out: int) -> Table:
+    table = _table("", "trainable", "")
+    for label, (family, settings) in CONFIGURATIONS.items():
+        exact = _count(_configure(family, settings, out), model, families)
+        table.add_row(label + _auto_targets(settings, model), *_cells(exact))
     return table
 
 
-def _cells(exact: int | str, beside: str = "") -> tuple[str, Text]:
-    """A number and what stands beside it: where there is none, the reason."""
+def _cells(exact: int | str, remark: str = "") -> tuple[str, Text]:
+    """Format a count and its remark; where there is no count, a dash and the reason."""
     if isinstance(exact, str):
         return "-", Text(f"does not fit: {exact}", "yellow")
-    return f"{exact:,}", Text(beside, "dim")
+    return f"{exact:,}", Text(remark, "dim")
 
 
-def _targets(settings: dict[str, Any], model: PreTrainedModel) -> str:
-    """Which layers an adapter's targets are."""
+def _auto_targets(settings: dict[str, Any], model: PreTrainedModel) -> str:
+    """Name the layers that an adapter with the targets ``auto`` changes."""
     if settings.get("targets") != "auto":
-        return f", {settings['targets']}" if "targets" in settings else ""
+        return ""
     from components.low_rank import select
 
     try:
         names = {name.rpartition(".")[2] for name in select(model, "auto")}
-    except ValueError:  # none are listed for such a model, as the count says too
-        return ", auto"
-    return f", auto: {', '.join(sorted(names))}"
+    except ValueError:  # none are listed for such a model; the count gives the reason
+        return ""
+    return f": {', '.join(sorted(names))}"
 
 
-def _claims_remark(compare: bool) -> str:
-    parts = (
-        "Each number is that of the part alone: an MLP head stands in place of the linear "
-        "projection, attention and LoRA come on top."
-    )
-    if not compare:
-        return f"{parts} The notes' own figures are for {WIDTH} -> {OUT} and are left out here."
-    return (
-        f"{parts} A figure agrees if the number, rounded to the figure's last digit, is the same "
-        f"or lies in its range; else it differs."
-    )
-
-
-def _variants(model: PreTrainedModel, families: Sequence[str], out: int) -> Table:
+def _count_variants(model: PreTrainedModel, families: Sequence[str], out: int) -> Table:
     table = _table("part", "kind", "trainable", "settings")
     for family in ("pooling", "head", "adapter"):
         for index, kind in enumerate(_kinds(family)):
@@ -297,8 +248,8 @@ def _variants(model: PreTrainedModel, families: Sequence[str], out: int) -> Tabl
     return table
 
 
-def _of_space(file: Path) -> tuple[str, Table]:
-    """Every distinct set of parts that a space can take: what they are, and their numbers."""
+def _count_space(file: Path) -> tuple[str, Table]:
+    """Count every distinct set of components of a space; return a title and a table."""
     from search.runs.prepare import prepare
     from search.settings.trial import TrialConfig
     from search.space.grid import MOST_POINTS, size
@@ -337,7 +288,7 @@ def _values(prepared: Prepared, grid: bool) -> Iterator[dict[str, Any]]:
 
 
 def _parts(trial: TrialConfig) -> tuple[str, ...]:
-    """What of a trial has parameters, in a few words each."""
+    """Describe the components of a trial that have parameters."""
     named = []
     for config in (trial.pooling, trial.head, trial.adapter, trial.loss):
         settings = _settings(config, exclude_defaults=True)
