@@ -148,11 +148,13 @@ def _dry_run(space_file: Path, changes: list[str], address: str | None) -> int:
         settings = flatten(TrialConfig.of(values).plain())
         shown = (f"{k}={v}" for k, v in settings.items() if not k.startswith("base."))
         console.print("  " + ", ".join(shown), markup=False)
+    sampler = search.sampler
+    learns = sampler.learns_from_results and len(drawn) > sampler.startup_trials
     after = (
-        f"; past the first {search.sampler.startup_trials}, the search itself draws by the results "
+        f"; past the first {sampler.startup_trials}, the search itself draws by the results "
         f"it has seen"
     )
-    console.print(f"{len(drawn)} configs{after if search.sampler.learns_from_results else ''}")
+    console.print(f"{len(drawn)} configs{after if learns else ''}")
     if plan is not None:
         console.print(f"on this machine: {plan}", markup=False)
     for note in filter(None, (*prepared.skeleton.notes, prepared.too_few, prepared.repeats)):

@@ -40,7 +40,7 @@ def load(config: BaseConfig, device: torch.device | str = "cpu") -> Base:
         model = text_part(whole)
     with one_sentence(config.model):
         model.to(device)
-    base = _base(config, model, tokenizer)
+    base = _base(config, model, tokenizer, adapter.note if adapter else "")
     base.pack()
     return base
 
@@ -54,7 +54,7 @@ def load_skeleton(config: BaseConfig) -> Base:
     """
     source = locate(config.model)
     if adapter := find_adapter(config, source):
-        return _base(config, adapter.load_skeleton(), adapter.load_tokenizer())
+        return _base(config, adapter.load_skeleton(), adapter.load_tokenizer(), adapter.note)
     settings = read_settings(config, source)
     check_weights(config, settings, source)
     with one_sentence(config.model):
@@ -78,13 +78,18 @@ def _limit(
     return length, reason
 
 
-def _base(config: BaseConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Base:
+def _base(
+    config: BaseConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    note: str = "",
+) -> Base:
     """Put a model and its tokenizer together, with what was published beside them."""
     refuse_larger_tokenizer(config, tokenizer, model)
     shipped = read_shipped(config.model, config.revision)
     wanted = config.max_length
     length, reason = _limit(model, tokenizer, wanted, shipped)
     cut = f"sentences are cut at {length} tokens, {reason}, and not at base.max_length, {wanted}"
-    notes = [*[cut] * bool(reason), *shipped.notes()]
+    notes = [*[note] * bool(note), *[cut] * bool(reason), *shipped.notes()]
     with one_sentence(config.model):
         return Base(model, tokenizer, length, notes, reason, shipped)

@@ -96,6 +96,14 @@ class AdapterFolder:
             raise self._of_base(error) from error
         return self._merge(whole, weights)
 
+    @property
+    def note(self) -> str:
+        """What the base is made of, in a sentence."""
+        kind = str(self.settings.peft_type).rpartition(".")[2]
+        return (
+            f"the base is {self.base.model} with the {kind} adapter of {self.model} merged into it"
+        )
+
     def load_skeleton(self) -> PreTrainedModel:
         """Build the merged model on the meta device; the files are checked, but weights not read.
 

@@ -30,6 +30,7 @@ def card(
     reference: Scores | None = None,
     untouched: Scores | None = None,
     prompts: Prompts | None = None,
+    pivot: str = "",
 ) -> str:
     """Write the model card; nothing that a setting or a file says is markup in it.
 
@@ -41,6 +42,7 @@ def card(
         reference: scores of the search's reference trial.
         untouched: scores of the base without training, with its own pooling.
         prompts: what stands before sentences.
+        pivot: language that the others were scored against.
     """
     trust = ", trust_remote_code=True" if custom else ""
     routes = (
@@ -52,7 +54,7 @@ script; where you know the language, say so: `model.encode(texts, task="gu")`.
         else ""
     )
     return f"""---
-{front_matter(config, tuple(scores.by_language))}
+{front_matter(config, (*scores.by_language, *[pivot] * bool(pivot)))}
 ---
 
 # Cross-lingual sentence embedder

@@ -102,6 +102,7 @@ def export(
         reference=reference,
         untouched=untouched,
         prompts=prompts,
+        pivot=tokenised.languages[tokenised.pivot],
     )
     (fresh / "README.md").write_text(text, encoding="utf-8")
     scores = score_folder(fresh, validation, tokenised, prompts)

@@ -43,7 +43,10 @@ def print_health(console: Console, health: Health) -> None:
     meanings = "; ".join(f"{title}: {MEANINGS[title]}" for title in told)
     cut = any(one.cut for one in health.languages)
     if cut:
-        meanings += f"{'; ' if meanings else ''}cut: longer than {health.max_length} tokens"
+        meanings += (
+            f"{'; ' if meanings else ''}cut: longer than {health.max_length} tokens, which "
+            f"'tokens', the mean, counts no further"
+        )
     if meanings:
         console.print(f"({meanings})", soft_wrap=True)
     for note in health.notes:

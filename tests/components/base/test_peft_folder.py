@@ -115,6 +115,10 @@ def test_states_are_those_of_peft_without_a_merge(
     adapt(base, tmp_path / "adapter", config, kind)
     config_of_base = BaseConfig(model=str(tmp_path / "adapter"))
     skeleton, merged = load_skeleton(config_of_base), load(config_of_base)
+    named = (
+        f"is {base.resolve()} with the {config.peft_type.value} adapter of {tmp_path / 'adapter'}"
+    )
+    assert all(named in made.notes[0] for made in (skeleton, merged))
     shapes = {name: p.shape for name, p in skeleton.model.state_dict().items()}
     assert shapes == {name: p.shape for name, p in merged.model.state_dict().items()}
     assert type(merged.model) is type(AutoModel.from_pretrained(base))
@@ -158,7 +162,7 @@ def test_the_base_is_found_beside_the_adapter_then_in_the_working_directory(
     edit(adapter, base_model_name_or_path="base")
     monkeypatch.chdir(tmp_path)
     assert load_skeleton(BaseConfig(model=str(adapter))).depth == 2
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     edit(adapter, base_model_name_or_path="nobody/base")
     refuse(adapter, r"is a PEFT adapter of 'nobody/base' \(on the hub, as neither .* exists\)")
     edit(adapter, base_model_name_or_path=None)

@@ -337,10 +337,11 @@ def test_the_card_shows_scores_and_settings(config: MakeConfig) -> None:
 
 def test_the_card_s_metadata_is_what_the_hub_reads(config: MakeConfig) -> None:
     made = config(base={"model": "some-owner/some-model"})
-    data = ModelCard(card(made, Scores(0.5, {"de": 0.25, "zho_Hans": 0.75}), custom=False)).data
+    scores = Scores(0.5, {"de": 0.25, "zho_Hans": 0.75})
+    data = ModelCard(card(made, scores, custom=False, pivot="en")).data
     assert data.library_name == "sentence-transformers"
     assert data.pipeline_tag == "sentence-similarity"
-    assert data.language == ["de", "zh"]
+    assert data.language == ["de", "en", "zh"]
     assert data.base_model == "some-owner/some-model"
 
 
