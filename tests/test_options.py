@@ -20,7 +20,7 @@ from search.data.teachers import Teachers
 from search.data.tokens import tokenise
 from search.evaluation.retrieval import encode
 from search.runtime.ranks import Ranks
-from search.settings.trial import MinedNegatives, TrialConfig
+from search.settings.trial import TrialConfig
 from search.training.loop import train
 from search.training.step import Objective, build_loss
 
@@ -114,9 +114,10 @@ def test_gradients_reach_exactly_what_should_train(
     objective = Objective(encoder, loss, corpus, Ranks(), teachers=taught)
     pairs = Pairs(corpus, 48, 5.0, 0)
     negatives = None
-    if isinstance(config.negatives, MinedNegatives):
+    mining = config.negatives.mining()
+    if mining is not None:
         negatives = mine(
-            config.negatives,
+            mining,
             pairs,
             corpus,
             range(1),

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from search.data.pairs import Pairs
 from search.data.tokens import Ints, Sentences, TokenisedCorpus
-from search.settings.trial import MinedNegatives
+from search.settings.interface import Mining
 
 ANCHORS_A_CALL = 1024
 
 
 def mine(
-    settings: MinedNegatives,
+    settings: Mining,
     pairs: Pairs,
     corpus: TokenisedCorpus,
     epochs: range,

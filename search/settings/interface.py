@@ -1,7 +1,7 @@
 """What a variant of each family of settings must be; a variant is one file in its family's folder.
 
 These configs are plain data and rules about it. What a library runs is made elsewhere from what
-they return, so that only `search.sampling` imports Optuna and only `search.cluster` imports Ray.
+they return: only `search.sampling` imports Optuna, and only `search.cluster` Ray.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from components.interface import Config
+from components.other_model import OtherModel
+
+Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,33 @@ class SchedulerConfig(Config, ABC):
         stages = pairwise([0, *self.rungs(), self.max_epochs])
         lengths = [end - start for start, end in stages]
         return math.fsum(length * self.reduction**-n for n, length in enumerate(lengths))
+
+
+@dataclass(frozen=True)
+class Mining:
+    """A search for hard negatives.
+
+    Attributes:
+        count: negatives a pair.
+        margin: a sentence is taken only if it is less similar to the anchor than this share of the
+            translation's similarity; None for no bound.
+        pool: rows of the corpus, drawn anew each time, among which they are sought; None for all.
+        every: epochs from one search to the next.
+        encoder: another model that finds them; None for the model in training.
+    """
+
+    count: int
+    margin: float | None
+    pool: int | None
+    every: int
+    encoder: OtherModel | None
+
+
+class NegativesConfig(Config, ABC):
+    """Which sentences a pair is told apart from, beside those of its batch."""
+
+    kind: str
+
+    @abstractmethod
+    def mining(self) -> Mining | None:
+        """Describe the search that finds them; None where there is none to make."""

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from components.interface import Config
+from search.settings.interface import Count
 from search.settings.sampler import AnySampler
 from search.settings.scheduler import AnyScheduler
-from search.settings.trial import Count
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from components.adapter import AnyAdapter
 from components.base import BaseConfig
 from components.head import AnyHead
 from components.interface import Config
 from components.loss import AnyLoss
-from components.other_model import OtherModel, OtherModelConfig
+from components.other_model import OtherModel
 from components.pooling import AnyPooling
-
-Count = Annotated[int, Field(ge=1)]
+from search.settings.interface import Count
+from search.settings.negatives import AnyNegatives
 
 
 class OptimizerConfig(Config):
@@ -66,54 +66,6 @@ class TrainingConfig(Config):
     seed: int = Field(default=0, ge=0, lt=2**32)
 
 
-class NoNegatives(Config):
-    """No sentences but those of the batch."""
-
-    kind: Literal["none"] = "none"
-
-
-class MinedNegatives(OtherModelConfig):
-    """Hard negatives: sentences similar to the anchor, but not parallel to it.
-
-    They are in the language of the translation, and come from the sentences to train on.
-
-    Attributes:
-        count: negatives a pair.
-        encoder: a sentence-transformers or transformers model that finds them; None for the model
-            in training, which finds them anew every ``every`` epochs (None: every one).
-        margin: a sentence is taken only if it is less similar to the anchor than this share of
-            the translation's similarity, for it may be a translation too (de Souza Moreira et al.,
-            2024, NV-Retriever, section 3.2: TopK-PercPos); None for no bound.
-        pool: rows of the corpus, drawn anew each time, among which they are sought; None for all.
-        revision, trust_remote_code, allow_pickle: of the encoder, as in `OtherModelConfig`.
-    """
-
-    kind: Literal["mined"] = "mined"
-    count: int = Field(default=1, ge=1, le=64)
-    encoder: str | None = Field(default=None, min_length=1)
-    every: Count | None = None
-    margin: float | None = Field(default=0.95, gt=0, le=1)
-    pool: Annotated[int, Field(ge=2)] | None = 1024
-
-    @model_validator(mode="after")
-    def _effective(self) -> Self:
-        if self.encoder is not None and self.every is not None:
-            raise ValueError(
-                f"every is {self.every}, but {self.encoder!r}, which finds the negatives, does not "
-                f"change with the epochs; one of every and encoder must be left out"
-            )
-        consent = self.model_dump(include=set(OtherModelConfig.model_fields), exclude_defaults=True)
-        if self.encoder is None and consent:
-            raise ValueError(
-                f"{next(iter(consent))} is given, but no encoder that it could be of; one of them "
-                f"must change"
-            )
-        return self
-
-
-AnyNegatives = Annotated[NoNegatives | MinedNegatives, Field(discriminator="kind")]
-
-
 class TrialConfig(Config):
     """Everything that decides a trial's result, apart from the data.
 
@@ -127,7 +79,7 @@ class TrialConfig(Config):
     head: AnyHead = Field(default={"kind": "linear"}, validate_default=True)
     adapter: AnyAdapter = Field(default={"kind": "none"}, validate_default=True)
     loss: AnyLoss = Field(default={"kind": "info_nce"}, validate_default=True)
-    negatives: AnyNegatives = NoNegatives()
+    negatives: AnyNegatives = Field(default={"kind": "none"}, validate_default=True)
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
 
@@ -139,10 +91,8 @@ class TrialConfig(Config):
     @property
     def miner(self) -> OtherModel | None:
         """Another model that finds the negatives."""
-        negatives = self.negatives
-        if not isinstance(negatives, MinedNegatives) or negatives.encoder is None:
-            return None
-        return negatives.other_model(negatives.encoder)
+        mining = self.negatives.mining()
+        return mining.encoder if mining else None
 
     def plain(self) -> dict[str, Any]:
         """Nested plain values; the case is among them only where there is one."""

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from components.encoder import misfit
 from components.errors import SettingError
 from components.matryoshka import too_wide
-from search.settings.trial import MinedNegatives, TrialConfig
+from search.settings.trial import TrialConfig
 
 
 def conflict(
@@ -24,17 +24,18 @@ def conflict(
     fault = misfit(config.adapter, config.pooling, config.head, families, causal=causal)
     if fault:
         return fault
-    mined = isinstance(config.negatives, MinedNegatives)
+    mined = config.negatives.mining() is not None
     if mined and not config.loss.takes_negatives:
         return SettingError(
             "negatives.kind",
-            f"is 'mined', but the loss {config.loss.kind!r} compares with none",
+            f"is {config.negatives.kind!r}, but the loss {config.loss.kind!r} compares with none",
             "be 'none', or the loss another",
         )
     if config.loss.needs_negatives and not mined:
         return SettingError(
             "loss.kind",
-            f"is {config.loss.kind!r} with mined negatives, but negatives.kind is 'none'",
+            f"is {config.loss.kind!r} with mined negatives, but negatives.kind is "
+            f"{config.negatives.kind!r}",
             "be another, or negatives.kind 'mined'",
         )
     if not config.training.gather and workers == 1:
@@ -60,7 +61,7 @@ def facets(trial: TrialConfig, section: str, width: int) -> Hashable:
         "head": (head.ignores_scale, head.routes, head.out(width)),
         "adapter": trial.adapter.routes,
         "loss": (loss.takes_negatives, loss.needs_negatives),
-        "negatives": isinstance(trial.negatives, MinedNegatives),
+        "negatives": trial.negatives.mining() is not None,
         "training": (training.gather, tuple(training.matryoshka or ())),
     }
     return asked[section]

@@ -23,7 +23,8 @@ from search.evaluation.retrieval import encode, evaluate
 from search.events.types import EpochDone
 from search.features import Features, plain_feed
 from search.runtime.ranks import Ranks
-from search.settings.trial import MinedNegatives, OptimizerConfig, Scores, TrialConfig
+from search.settings.interface import Mining
+from search.settings.trial import OptimizerConfig, Scores, TrialConfig
 from search.training.checkpoint import Checkpoint, capture, restore
 from search.training.step import Objective, build_loss
 
@@ -134,6 +135,7 @@ def train(
         )
         steps = pairs.steps(settings.batch_size)
         done, seconds = 0, 0.0
+        mining = config.negatives.mining()
         mined: Tensor | None = None
         if resume is not None:
             restore(resume, objective, optimizer)
@@ -141,10 +143,10 @@ def train(
         if ranks.rank:  # the first worker keeps the stream that a single one has; dropout differs
             torch.manual_seed(settings.seed + 2**32 * ranks.rank + done)
 
-        def finder() -> Callable[[Sentences], Tensor]:
-            if config.miner is not None:
+        def finder(mining: Mining) -> Callable[[Sentences], Tensor]:
+            if mining.encoder is not None:
                 assert teachers is not None
-                return partial(teachers.sentences, config.miner)
+                return partial(teachers.sentences, mining.encoder)
             encoder.eval()
             return lambda sentences: encode(encoder, corpus, sentences, ranks, feed)
 
@@ -159,13 +161,10 @@ def train(
             yield report(math.nan, evaluate(encoder, validation, ranks, validation_feed))
         for epoch in range(done, max_epochs):
             start = time.perf_counter()
-            if isinstance(config.negatives, MinedNegatives):
-                every = config.negatives.every or 1
-                if epoch % every == 0:
-                    ahead = range(epoch, min(epoch + every, max_epochs))
-                    mined = torch.from_numpy(
-                        mine(config.negatives, pairs, corpus, ahead, finder(), seed=settings.seed)
-                    )
+            if mining is not None and epoch % mining.every == 0:
+                ahead = range(epoch, min(epoch + mining.every, max_epochs))
+                rows = mine(mining, pairs, corpus, ahead, finder(mining), seed=settings.seed)
+                mined = torch.from_numpy(rows)
             objective.train()
             total = torch.zeros((), device=base.device)
             rows_LRK = None if mined is None else mined.numpy()

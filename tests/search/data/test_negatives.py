@@ -13,7 +13,7 @@ from search.data.corpus import Corpus
 from search.data.negatives import ANCHORS_A_CALL, hardest, mine
 from search.data.pairs import Pairs
 from search.data.tokens import Sentences, TokenisedCorpus, tokenise
-from search.settings.trial import MinedNegatives
+from search.settings.negatives.mined import MinedNegatives
 
 WIDTH = 4
 ROWS = 40
@@ -140,7 +140,7 @@ def test_mining_equals_a_slow_loop(
     pairs = Pairs(corpus, 30, 5.0, 7)
     encode = Table(corpus)
     settings = MinedNegatives(count=3, margin=margin, pool=None)
-    found = mine(settings, pairs, corpus, epochs, encode, seed=0)
+    found = mine(settings.mining(), pairs, corpus, epochs, encode, seed=0)
     expected = np.full((3, ROWS, 3), -1)
     for epoch in epochs:
         for batch in pairs.epoch(epoch, 30):
@@ -182,7 +182,7 @@ def test_mining_equals_a_slow_loop(
 def test_no_negative_is_ever_parallel_to_its_anchor(corpus: TokenisedCorpus) -> None:
     pairs = Pairs(corpus, None, 1.0, 0)
     settings = MinedNegatives(count=4, margin=None, pool=None)
-    found = mine(settings, pairs, corpus, range(1), Table(corpus), seed=0)
+    found = mine(settings.mining(), pairs, corpus, range(1), Table(corpus), seed=0)
     for batch in pairs.epoch(0, 16, found):
         assert (batch.negative.language == batch.positive.language.repeat(4)).all()
         same = corpus.is_same(batch.anchor, batch.negative)
@@ -197,7 +197,7 @@ def test_a_pool_is_drawn_from_the_rows_and_anew_for_other_epochs_and_seeds(
 
     def found(start: int, seed: int, pool: int | None = 12) -> tuple[set[int], list[list[int]]]:
         settings = MinedNegatives(count=2, margin=None, pool=pool)
-        rows = mine(settings, pairs, corpus, range(start, start + 1), Table(corpus), seed)
+        rows = mine(settings.mining(), pairs, corpus, range(start, start + 1), Table(corpus), seed)
         german = corpus.lengths[0] > 0  # every one of them is in some pair of every epoch
         return set(rows[0][german].ravel().tolist()) - {-1}, rows[0].tolist()
 
@@ -217,7 +217,7 @@ def test_a_pool_without_a_language_leaves_it_without_negatives(corpus: Tokenised
     korean = np.flatnonzero(corpus.lengths[2])
     bare = 0
     for seed in range(20):
-        found = mine(settings, pairs, corpus, range(1), Table(corpus), seed)[2]
+        found = mine(settings.mining(), pairs, corpus, range(1), Table(corpus), seed)[2]
         if (found[korean] == korean[:, None]).all():
             bare += 1
         assert (np.delete(found, korean, axis=0) == -1).all()
@@ -229,7 +229,7 @@ def test_other_vectors_find_other_negatives(corpus: TokenisedCorpus) -> None:
     settings = MinedNegatives(margin=None)
 
     def found(encode: Callable[[Sentences], Tensor]) -> list[object]:
-        return mine(settings, pairs, corpus, range(1), encode, seed=0).tolist()
+        return mine(settings.mining(), pairs, corpus, range(1), encode, seed=0).tolist()
 
     assert found(Table(corpus, 1)) == found(Table(corpus, 1))
     assert found(Table(corpus, 1)) != found(Table(corpus, 2))

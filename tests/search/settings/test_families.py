@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from components.interface import variants
-from search.settings import sampler, scheduler
-from search.settings.interface import SamplerConfig, SchedulerConfig
+from search.settings import negatives, sampler, scheduler
+from search.settings.interface import NegativesConfig, SamplerConfig, SchedulerConfig
 from search.settings.sections import SearchSettings
 
 SAMPLERS = variants(sampler.__name__, SamplerConfig)
@@ -13,6 +13,7 @@ SCHEDULERS = variants(scheduler.__name__, SchedulerConfig)
 
 
 def test_the_families_are_what_stands_in_their_folders() -> None:
+    assert list(variants(negatives.__name__, NegativesConfig)) == ["mined", "none"]
     assert list(SAMPLERS) == ["grid", "random", "tpe"]
     assert list(SCHEDULERS) == ["asha", "none"]
 

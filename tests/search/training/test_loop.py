@@ -25,7 +25,8 @@ from search.data.teachers import Teachers
 from search.data.tokens import Sentences, TokenisedCorpus
 from search.evaluation.retrieval import encode
 from search.runtime.ranks import Ranks
-from search.settings.trial import MinedNegatives, OptimizerConfig, TrialConfig
+from search.settings.negatives.mined import MinedNegatives
+from search.settings.trial import OptimizerConfig, TrialConfig
 from search.training.checkpoint import Checkpoint, restore_weights
 from search.training.loop import EpochReport, TrialError, make_optimizer, schedule, train
 from tests.search.conftest import assert_same
@@ -256,7 +257,7 @@ def test_negatives_are_those_of_the_model_as_it_is_when_they_are_due(
             if epochs.start:
                 restore_weights(reports[epochs.start - 1].checkpoint.part("encoder."), encoder)
             expected = mine(
-                settings, pairs, corpus, epochs,
+                settings.mining(), pairs, corpus, epochs,
                 lambda some: encode(encoder.eval(), corpus, some, Ranks()), training.seed,
             )  # fmt: skip
             assert mined(report).tolist() == expected.tolist()
@@ -277,7 +278,9 @@ def test_negatives_of_another_model_are_found_by_that(
         return teachers.sentences(OtherModel(miner), sentences)
 
     for epoch, report in enumerate((first, second)):
-        expected = mine(settings, pairs, corpus, range(epoch, epoch + 1), theirs, training.seed)
+        expected = mine(
+            settings.mining(), pairs, corpus, range(epoch, epoch + 1), theirs, training.seed
+        )
         assert mined(report).tolist() == expected.tolist()
 
 
