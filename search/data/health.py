@@ -20,6 +20,7 @@ from search.data.tokens import SENTENCES_A_CALL, TokenisedCorpus
 from search.runtime.store import Store
 
 FEW_PAIRS = 32  # to validate a language with
+MOSTLY_COPIED = 0.1  # of a language's sentences; names and numbers are alike in many
 MOSTLY_UNKNOWN = 0.5
 
 
@@ -34,6 +35,7 @@ class LanguageHealth:
         pairs: of those to validate with, how many stand beside the pivot's; of the pivot, all.
         tokens: mean tokens of a sentence that is used, special tokens included, after the cut.
         cut: sentences that are used and longer than the model's maximum.
+        copied: sentences that are used and are the pivot's own text, untranslated.
         unknown: share of the unknown token among the tokens that stand for text.
     """
 
@@ -44,6 +46,7 @@ class LanguageHealth:
     pairs: int
     tokens: float
     cut: int
+    copied: int
     unknown: float
 
 
@@ -79,6 +82,14 @@ class Health:
                     f"{one.unknown:.0%} of the tokens of {one.language} are unknown to the "
                     f"tokenizer: the base cannot read this language, and training will not teach "
                     f"it to; a base with another tokenizer can"
+                )
+        for one in self.languages:
+            used = one.places["train"] + one.places["validation"]
+            if one.copied > MOSTLY_COPIED * used:
+                yield (
+                    f"{one.copied:,} of {used:,} sentences of {one.language} are the text of "
+                    f"{self.pivot} itself: untranslated copies teach nothing, and flatter the "
+                    f"accuracy"
                 )
         for one in self.languages:
             if one.language != self.pivot and one.pairs < FEW_PAIRS:
@@ -146,6 +157,7 @@ def measure(
                 pairs=int(((validation.lengths[index] > 0) & beside).sum()),
                 tokens=total / max(1, sentences),
                 cut=int(cut[index]),
+                copied=counts.copied[language],
                 unknown=unknown / max(1, total - len(special) * sentences),
             )
         )

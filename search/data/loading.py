@@ -10,16 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from search.data.comparison import Ints, number_texts
+from search.data.comparison import number_texts
 from search.data.corpus import Corpus
-from search.data.holdout import MOST_ROWS, hold_out, shares_text
+from search.data.holdout import MOST_ROWS, hold_out
+from search.data.placement import PLACES, PlacedRows
 from search.data.reading.interface import SourceTable, SplitName
 from search.data.settings import DataSettings
 from search.data.source import read_source
 from search.settings.problems import InputError, nearest
-
-# Where a row goes. The order is that of reports.
-PLACES = ("alone", "duplicate", "leaked", "unused", "train", "validation")
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,13 @@ class Counts:
             in rows without another language; ``duplicate``, in rows that repeat an earlier row in
             every language; ``leaked``, in rows that share a sentence with the validation;
             ``unused``, in rows beyond the number asked for. With the empty rows they add up to all.
+        copied: language -> sentences to train on or to validate with that are the pivot's own text.
     """
 
     rows: int
     empty: Mapping[str, int]
     places: Mapping[str, Mapping[str, int]]
+    copied: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def load_data(settings: DataSettings) -> LoadedData:
     loaded = LoadedData(
         placed[0].corpus("train"),
         placed[-1].corpus("validation"),
-        _counts(placed, [source.rows_read for source in sources]),
+        _counts(placed, [source.rows_read for source in sources], settings.pivot),
         tuple(notes),
     )
     del placed, sources
@@ -144,53 +144,7 @@ def _check_languages(languages: Sequence[str], pivot: str) -> None:
         )
 
 
-class _Placed:
-    """Rows of a source, and where each goes.
-
-    Args:
-        text_LR: numbers of their texts, -1 where missing.
-    """
-
-    def __init__(self, table: pa.Table, text_LR: Ints) -> None:
-        self.table = table
-        self.text_LR = text_LR
-        self.place_R = np.full(text_LR.shape[1], PLACES.index("train"), dtype=np.int8)
-        self.place_R[(text_LR >= 0).sum(axis=0) < 2] = PLACES.index("alone")
-
-    def at(self, place: str) -> NDArray[np.bool_]:
-        """The rows that go to a place, bool (R,)."""
-        found: NDArray[np.bool_] = self.place_R == PLACES.index(place)
-        return found
-
-    def move(self, place: str, other: str, chosen_R: NDArray[np.bool_] | None = None) -> None:
-        """Send rows of a place, all or those of a mask, to another."""
-        rows = self.at(place) if chosen_R is None else self.at(place) & chosen_R
-        self.place_R[rows] = PLACES.index(other)
-
-    def drop_duplicates(self) -> None:
-        """Of rows that are equal in every language, keep the first."""
-        (rows,) = np.nonzero(self.at("train"))
-        _, first = np.unique(self.text_LR[:, rows].T, axis=0, return_index=True)
-        again = np.ones(len(self.place_R), dtype=np.bool_)
-        again[rows[first]] = False
-        self.move("train", "duplicate", again)
-
-    def drop_leaks(self, text_LS: Ints) -> None:
-        """Drop the rows to train on that share a sentence with other rows."""
-        self.move("train", "leaked", shares_text(self.text_LR, text_LS))
-
-    def limit(self, place: str, rows: int | None, rng: np.random.Generator) -> None:
-        """Keep at most so many rows of a place, drawn at random."""
-        (there,) = np.nonzero(self.at(place))
-        if rows is not None and rows < len(there):
-            self.place_R[rng.permutation(there)[rows:]] = PLACES.index("unused")
-
-    def corpus(self, place: str) -> Corpus:
-        """The rows of a place, in their order."""
-        return Corpus(self.table, self.text_LR).keep(self.at(place))
-
-
-def _place(tables: Sequence[pa.Table], duplicates: bool = False) -> list[_Placed]:
+def _place(tables: Sequence[pa.Table], duplicates: bool = False) -> list[PlacedRows]:
     """Number the texts of some tables alike, and drop what cannot be used.
 
     Blank texts, also those of invisible characters alone, become missing.
@@ -213,7 +167,7 @@ def _place(tables: Sequence[pa.Table], duplicates: bool = False) -> list[_Placed
             else column
             for column, text_R in zip(table.columns, part_LR, strict=True)
         ]
-        one = _Placed(pa.table(columns, names=table.column_names), part_LR)
+        one = PlacedRows(pa.table(columns, names=table.column_names), part_LR)
         if not one.at("train").any():
             raise InputError.of(
                 f"data.{split}", "has no row with two languages or more; it must have some"
@@ -226,7 +180,7 @@ def _place(tables: Sequence[pa.Table], duplicates: bool = False) -> list[_Placed
     return placed
 
 
-def _divide(settings: DataSettings, placed: _Placed, rng: np.random.Generator) -> list[str]:
+def _divide(settings: DataSettings, placed: PlacedRows, rng: np.random.Generator) -> list[str]:
     """Hold rows out for the validation; what there is to say of it."""
     (rows,) = np.nonzero(placed.at("train"))
     if len(rows) < 2:
@@ -256,12 +210,13 @@ def _divide(settings: DataSettings, placed: _Placed, rng: np.random.Generator) -
     return []
 
 
-def _counts(placed: Sequence[_Placed], rows: Sequence[int]) -> Counts:
+def _counts(placed: Sequence[PlacedRows], rows: Sequence[int], pivot: str) -> Counts:
     languages = placed[0].table.column_names
+    main = languages.index(pivot)
     present = [one.text_LR >= 0 for one in placed]
     # What the source dropped by itself had no sentence in any language.
     read = sum(max(n, len(one.place_R)) for n, one in zip(rows, placed, strict=True))
-    empty, places = {}, {}
+    empty, places, copied = {}, {}, {}
     for index, language in enumerate(languages):
         places[language] = {
             place: sum(int((mask[index] & one.at(place)).sum())
@@ -269,7 +224,18 @@ def _counts(placed: Sequence[_Placed], rows: Sequence[int]) -> Counts:
             for place in PLACES
         }  # fmt: skip
         empty[language] = read - sum(places[language].values())
-    return Counts(read, empty, places)
+        copied[language] = sum(
+            int((_equal(one.table.column(index), one.table.column(main)) & one.is_used()).sum())
+            for one in placed
+            if index != main
+        )
+    return Counts(read, empty, places, copied)
+
+
+def _equal(column: pa.ChunkedArray, other: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Where two columns hold the same text, letter by letter."""
+    found: NDArray[np.bool_] = pc.fill_null(pc.equal(column, other), False).to_numpy()
+    return found
 
 
 def _check_enough(key: str, corpus: Corpus, pivot: str) -> None:

@@ -20,6 +20,7 @@ OPTIONAL: dict[str, Callable[[LanguageHealth], int]] = {
     "duplicate": lambda one: one.places["duplicate"],
     "leaked": lambda one: one.places["leaked"],
     "unused": lambda one: one.places["unused"],
+    "copied": lambda one: one.copied,
 }
 MEANINGS = {
     "empty": "no sentence in the row",
@@ -27,6 +28,7 @@ MEANINGS = {
     "duplicate": "in a row that repeats another",
     "leaked": "in a row that shares a sentence with the validation",
     "unused": "beyond the rows asked for",
+    "copied": "used, but the pivot's own text",
 }
 
 

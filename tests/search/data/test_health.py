@@ -84,6 +84,18 @@ def test_every_sentence_is_counted_once(tmp_path: Path) -> None:
         assert one.empty + sum(one.places.values()) == one.rows
 
 
+@pytest.mark.parametrize(("copies", "warned"), [(0, False), (30, False), (50, True), (400, True)])
+def test_untranslated_copies_are_counted_and_warned_of(
+    tmp_path: Path, copies: int, warned: bool
+) -> None:
+    columns = numbered("en de ko", range(400))
+    columns["de"][:copies] = columns["en"][:copies]
+    found = health(write(tmp_path / "train.jsonl", columns), holdout=0.2)
+    assert {one.language: one.copied for one in found.languages} == {"en": 0, "de": copies, "ko": 0}
+    assert [f"{copies} of 400 sentences of de are the text of en" in w for w in found.warnings()] \
+        == [True] * warned  # fmt: skip
+
+
 def test_tokens_cut_and_unknown_are_those_of_the_tokenizer(tmp_path: Path) -> None:
     columns = numbered("en de", range(40))
     columns["en"][3] = "word " * 30
