@@ -14,7 +14,8 @@ import torch
 
 from components.base import Base
 from search.data.corpus import Corpus
-from search.data.loading import PLACES, LoadedData
+from search.data.loading import LoadedData
+from search.data.placement import PLACES
 from search.data.prompts import Prompts
 from search.data.tokens import SENTENCES_A_CALL, TokenisedCorpus
 from search.runtime.store import Store
