@@ -174,12 +174,6 @@ def runs_can_be_fetched(config: Config) -> None:
     assert mounted.isdisjoint({Path("."), Path("runs"), Path(".venv")})
 
 
-def train_tab_is_fed(config: Config) -> None:
-    for kind in ("head", "worker"):
-        for line in starts(config, kind):
-            assert "RAY_TRAIN_ENABLE_STATE_TRACKING=1" in line.partition("ray start")[0], line
-
-
 RULES: tuple[Rule, ...] = (
     nothing_open_to_the_world,
     own_security_groups,
@@ -192,7 +186,6 @@ RULES: tuple[Rule, ...] = (
     no_path_of_one_machine,
     install_uses_the_constraints,
     runs_can_be_fetched,
-    train_tab_is_fed,
 )
 
 DELETE = object()
@@ -277,8 +270,6 @@ FAULTS: tuple[Fault, ...] = (
     (runs_can_be_fetched, "rsync_exclude", [".git", ".venv", "runs/"]),
     (runs_can_be_fetched, "rsync_exclude", DELETE),
     (runs_can_be_fetched, "file_mounts:~/isogloss", "."),
-    (train_tab_is_fed, "head_start_ray_commands", "RAY_TRAIN_ENABLE_STATE_TRACKING=1", ""),
-    (train_tab_is_fed, "worker_start_ray_commands", "RAY_TRAIN_ENABLE_STATE_TRACKING=1", ""),
 )
 
 
@@ -353,8 +344,8 @@ def test_shells_on_a_node_get_the_environment(tmp_path: Path) -> None:
     for line in lines * 2:
         subprocess.run(["bash", "-c", line], env=environment, check=True)
     assert (tmp_path / ".bashrc").read_text().count("isogloss_env") == 1
-    show = ". ~/.bashrc; echo $RAY_AUTH_MODE $RAY_TRAIN_ENABLE_STATE_TRACKING $PATH"
+    show = ". ~/.bashrc; echo $RAY_AUTH_MODE $PATH"
     shell = ["bash", "-c", show]
     done = subprocess.run(shell, env=environment, check=True, capture_output=True, text=True)
     path = f"{tmp_path}/isogloss-env/bin:{tmp_path}/.local/bin:/usr/bin:/bin"
-    assert done.stdout.split() == ["token", "1", path]
+    assert done.stdout.split() == ["token", path]

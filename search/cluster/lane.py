@@ -36,7 +36,7 @@ class LaneSetup:
     """What a lane needs, the same for every lane of a search.
 
     Attributes:
-        name: of the search; lanes are listed under it in the dashboard's Train tab.
+        name: of the search; the Ray Train runs of its lanes are named for it.
         run_folder: where checkpoints go.
         run_node: Ray's id of the node that holds the run folder.
         scratch: where Ray Train may keep files of its own.

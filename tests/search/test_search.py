@@ -384,8 +384,6 @@ def test_a_cluster_has_all_its_resources_back(two_clusters: list[str], tmp_path:
     )
     available, total = json.loads(done.stdout.strip().splitlines()[-1])
     assert total["CPU"] == 2
-    # A thousandth of this marker is Ray's own: the actor behind the dashboard's Train tab stays,
-    # so that a run can be looked at after its end. The object store counts Ray's bookkeeping.
-    ours = total.keys() - {"node:__internal_head__", "object_store_memory"}
+    ours = total.keys() - {"object_store_memory"}  # which counts Ray's bookkeeping
     assert {name: available.get(name) for name in ours} == {name: total[name] for name in ours}
     assert not [name for name in total if "group" in name], "a placement group is left"
