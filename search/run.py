@@ -75,6 +75,7 @@ def _check(
         InputError: with every fault found.
     """
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
+    from search.cluster.connection import refuse_unreachable
     from search.cluster.resources import local_node, plan_lanes
     from search.runs.prepare import placing, prepare_space
     from search.space.file import load_space
@@ -84,6 +85,8 @@ def _check(
             f"--address is {address!r}, a Ray Client; it must be 'auto' or HOST:PORT, and the "
             f"command must run on a node of that cluster"
         )
+    if address is not None:
+        refuse_unreachable(address)
     space, config = load_space(space_file, changes)
     with placing(space):  # first: whether lanes fit does not depend on what is checked next
         nodes = [[local_node()]]

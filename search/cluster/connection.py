@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import services
 
 from search.cluster.resources import LanePlan, Node
 from search.settings.problems import InputError
@@ -26,6 +27,8 @@ QUIET = {
 # Processes that are of no use on a single machine: one that watches for nodes about to go, and
 # workers started ahead of time, which lack the environment that ours need and are never taken.
 ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_prestart_worker_first_driver": "0"}
+
+PATIENCE_S = 10.0  # with an address at which a cluster is to be joined
 
 
 @contextmanager
@@ -74,6 +77,28 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[str | None]:
         yield f"http://{url}{hint}" if url else None
     finally:
         ray.shutdown()
+
+
+def refuse_unreachable(address: str) -> None:
+    """Refuse an address at which nobody answers, in seconds; Ray tries for more than a minute.
+
+    Args:
+        address: HOST:PORT, or 'auto' for the cluster that Ray finds by itself.
+
+    Raises:
+        InputError: the address has another form, or nobody answers there.
+    """
+    try:
+        found = services.canonicalize_bootstrap_address(address)
+        if found is None:
+            raise ConnectionError("none was started on this machine")
+        host, _, port = found.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S).close()
+        except (OSError, OverflowError) as error:
+            raise ConnectionError(f"nobody answers at {found} ({error})") from error
+    except (ConnectionError, ValueError) as error:
+        raise InputError(f"no Ray cluster can be joined at {address!r}: {error}") from error
 
 
 def _free_port() -> int:

@@ -152,6 +152,13 @@ def test_an_address_of_the_ray_client(folder: Path) -> None:
     assert "must be 'auto' or HOST:PORT" in said
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nobody.invalid:6379", "here", "auto"])
+def test_an_address_of_nobody(folder: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # where 'auto' looks first
+    said = one_sentence(refused(folder, "--address", address))
+    assert f"no Ray cluster can be joined at {address!r}: " in said
+
+
 @pytest.mark.parametrize(
     "arguments", [("--trials", "0"), ("--trials", "many"), ("--concurrency", "0"), ("--trails=3",)]
 )
