@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from pydantic import Field
 
-from components.base.structure import depth_of, layers_of, linear_names
+from components.base.structure import first_of_last, layers_of, linear_names
 from components.errors import SettingError
 from components.interface import Adapter, AdapterConfig
 
@@ -66,24 +66,7 @@ class LowRankConfig(AdapterConfig, ABC):
             ValueError: the model has fewer layers, or its layers share their weights, so that an
                 update of one is an update of all.
         """
-        _, layers = layers_of(model)
-        if len(layers) < depth_of(model):
-            if self.last_layers != "all":
-                raise SettingError(
-                    "adapter.last_layers",
-                    f"is {self.last_layers}, but the base's {depth_of(model)} layers share the "
-                    f"weights of {len(layers)}",
-                    "be 'all'",
-                )
-            return 0
-        depth = len(layers) if self.last_layers == "all" else self.last_layers
-        if depth > len(layers):
-            raise SettingError(
-                "adapter.last_layers",
-                f"is {depth}",
-                f"be at most {len(layers)}, the base's number of layers, or 'all'",
-            )
-        return len(layers) - depth
+        return first_of_last(model, self.last_layers)
 
     def lora_config(self, model: PreTrainedModel, dora: bool = False) -> LoraConfig:
         """PEFT's settings.

@@ -1,4 +1,4 @@
-"""Trainable weights inside the frozen base. A file a variant."""
+"""What trains inside the base: weights added to it, or its own. A file a variant."""
 
 from typing import TYPE_CHECKING
 

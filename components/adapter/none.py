@@ -17,6 +17,10 @@ class NoAdapterConfig(AdapterConfig):
 
     kind: Literal["none"] = "none"
 
+    @property
+    def trains(self) -> bool:
+        return False
+
     def build(self, model: PreTrainedModel, families: Sequence[str] = ()) -> Adapter:
         return NoAdapter(boundary=depth_of(model))
 

@@ -27,7 +27,7 @@ ROTATE = "apply_rotary_pos_emb"
 
 
 class _RmsNorm(torch.autograd.Function):
-    """``y = w x / sqrt(mean(x²) + eps)`` over the last dimension, in float32 inside; w is frozen.
+    """``y = w x / sqrt(mean(x²) + eps)`` over the last dimension, in float32 inside.
 
     Source: Zhang and Sennrich, 2019, Root Mean Square Layer Normalization, equation 4.
     """
@@ -42,14 +42,18 @@ class _RmsNorm(torch.autograd.Function):
         return y_XD
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x_XD, weight_D, inverse_X1 = ctx.saved_tensors
         wide_XD = x_XD.float()
+        grad_D = None
+        if ctx.needs_input_grad[1]:  # where the base's own weights train
+            normed_XD = (wide_XD * inverse_X1).flatten(0, -2)
+            grad_D = (grads[0].float().flatten(0, -2) * normed_XD).sum(0).to(weight_D.dtype)
         grad_XD = (grads[0] * weight_D).float()
         dot_X1 = torch.linalg.vecdot(grad_XD, wide_XD).unsqueeze(-1)
         share_X1 = dot_X1.mul_(inverse_X1.pow(3)).div_(-x_XD.shape[-1])
         back_XD = grad_XD.mul_(inverse_X1).addcmul_(wide_XD, share_X1)
-        return back_XD.to(x_XD.dtype), None, None
+        return back_XD.to(x_XD.dtype), grad_D, None
 
 
 def _norm(module: Any, x_XD: Tensor) -> Tensor:

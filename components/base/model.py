@@ -37,7 +37,7 @@ def _families(packing: Packing, given: Tokens | States, family_B: Tensor | None)
 
 
 class Base:
-    """A pretrained transformer whose own weights never train.
+    """A pretrained transformer; an adapter may stand in for its weights, and never changes them.
 
     Attributes:
         model: the transformers model, in eval mode: its dropout stays off, with adapters too.

@@ -55,6 +55,36 @@ def layers_of(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     return stacks[0]
 
 
+def first_of_last(model: PreTrainedModel, last_layers: int | str) -> int:
+    """Index of the first of the last layers that an adapter changes.
+
+    Args:
+        last_layers: how many, counted from the top; ``all`` for every one.
+
+    Raises:
+        SettingError: the model has fewer layers, or its layers share their weights, so that a
+            change of one is a change of all.
+    """
+    _, layers = layers_of(model)
+    if len(layers) < depth_of(model):
+        if last_layers != "all":
+            raise SettingError(
+                "adapter.last_layers",
+                f"is {last_layers}, but the base's {depth_of(model)} layers share the weights of "
+                f"{len(layers)}",
+                "be 'all'",
+            )
+        return 0
+    depth = len(layers) if last_layers == "all" else int(last_layers)
+    if depth > len(layers):
+        raise SettingError(
+            "adapter.last_layers",
+            f"is {depth}",
+            f"be at most {len(layers)}, the base's number of layers, or 'all'",
+        )
+    return len(layers) - depth
+
+
 def linear_names(model: PreTrainedModel) -> list[str]:
     """Full names of all linear layers inside the stack of layers, in order."""
     path, _ = layers_of(model)

@@ -14,6 +14,10 @@ class Identity(HeadConfig):
     kind: Literal["identity"] = "identity"
 
     @property
+    def trains(self) -> bool:
+        return False
+
+    @property
     def ignores_scale(self) -> bool:
         return True
 

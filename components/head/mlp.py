@@ -41,7 +41,9 @@ class MlpHead(Head):
     (9,964,288 for 4096 -> 2048 -> 768).
 
     By default it starts as the identity, or as a projection onto K orthonormal directions, K =
-    min(D, hidden / 2, E); see `start_mirrored`.
+    min(D, hidden / 2, E); see `start_mirrored`. With ``hidden`` below twice the base's width or the
+    embedding's, it therefore starts worse than the base: MiniLM (384 wide) loses .06 of accuracy
+    with a hidden layer of 256.
 
     Source: Chen et al., 2020, SimCLR, section 4.2 (a non-linear projection before the loss).
     """

@@ -19,6 +19,10 @@ class Attention(PoolingConfig):
     kind: Literal["attention"] = "attention"
     heads: int = Field(default=1, ge=1, description="slices of the width, each with its weights")
 
+    @property
+    def trains(self) -> bool:
+        return True
+
     def build(self, width: int) -> Pooling:
         if width % self.heads:
             raise SettingError(

@@ -21,7 +21,8 @@ class Cls(PoolingConfig):
 class ClsPooling(Pooling):
     """The state of the first token, which BERT's tokenizer puts there to stand for the sentence.
 
-    ``pooled = x_1``. In a decoder the first token sees no other, so this would say nothing.
+    ``pooled = x_1``. In a decoder the first token sees no other, so this would say nothing. Without
+    training it differs from the mean, and is worse unless the base was trained with it.
 
     Source: Reimers and Gurevych, 2019, Sentence-BERT, section 3.
     """

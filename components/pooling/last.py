@@ -20,7 +20,8 @@ class Last(PoolingConfig):
 class LastPooling(Pooling):
     """The state of the last token, the only one that has seen the whole sentence in a decoder.
 
-    ``pooled = x_n``.
+    ``pooled = x_n``. Without training it differs from the mean, and is worse unless the base was
+    trained with it.
 
     Source: Muennighoff, 2022, SGPT, section 4 (as the baseline of position-weighted means).
     """

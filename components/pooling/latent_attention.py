@@ -27,6 +27,10 @@ class LatentAttention(PoolingConfig):
     heads: int = Field(default=8, ge=1, description="slices of the width, each with its weights")
     hidden: int = Field(default=512, ge=1, description="dimensions of the MLP's hidden layer")
 
+    @property
+    def trains(self) -> bool:
+        return True
+
     def build(self, width: int) -> Pooling:
         if width % self.heads:
             raise SettingError(

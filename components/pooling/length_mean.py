@@ -27,7 +27,7 @@ class LengthMeanPooling(Pooling):
 
     ``pooled = sum_t x_t / n ** power``, which is the mean times ``n ** (1 - power)``: at 0.5, the
     mean times the square root of the length. A longer sentence only gets a longer vector, so what
-    follows must not be blind to length.
+    follows must not be blind to length. Without training the cosines are those of the mean.
 
     Source: Cer et al., 2018, Universal Sentence Encoder, section 3.1 (power 0.5).
     """

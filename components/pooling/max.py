@@ -21,7 +21,8 @@ class MaxPooling(Pooling):
     """The largest value of each dimension over the tokens.
 
     ``pooled_d = max_t x_td``. Repeating a token changes nothing, so length weighs less than in a
-    mean.
+    mean. Without training it differs from the mean, and is worse unless the base was trained with
+    it.
 
     Source: Reimers and Gurevych, 2019, Sentence-BERT, section 3.
     """

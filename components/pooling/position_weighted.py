@@ -21,7 +21,8 @@ class PositionWeightedPooling(Pooling):
     """A mean in which a token weighs more, the later it stands.
 
     ``pooled = sum_t t x_t / sum_t t`` for t = 1, 2, ..., n: in a decoder the later tokens have seen
-    more of the sentence.
+    more of the sentence. Without training it differs from the mean, and in a base whose tokens see
+    the whole sentence it is worse.
 
     Source: Muennighoff, 2022, SGPT, section 4.1.
     """

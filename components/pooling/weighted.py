@@ -32,6 +32,10 @@ class Weighted(MixConfig[PoolingConfig], PoolingConfig):
         return PoolingConfig
 
     @property
+    def trains(self) -> bool:
+        return self.learned or any(part.trains for part in self.parts().values())
+
+    @property
     def only_scales(self) -> bool:
         parts = self.parts()
         return bool(parts) and all(p.only_scales or p.kind == "mean" for p in parts.values())
@@ -61,7 +65,9 @@ class WeightedPooling(Pooling):
     """Other poolings, each times its weight, added up.
 
     ``pooled = sum_k w_k pooled_k``. Learned weights are a parameter (one number a part) and may go
-    anywhere from where they start, below zero too.
+    anywhere from where they start, below zero too. They start at the settings' weights, so without
+    training this differs from the mean unless these are ``{mean: 1, max: 0}``, say: such a learned
+    sum starts at the mean.
 
     Source: none in particular; sentence-transformers lays several poolings end to end instead,
     which multiplies the width.

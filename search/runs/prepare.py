@@ -24,10 +24,11 @@ from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus
 from search.features import FeaturePlan, chosen_boundaries
 from search.settings.problems import InputError, Problem
-from search.settings.trial import TrialConfig, flatten
+from search.settings.trial import BASE_RATES, OptimizerConfig, TrialConfig, flatten
 from search.space.conflicts import conflict, facets
 from search.space.domains import Probe, Space, probes, reference
 from search.space.file import load_space
+from search.space.first_trials import start_picks
 from search.space.grid import Distinct, distinct
 from search.space.run_config import RunConfig
 from search.training.session import SessionSettings
@@ -247,6 +248,7 @@ def check_space(space: Space, config: RunConfig, skeleton: Base, split: Split) -
             problems.append(_fault(space, probe, wrong_batch))
     prepared = Prepared(space, config, skeleton, split, others)
     problems += list(_never_effective(prepared)) or _idle_reference(prepared)
+    problems += [*_idle_rates(prepared), *_idle_starts(prepared)]
     if problems:
         raise InputError(problems)
     return prepared
@@ -304,6 +306,30 @@ def _never_effective(prepared: Prepared) -> Iterator[Problem]:
                 else:
                     # Beside some others, another fault may come before that of this option.
                     yield _fault(prepared.space, probe, faults.most_common(1)[0][0])
+
+
+def _idle_rates(prepared: Prepared) -> Iterator[Problem]:
+    """Learning rates of the base's own weights, in a space that never trains these."""
+    space = prepared.space
+    trials = [TrialConfig.of(probe.values) for probe in probes(space)]
+    if any(trial.adapter.trains_base for trial in trials):
+        return
+    for name in BASE_RATES:
+        default = OptimizerConfig.model_fields[name].default
+        if any(getattr(trial.optimizer, name) != default for trial in trials):
+            message = "is given, but no trial has the adapter 'unfrozen'; it must be left out"
+            probe = next(iter(probes(space)))
+            yield _at(space, probe, f"optimizer.{name}", message)
+
+
+def _idle_starts(prepared: Prepared) -> Iterator[Problem]:
+    """Settings without effect in the user's starting points."""
+    space = prepared.space
+    for index, picks in enumerate(start_picks(space)):
+        values = space.resolve(lambda name, _, picks=picks: picks[name])  # type: ignore[misc]
+        fault = prepared.conflict_of(TrialConfig.of(values))
+        if fault:
+            yield space.source.problem(("search", "start", index), str(fault))
 
 
 def _idle_reference(prepared: Prepared) -> Iterator[Problem]:

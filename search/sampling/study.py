@@ -18,6 +18,7 @@ from optuna.trial import Trial, TrialState
 from search.settings.interface import SamplerConfig
 from search.settings.trial import TrialConfig
 from search.space.domains import Choice, Domain, Space, reference
+from search.space.first_trials import first_picks
 from search.space.grid import MOST_COUNTED, grid, identity, numbers, size
 
 Refuse = Callable[[Mapping[str, Any]], str]
@@ -114,7 +115,8 @@ def _encode(domain: Domain, value: Any) -> Any:
 
 
 class Draws:
-    """The trials of a study, one after another: the reference, then a grid or what is sampled.
+    """The trials of a study, one after another: the reference, the other first trials
+    (`search.space.first_trials`), then a grid or what is sampled.
 
     No config comes twice, whatever the sampler says: a draw that had been before, be its trial
     still running, is recorded as failed (with what it repeats) and drawn anew. A sampler may go
@@ -136,6 +138,7 @@ class Draws:
         self._seen: dict[str, int] = {}
         self._reference, self._picks = reference(space)
         self._enqueue(self._picks, reference=True)
+        self._first = first_picks(space)
         self._grid = grid(space, refuse) if settings.is_exhaustive else None
         self._random = random.Random(settings.seed)
         self._untried: list[dict[str, Any]] | None = None
@@ -154,6 +157,11 @@ class Draws:
             for name in self._picks:
                 suggest(trial, name, self._domains[name])
             return self._take(trial, self._reference)
+        for first in self._first:
+            values = self._space.resolve(lambda name, _, first=first: first[name])  # type: ignore[misc]
+            if not self._refuse(values) and _identity(values) not in self._seen:
+                self._enqueue(first)
+                return self._take(*self._ask())
         if self._grid is None:
             for _ in range(MOST_REDRAWN):
                 trial, values = self._ask()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -21,11 +21,15 @@ class SearchSettings(Config):
         trials: how many; None for 24, or for all that a grid has. No config is trained twice, so
             there are no more than the space has distinct ones.
         concurrency: trials at a time (lanes); None for as many as the cluster holds.
+        start: starting points, tried before the sampler draws: each names some settings of a trial,
+            with values that lie in the space (``{head: {kind: identity}, optimizer: {lr:
+            1.0e-3}}``); all others are as in the reference trial.
     """
 
     trials: Count | None = None
     metric: Literal["accuracy"] = "accuracy"
     concurrency: Count | None = None
+    start: list[dict[str, Any]] = Field(default=[])
     sampler: AnySampler = Field(default={"kind": "tpe"}, validate_default=True)
     scheduler: AnyScheduler = Field(default={"kind": "asha"}, validate_default=True)
 

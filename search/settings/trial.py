@@ -23,6 +23,10 @@ class OptimizerConfig(Config):
     """AdamW (Loshchilov and Hutter, 2019) and its schedule over all epochs of a trial.
 
     Attributes:
+        base_lr: peak learning rate of the base's own weights, where ``adapter.kind`` is
+            ``unfrozen``; None for a tenth of ``lr``, which is then that of pooling, head and loss.
+        layer_decay: of these weights, each layer's rate is this times that of the layer above it
+            (Howard and Ruder, 2018, ULMFiT, section 3.2); 1 for the same rate in all.
         weight_decay: of weight matrices; biases, norms, queries, latents, learned weights of a
             pooling and temperatures are left alone (`components.decay`).
         warmup: share of the steps of the first rung (``search.scheduler.grace_epochs`` epochs) in
@@ -31,12 +35,18 @@ class OptimizerConfig(Config):
     """
 
     lr: float = Field(default=1e-3, gt=0, le=10, description="peak learning rate")
+    base_lr: float | None = Field(default=None, gt=0, le=10)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0, le=10)
     warmup: float = Field(
         default=0.1, ge=0, lt=1, description="share of the first rung with rising lr"
     )
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     clip_norm: float = Field(default=1.0, gt=0, description="largest norm of a step's gradient")
+
+
+# What of it is read only where the base's own weights train.
+BASE_RATES = ("base_lr", "layer_decay")
 
 
 class TrainingConfig(Config):
@@ -93,6 +103,11 @@ class TrialConfig(Config):
         """Another model that finds the negatives."""
         mining = self.negatives.mining()
         return mining.encoder if mining else None
+
+    @property
+    def trains(self) -> bool:
+        """Whether the encoder has parameters to train."""
+        return self.pooling.trains or self.head.trains or self.adapter.trains
 
     def plain(self) -> dict[str, Any]:
         """Nested plain values; the case is among them only where there is one."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from components.interface import Config
 from search.settings.problems import InputError, Problem, nearest, shown
 from search.space.domains import CASES, Choice, Probe, Range, Space, is_domain, probes
+from search.space.first_trials import start_picks
 from search.space.grid import MOST_POINTS, points, size
 from search.space.run_config import FIXED_SECTIONS, RunConfig
 from search.space.source import KeyPath, Source, read
@@ -120,6 +121,7 @@ def space_of(source: Source) -> tuple[Space, RunConfig]:
         problems += list(_no_grid(space)) or _too_large(space, configs[0].search.trials)
     if problems:
         raise InputError(_joined(problems))
+    start_picks(space)
     return space, configs[0]
 
 

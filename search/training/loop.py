@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from components.base import Base
 from components.decay import split_parameters
 from components.encoder import assemble, trainable_parameters
+from components.interface import Adapter
 from search.data.negatives import mine
 from search.data.pairs import Pairs
 from search.data.teachers import Teachers
@@ -27,6 +27,9 @@ from search.settings.interface import Mining
 from search.settings.trial import OptimizerConfig, Scores, TrialConfig
 from search.training.checkpoint import Checkpoint, capture, restore
 from search.training.step import Objective, build_loss
+
+# Of lr, the share that the base's own weights get unless base_lr says otherwise.
+BASE_SHARE = 0.1
 
 
 class TrialError(RuntimeError):
@@ -175,7 +178,7 @@ def train(
                     config.optimizer, epoch * steps + index, max_epochs * steps, rung_epochs * steps
                 )
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group["share"]
                 optimizer.zero_grad(set_to_none=True)
                 total += objective.backward(batch)
                 if parameters:
@@ -196,22 +199,39 @@ def train(
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over what trains, in two groups: what weight decay shrinks, and what it leaves alone.
+    """AdamW over what trains, in groups by weight decay and by learning rate.
 
-    `components.decay` says which is which.
+    `components.decay` says what weight decay shrinks. The rate of a group is its ``share`` of that
+    of `schedule`: 1 but for the base's own weights.
     """
+    shares = base_shares(model, config)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     decayed, kept = split_parameters(model)
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
-    ]
-    if not decayed and not kept:  # torch refuses an optimizer without a parameter
-        groups = [{"params": [nn.Parameter(torch.zeros(()))]}]
+    for parameters, decay in ((decayed, config.weight_decay), (kept, 0.0)):
+        for parameter in parameters:
+            share = shares.get(id(parameter), 1.0)
+            groups.setdefault((decay, share), []).append(parameter)
+    if not groups:  # torch refuses an optimizer without a parameter
+        groups[0.0, 1.0] = [nn.Parameter(torch.zeros(()))]
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [
+            {"params": parameters, "weight_decay": decay, "share": share, "lr": config.lr * share}
+            for (decay, share), parameters in groups.items()
+        ],
         lr=config.lr,
         fused=True,  # torch's default on a CPU takes 2 to 9 times as long
     )
+
+
+def base_shares(model: nn.Module, config: OptimizerConfig) -> dict[int, float]:
+    """The base's own weights that train, by identity -> share of ``config.lr`` that each gets."""
+    base_lr = config.lr * BASE_SHARE if config.base_lr is None else config.base_lr
+    return {
+        id(adapter.get_parameter(name)): base_lr / config.lr * config.layer_decay**depth
+        for adapter in model.modules()
+        if isinstance(adapter, Adapter)
+        for name, depth in adapter.base_depths().items()
+    }
 
 
 def schedule(config: OptimizerConfig, step: int, total: int, rung: int) -> float:

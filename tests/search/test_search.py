@@ -102,7 +102,7 @@ def test_the_run_folder(searched: tuple[Path, str]) -> None:
     assert first["state"] == "finished"  # the reference, though ASHA may think little of it
     kinds = [first[f"{part}.kind"] for part in ("pooling", "head", "adapter")]
     assert kinds == ["mean", "linear", "none"]
-    assert first["trainable_parameters"] == str(128 * 256 + 256)
+    assert first["trainable_parameters"] == str(128 * 128 + 128)
     assert not list(folder.rglob("*.pkl"))
     record = json.loads((folder / "run.json").read_text())
     assert record["data"]["train"]["sentences"] == {"en": 300, "de": 300, "ko": 300, "gu": 300}

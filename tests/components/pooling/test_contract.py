@@ -151,6 +151,13 @@ def read_by(pooling: Pooling, states: States) -> tuple[torch.Tensor, set[str]] |
 
 
 @pytest.mark.parametrize("settings", DECLARED, ids=str)
+def test_trains_says_whether_there_are_parameters(settings: dict[str, object]) -> None:
+    config = KINDS[str(settings["kind"])].model_validate(settings)
+    assert isinstance(config, PoolingConfig)
+    assert config.trains == bool(list(config.build(16).parameters()))
+
+
+@pytest.mark.parametrize("settings", DECLARED, ids=str)
 def test_a_pooling_declares_exactly_what_it_reads(
     settings: dict[str, object], states: States
 ) -> None:
