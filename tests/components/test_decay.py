@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -60,6 +61,11 @@ EXPECTED: list[tuple[str, dict[str, Any], Lists]] = [
     ("adapter", {"kind": "family_lora", "shared": True} | LORA,
      ([f"lora_{side}/{name}/weight" for side in "AB"
        for name in ("shared", "family-cjk", "family-latin")], [])),
+    ("adapter", {"kind": "unfrozen", "last_layers": 1, "embeddings": True},
+     (["embed_tokens/weight", *(f"self_attn/{name}_proj/weight" for name in "kqvo"),
+       *(f"mlp/{name}_proj/weight" for name in ("gate", "up", "down"))],
+      ["self_attn/q_norm/weight", "self_attn/k_norm/weight", "input_layernorm/weight",
+       "post_attention_layernorm/weight", "norm/weight"])),
     *(("loss", {"kind": kind}, ([], [])) for kind in ("circle", "mnrl", "triplet")),
     ("loss", {"kind": "info_nce", "learned": True}, ([], ["log_temperature"])),
     ("loss", {"kind": "distillation", "teacher": "a"}, (["map.weight"], [])),
@@ -89,7 +95,7 @@ def test_what_decays(family: str, settings: dict[str, Any], lists: Lists) -> Non
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     decayed, kept = (
         # An adapter's names begin with where its layer stands in the base.
-        [names[id(p)].rpartition("q_proj/")[2] for p in part]
+        [re.sub(r"^.*layers/2/(self_attn/q_proj/(?=lora_))?", "", names[id(p)]) for p in part]
         for part in split_parameters(module)
     )
     assert (sorted(decayed), sorted(kept)) == tuple(map(sorted, lists))

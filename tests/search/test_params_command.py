@@ -139,9 +139,8 @@ def count(chosen: type, base: Base) -> int:
     config = chosen(**sized)
     if isinstance(config, AdapterConfig):
         adapter = config.build(base.model, FAMILIES)
-        trained = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
         adapter.remove()
-        return trained
+        return sum(p.numel() for p in adapter.parameters())
     if isinstance(config, HeadConfig):
         module: torch.nn.Module = config.build(base.width, FAMILIES)
     else:

@@ -34,6 +34,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "mean and linear": {},
     "mean, mlp and lora": {"head": MLP, "adapter": LORA},
     "attention and lora": {"pooling": {"kind": "attention", "heads": 4}, "adapter": LORA},
+    "unfrozen": {"adapter": {"kind": "unfrozen", "embeddings": True}, "head": {"kind": "identity"}},
     "family and family_lora": {
         "head": {"kind": "family", "width": 16},
         "adapter": {**LORA, "kind": "family_lora", "shared": True},
@@ -44,6 +45,10 @@ ROUTED = {"family and family_lora"}
 HALF: dict[str, Any] = {
     "base": {"model": "builtin:tiny", "max_length": 32, "dtype": "bfloat16"},
     "adapter": LORA,
+}
+HALVES: dict[str, dict[str, Any]] = {
+    "bfloat16": HALF,
+    "unfrozen bfloat16": HALF | {"adapter": {"kind": "unfrozen", "last_layers": 2}},
 }
 
 MakeConfig = Callable[..., TrialConfig]
@@ -102,8 +107,9 @@ def exported(
         name: trained(TrialConfig.of(plain | sections), base, texts, root / name.replace(" ", "_"))
         for name, sections in KINDS.items()
     }
-    half = TrialConfig.of(plain | HALF)
-    found["bfloat16"] = trained(half, load(half.base), texts, root / "bfloat16")
+    for name, sections in HALVES.items():
+        half = TrialConfig.of(plain | sections)
+        found[name] = trained(half, load(half.base), texts, root / name.replace(" ", "_"))
     return found
 
 
@@ -132,13 +138,14 @@ def test_the_folder_scores_what_the_trial_scored(exported: dict[str, Trained], n
     assert made.scores.by_language.keys() == made.report.scores.by_language.keys()
 
 
+@pytest.mark.parametrize("name", HALVES)
 def test_a_bfloat16_base_makes_a_folder_that_loads_and_encodes(
-    exported: dict[str, Trained], loaded: dict[str, Any]
+    exported: dict[str, Trained], loaded: dict[str, Any], name: str
 ) -> None:
-    vectors = loaded["bfloat16"]
+    vectors = loaded[name]
     assert vectors.dtype == np.float32
     # Both round at every layer, each in its own places.
-    assert cosines(vectors, exported["bfloat16"].vectors).min() > 0.998
+    assert cosines(vectors, exported[name].vectors).min() > 0.998
 
 
 def cosines(one: Vectors, other: Vectors) -> Vectors:
@@ -216,7 +223,7 @@ def test_best_is_saved_in_float32_on_request(texts: Texts, tmp_path: Path) -> No
     assert max(ranks) <= LORA["rank"]
 
 
-@pytest.mark.parametrize("name", [*KINDS, "bfloat16"])
+@pytest.mark.parametrize("name", [*KINDS, *HALVES])
 def test_only_what_has_no_stock_module_brings_a_file_of_its_own(
     exported: dict[str, Trained], name: str
 ) -> None:
@@ -235,7 +242,7 @@ def test_only_what_has_no_stock_module_brings_a_file_of_its_own(
         assert "import search" not in source
 
 
-@pytest.mark.parametrize("name", [*KINDS, "bfloat16"])
+@pytest.mark.parametrize("name", [*KINDS, *HALVES])
 def test_the_folder_holds_the_whole_model_and_nothing_of_this_machine(
     exported: dict[str, Trained], name: str
 ) -> None:
@@ -249,7 +256,8 @@ def test_the_folder_holds_the_whole_model_and_nothing_of_this_machine(
             assert str(folder.parent) not in file.read_text(), file
     model = load_folder(folder)
     assert model.max_seq_length == 32
-    assert model.get_embedding_dimension() == 16
+    config = exported[name].config
+    assert model.get_embedding_dimension() == config.head.out(128)
 
 
 def test_a_long_sentence_is_cut_where_the_encoder_cuts_it(

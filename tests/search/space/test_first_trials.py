@@ -11,7 +11,7 @@ import pytest
 from search.runs.prepare import prepare
 from search.sampling.study import draw
 from search.settings.problems import InputError
-from search.settings.sections import SamplerSettings
+from search.settings.sampler.tpe import Tpe
 from search.settings.trial import TrialConfig
 from search.space.file import load_space
 from search.space.first_trials import first_picks, identity_picks
@@ -97,7 +97,7 @@ def test_starting_points_come_next_and_take_the_rest_from_the_reference(
 def test_a_starting_point_that_has_come_is_not_trained_again(space_file: WriteSpace) -> None:
     space, _ = load_space(space_file(with_start("{head: {kind: linear}}", "{head: {kind: mlp}}")))
     assert len(list(first_picks(space))) == 3
-    found = draw(space, SamplerSettings(), 12)
+    found = draw(space, Tpe(), 12)
     assert len({str(values) for values in found}) == 12
     assert [values["head"]["kind"] for values in found[:3]] == ["linear", "identity", "mlp"]
 
@@ -152,6 +152,6 @@ def test_untrained_encoders_are_the_same_whatever_the_optimizer_says(
             "optimizer: {lr: {choice: [0.1, 0.01, 0.001]}}"
         )
     )
-    found = [TrialConfig.of(values) for values in draw(space, SamplerSettings(), 9)]
+    found = [TrialConfig.of(values) for values in draw(space, Tpe(), 9)]
     assert [trial.trains for trial in found] == [True, False, False]
     assert {trial.pooling.kind for trial in found[1:]} == {"mean", "max"}

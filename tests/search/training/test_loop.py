@@ -34,6 +34,7 @@ from tests.search.conftest import assert_same
 EPOCHS = 3
 TEACHER = "builtin:tiny"
 LORA = {"kind": "lora", "rank": 2, "targets": "all-linear", "last_layers": 2, "dropout": 0.2}
+UNFROZEN = {"kind": "unfrozen", "last_layers": 2}
 SHORT = {"batch_size": 8, "pairs_per_epoch": 16}
 VARIETY: list[dict[str, Any]] = [
     {"adapter": LORA, "loss": {"kind": "info_nce", "learned": True}},
@@ -47,6 +48,7 @@ VARIETY: list[dict[str, Any]] = [
     {"negatives": {"kind": "mined", "encoder": "<a model>", "margin": None},
      "loss": {"kind": "sum", "weights": {"info_nce": 1.0, "distillation": 2.0},
               "settings": {"distillation": {"teacher": TEACHER}}}},
+    {"adapter": UNFROZEN, "optimizer": {"base_lr": 1e-3, "layer_decay": 0.5}},
 ]  # fmt: skip
 # What a trial may ask for beyond its components, one at a time.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -58,6 +60,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mined by another": {"negatives": {"kind": "mined", "encoder": TEACHER, "pool": None}},
     "matryoshka": {"training": SHORT | {"matryoshka": [8, 2]}},
     "chunks": {"adapter": LORA, "training": SHORT | {"chunk_tokens": 100}},
+    "unfrozen": {"adapter": UNFROZEN},
+    "unfrozen with embeddings": {"adapter": {"kind": "unfrozen", "embeddings": True}},
     "alone": {"training": SHORT | {"gather": False}},
     "mse": {"loss": {"kind": "distillation", "teacher": TEACHER}},
     "cosine": {"loss": {"kind": "distillation", "teacher": TEACHER, "distance": "cosine"}},
@@ -298,11 +302,12 @@ def test_a_teacher_takes_part(
     assert [r.trainable_parameters for r in reports] == [129 * 16 + n * 16 for n in (128, 24)]
 
 
+@pytest.mark.parametrize("adapter", [LORA, UNFROZEN, {"kind": "unfrozen", "embeddings": True}])
 @pytest.mark.parametrize("when", ["before the first epoch ends", "between epochs"])
 def test_a_closed_trial_gives_the_base_back(
-    base: Base, corpora: Corpora, config: MakeConfig, when: str
+    base: Base, corpora: Corpora, config: MakeConfig, when: str, adapter: dict[str, Any]
 ) -> None:
-    reports = train(config(**VARIETY[0]), base, *corpora, max_epochs=EPOCHS)
+    reports = train(config(adapter=adapter), base, *corpora, max_epochs=EPOCHS)
     if when == "between epochs":
         next(reports)
     reports.close()
@@ -322,17 +327,23 @@ def test_an_interrupted_trial_stops_before_its_next_step(
     assert len(asked) == 4
 
 
+@pytest.mark.parametrize("adapter", [LORA, UNFROZEN, {"kind": "unfrozen", "embeddings": True}])
 def test_an_exception_in_mid_trial_gives_the_base_back(
-    base: Base, corpora: Corpora, config: MakeConfig
+    base: Base, corpora: Corpora, config: MakeConfig, adapter: dict[str, Any]
 ) -> None:
     class LostError(Exception):
         pass
 
+    asked = []
+
     def lose() -> bool:
-        raise LostError
+        asked.append(True)
+        if len(asked) > 1:  # after a step, which has moved the weights
+            raise LostError
+        return False
 
     with pytest.raises(LostError):
-        run(config(**VARIETY[0]), base, corpora, interrupted=lose)
+        run(config(adapter=adapter), base, corpora, interrupted=lose)
 
 
 def test_a_setting_that_does_not_fit_gives_the_base_back(
@@ -484,6 +495,28 @@ def test_weight_decay_shrinks_matrices_alone() -> None:
     optimizer.step()
     assert torch.allclose(model.weight, before["weight"] * (1 - 0.1 * 0.5))
     assert torch.equal(model.bias, before["bias"])
+
+
+@pytest.mark.parametrize(("base_lr", "share"), [(None, 0.1), (4e-4, 0.02)])
+def test_the_base_s_own_weights_have_rates_of_their_own(
+    base: Base, config: MakeConfig, base_lr: float | None, share: float
+) -> None:
+    settings = config(adapter=UNFROZEN | {"last_layers": 3})
+    encoder = assemble(base, settings.adapter, settings.pooling, settings.head)
+    try:
+        rates = OptimizerConfig(lr=0.02, base_lr=base_lr, layer_decay=0.5, weight_decay=0.3)
+        groups = make_optimizer(encoder, rates).param_groups
+        found = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+        names = {id(p): name for name, p in encoder.named_parameters()}
+        assert found.keys() == names.keys()
+        for key, name in names.items():
+            matrix = encoder.get_parameter(name).ndim > 1
+            depth = next((5 - i for i in range(6) if f"layers/{i}/" in name), 0)
+            rate = 0.02 if name.startswith("head") else 0.02 * share * 0.5**depth
+            assert found[key] == (pytest.approx(rate), 0.3 * matrix), name
+        assert {round(rate / 0.02 / share, 6) for rate, _ in found.values()} >= {1.0, 0.5, 0.25}
+    finally:
+        encoder.close()
 
 
 def test_nothing_to_train_is_no_fault_of_the_optimizer() -> None:
