@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from search.runs.console import (
 )
 from search.runs.finish import finish_run
 from search.runs.folder import choose_run_folder, open_run
+from search.runs.stopping import StopError, StopRequest
 from search.settings.problems import InputError, Problem, shown
 from search.space.source import KeyPath, Source, assign, option_value
 
@@ -85,7 +87,7 @@ def main(
     """Train one cross-lingual sentence embedder, as a search would train one of its trials.
 
     Exit status: 0 best/ is there; 1 the training failed; 2 the settings, data or model are at
-    fault; 130 interrupted.
+    fault; 130 interrupted, 143 ended by SIGTERM, 129 by SIGHUP.
     """
     with exit_on_input_error():
         if mlp_head and head not in (None, "mlp"):
@@ -198,13 +200,11 @@ def _finetune(source: Source, folder: Path) -> int:
         _put(source, ("training", "batch_size"), size, "--batch-size")
         space, config = space_of(source)
     prepared = check_space(space, config, skeleton, split)
-    interrupted = False
-    with open_run(console, folder, prepared) as journal:
-        try:
+    request = StopRequest()
+    with request.on_signals():
+        with open_run(console, folder, prepared) as journal, suppress(StopError):
             _train(console, folder, prepared, journal)
-        except KeyboardInterrupt:
-            interrupted = True
-    return finish_run(console, folder, prepared, interrupted)
+        return finish_run(console, folder, prepared, request.stop)
 
 
 def _fitting(size: int, pairs: int) -> int:

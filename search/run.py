@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from search.runs.console import FINISHED, exit_on_input_error, make_console, redirect_library_output
+from search.runs.console import (
+    AT_FAULT,
+    FINISHED,
+    exit_on_input_error,
+    make_console,
+    print_fault,
+    redirect_library_output,
+)
 from search.runs.finish import finish_run
 from search.runs.folder import choose_run_folder, open_run
+from search.runs.stopping import Stop, StopError, StopRequest, parse_duration
 from search.settings.problems import InputError
 
 if TYPE_CHECKING:
@@ -40,6 +48,10 @@ def main(
         str | None,
         typer.Option(help="Ray cluster to join ('auto', HOST:PORT); without it, one is started."),
     ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(help="Time for all of it, such as 90s, 3m or 1h30m; best/ is made in it."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print sampled configs and start nothing.")
     ] = False,
@@ -47,7 +59,8 @@ def main(
     """Search for the best cross-lingual sentence embedder in a space.
 
     Exit status: 0 a trial finished and best/ is there; 1 none finished; 2 the space, data, model
-    or resources are at fault; 130 interrupted.
+    or resources are at fault; 130 interrupted, 143 ended by SIGTERM, 129 by SIGHUP. However it
+    ends, the trials so far are in leaderboard.csv and, if one has finished, the best one in best/.
     """
     changes = list(assignments or [])
     changes += [f"search.trials={trials}"] if trials is not None else []
@@ -55,11 +68,14 @@ def main(
     # Ray's workers change directory: every path is made absolute before it starts.
     start = Path.cwd()
     with exit_on_input_error():
+        seconds = None if timeout is None else parse_duration(timeout, "--timeout")
+        request = StopRequest(seconds)
         if dry_run:
             status = _dry_run(start / space, changes, address)
         else:
             folder = choose_run_folder((start / output).resolve(), name, space.stem)
-            status = _search(start / space, changes, folder, address)
+            with request.on_signals():
+                status = _search(start / space, changes, folder, address, request)
         raise typer.Exit(status)
 
 
@@ -96,44 +112,58 @@ def _check(
     return prepared, plan
 
 
-def _search(space_file: Path, changes: list[str], folder: Path, address: str | None) -> int:
+def _search(
+    space_file: Path,
+    changes: list[str],
+    folder: Path,
+    address: str | None,
+    request: StopRequest,
+) -> int:
     from search.cluster.autoscaler import growth, requested
     from search.cluster.connection import cluster, machines_there
     from search.cluster.resources import local_node, plan_lanes
-    from search.cluster.tuner import InterruptedSearchError, run_trials
+    from search.cluster.tuner import run_trials
     from search.report.terminal import View
 
     console = make_console()
     prepared, plan = _check(space_file, changes, address)
     config, here = prepared.config, local_node()
     view = View(console, folder.name, prepared.trials)
-    interrupted = False
-    with open_run(console, folder, prepared) as journal:
-        try:
-            with (
-                view,
-                redirect_library_output(folder),
-                cluster(address, int(here.cpus), int(here.gpus)) as dashboard,
-            ):
-                grown = growth() if plan is None else []
-                if plan is None:
-                    with prepared.placing():
-                        clusters = [machines_there(), *([grown] if grown else [])]
-                        plan = plan_lanes(config.lane, config.search, clusters)
-                view.running(dashboard, str(plan))
-                with requested(plan) if grown else nullcontext():
-                    run_trials(
-                        prepared,
-                        plan,
-                        name=folder.name,
-                        folder=folder,
-                        journal=journal,
-                        view=view,
-                        growing=bool(grown),
-                    )
-        except InterruptedSearchError:
-            interrupted = True
-    return finish_run(console, folder, prepared, interrupted)
+    fault: InputError | OSError | None = None
+    try:
+        with (
+            open_run(console, folder, prepared) as journal,
+            suppress(StopError),
+            view,
+            redirect_library_output(folder),
+            cluster(address, int(here.cpus), int(here.gpus)) as dashboard,
+        ):
+            grown = growth() if plan is None else []
+            if plan is None:
+                with prepared.placing():
+                    clusters = [machines_there(), *([grown] if grown else [])]
+                    plan = plan_lanes(config.lane, config.search, clusters)
+            view.running(dashboard, str(plan))
+            with requested(plan) if grown else nullcontext():
+                run_trials(
+                    prepared,
+                    plan,
+                    name=folder.name,
+                    folder=folder,
+                    journal=journal,
+                    view=view,
+                    request=request,
+                    growing=bool(grown),
+                )
+    except (InputError, OSError) as error:
+        if not folder.exists():  # nothing has been trained
+            raise
+        fault = error
+    stop = request.stop
+    if fault is not None:
+        print_fault(fault)
+        stop = Stop("the search ended by this error", AT_FAULT)
+    return finish_run(console, folder, prepared, stop)
 
 
 def _dry_run(space_file: Path, changes: list[str], address: str | None) -> int:

@@ -15,7 +15,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 # What starts Ray, of which there is to be one instance at a time.
-RAY = ("tests/search/cluster/test_lane.py", "tests/search/test_search.py")
+RAY = ("tests/faults/", "tests/search/cluster/test_lane.py", "tests/search/test_search.py")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -28,7 +28,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "ray" if file in RAY else file
+            return "ray" if file.startswith(RAY) else file
 
     return ByFile(config, log)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ray.tune import Callback, Stopper
@@ -17,7 +14,9 @@ from search.cluster.resources import LanePlan
 from search.events.journal import Journal, Outcomes, state_of
 from search.events.replies import EpochReply, LaneImpossible, TrialFailed
 from search.events.types import Event, Note, TrialEnded, TrialStarted
+from search.report.leaderboard import write_leaderboard
 from search.report.terminal import View
+from search.runs.stopping import StopRequest
 
 LOOK_EVERY_S = 5.0  # at the machines of a cluster that grows
 
@@ -30,39 +29,32 @@ class Unpickled:
 
 
 class StopSwitch(Unpickled, Stopper):
-    """Ends the search when it is thrown: by SIGINT, by SIGTERM, or by the recorder."""
+    """Ends the trials: when the command is asked to end, or when the recorder throws it.
 
-    def __init__(self) -> None:
+    Args:
+        request: of the command.
+
+    Attributes:
+        thrown: by the recorder.
+    """
+
+    def __init__(self, request: StopRequest) -> None:
         self.thrown = False
-        self.signalled = False
+        self._request = request
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self.thrown
+        return self.stop_all()
 
     def stop_all(self) -> bool:
         """Asked by Tune in every turn of its loop."""
-        return self.thrown
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Be thrown by the first SIGINT or SIGTERM; a second one acts as it always does."""
-
-        def throw(number: int, frame: FrameType | None) -> None:
-            self.thrown = self.signalled = True
-            signal.signal(number, before[signal.Signals(number)])
-
-        before = {s: signal.signal(s, throw) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return self.thrown or self._request.asked()
 
 
 class Recorder(Unpickled, Callback):
     """Writes what Tune hears into the journal and shows it.
 
     Args:
+        leaderboard: file that is written anew at every end of a trial.
         will_be_retried: whether a trial that has lost its lane is given to another.
 
     Attributes:
@@ -76,11 +68,13 @@ class Recorder(Unpickled, Callback):
         view: View,
         max_epochs: int,
         switch: StopSwitch,
+        leaderboard: Path,
         will_be_retried: Callable[[int], bool] = lambda number: False,
     ) -> None:
         self.outcomes = Outcomes()
         self.fatal = ""
         self._switch = switch
+        self._leaderboard = leaderboard
         self._told: set[str] = set()
         self._will_be_retried = will_be_retried
         self._journal = journal
@@ -143,7 +137,10 @@ class Recorder(Unpickled, Callback):
         if self.fatal or outcome.state is not None:
             return
         state = state_of(outcome.epochs, self._max_epochs, error)
+        if state == "stopped" and self._switch.stop_all():
+            return  # it was not the scheduler that stopped it: it is unfinished
         self._note(TrialEnded(trial=number, state=state, error=error))
+        write_leaderboard(self._leaderboard, self.outcomes)
 
     def _meet(self, trial: Trial) -> int:
         """Note a trial when it is first heard of: where its lane is lost at once, by its end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +62,10 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[str | None]:
             own = ray.get_runtime_context().gcs_address
             ray.shutdown()
         environment = {"env_vars": settings | {"RAY_ADDRESS": own}}
-        context = ray.init(address or "local", runtime_env=environment, **options)
+        handler = signal.getsignal(signal.SIGTERM)
+        with _daemons_in_own_session():
+            context = ray.init(address or "local", runtime_env=environment, **options)
+        signal.signal(signal.SIGTERM, handler)  # Ray's own would leave nothing ranked
     except Exception as error:  # ConnectionError, but also gRPC's and the token's own
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         where = "a Ray instance cannot be started here" if address is None else \
@@ -99,6 +103,26 @@ def refuse_unreachable(address: str) -> None:
             raise ConnectionError(f"nobody answers at {found} ({error})") from error
     except (ConnectionError, ValueError) as error:
         raise InputError(f"no Ray cluster can be joined at {address!r}: {error}") from error
+
+
+@contextmanager
+def _daemons_in_own_session() -> Iterator[None]:
+    """Keep signals that are meant for this process and its group from the daemons that Ray starts.
+
+    A closed terminal, `timeout` and batch systems signal the whole group. Without its control store
+    Ray would wait a minute for it, and nothing would end in order.
+    """
+    ordinary = services.ConsolePopen
+
+    class InOwnSession(services.ConsolePopen):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs, start_new_session=True)
+
+    services.ConsolePopen = InOwnSession
+    try:
+        yield
+    finally:
+        services.ConsolePopen = ordinary
 
 
 def _free_port() -> int:

@@ -19,7 +19,9 @@ from search.cluster.scheduling import make_scheduler
 from search.cluster.searcher import StudySearcher
 from search.events.journal import Journal
 from search.report.terminal import View
+from search.runs.folder import LEADERBOARD
 from search.runs.prepare import Prepared
+from search.runs.stopping import StopRequest
 from search.sampling.study import SearchStudy
 from search.settings.problems import InputError
 
@@ -27,10 +29,6 @@ LANE_RESTARTS = 2
 # A lane waits a minute for its workers to be placed; a cluster that has to grow gets longer.
 START_ATTEMPTS_FIXED = 2
 START_ATTEMPTS_GROWING = 30
-
-
-class InterruptedSearchError(Exception):
-    """The user, or the system, asked the search to end."""
 
 
 def run_trials(
@@ -41,18 +39,20 @@ def run_trials(
     folder: Path,
     journal: Journal,
     view: View,
+    request: StopRequest,
     growing: bool,
 ) -> None:
     """Run all trials of a search on the cluster this process is connected to.
 
+    Where the search is asked to end early, what was reported until then is in the journal.
+
     Raises:
         InputError: no lane could train any trial, for want of the model or of resources.
-        InterruptedSearchError: it was asked to end; what was reported until then is in the journal.
     """
     keep_out_of_runtime_env()
     config, split = prepared.config, prepared.split
     settings = config.search
-    stop = StopSwitch()
+    stop = StopSwitch(request)
     study = SearchStudy(
         prepared.space,
         settings.sampler,
@@ -67,10 +67,15 @@ def run_trials(
         trials=prepared.trials,
     )
     recorder = Recorder(
-        journal, view, settings.scheduler.max_epochs, stop, will_be_retried=searcher.will_be_retried
+        journal,
+        view,
+        settings.scheduler.max_epochs,
+        stop,
+        leaderboard=folder / LEADERBOARD,
+        will_be_retried=searcher.will_be_retried,
     )
     watch = [MachineWatch(plan, view, partial(places, plan))] if growing else []
-    with tempfile.TemporaryDirectory(prefix="isogloss-") as scratch, stop.on_signals():
+    with tempfile.TemporaryDirectory(prefix="isogloss-") as scratch, request.polled():
         lane = LaneSetup(
             name=name,
             run_folder=str(folder),
@@ -115,5 +120,3 @@ def run_trials(
         ).fit()
     if recorder.fatal:
         raise InputError(recorder.fatal)
-    if stop.signalled:
-        raise InterruptedSearchError

@@ -174,6 +174,14 @@ class Outcomes:
         scored = first is not None and first.state != "failed" and math.isfinite(first.accuracy)
         return first if scored else None
 
+    def best_ended(self) -> Outcome | None:
+        """The best of those that finished or were stopped by the scheduler, if it has a score.
+
+        An unfinished trial may have a checkpoint that is newer than its score.
+        """
+        ended = (o for o in self.ranked() if o.state in ("finished", "stopped"))
+        return next((o for o in ended if math.isfinite(o.accuracy)), None)
+
 
 def state_of(epochs: int, max_epochs: int, error: str) -> State:
     """How a trial that has ended is recorded."""

@@ -18,7 +18,8 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
 
     Columns: rank, trial, state, accuracy, epochs, seconds, trainable_parameters, one
     accuracy/<language> each, then the config with dotted keys. A setting that a trial has not got
-    is empty, and so are the scores of a trial that failed. The last row, whose state is
+    is empty, and so are the scores of a trial that failed. A trial that the run's end has cut short
+    is ``unfinished``. The last row, whose state is
     ``untouched``, has the scores of the base without training; it has no rank and no trial.
     """
     ranked = outcomes.ranked()
@@ -39,7 +40,7 @@ def _row(rank: int, outcome: Outcome) -> dict[str, Any]:
     row: dict[str, Any] = {
         "rank": rank,
         "trial": outcome.trial,
-        "state": outcome.state or "stopped",
+        "state": outcome.state or "unfinished",
         "epochs": outcome.epochs,
         "seconds": round(outcome.seconds, 3),
         "trainable_parameters": outcome.trainable_parameters,

@@ -165,7 +165,7 @@ def ranking(outcomes: Outcomes, most: int = 10) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", title="accuracy")
     for column in ("#", "trial", "state", "all", *languages):
         if column == "state":
-            table.add_column(column, no_wrap=True, min_width=len("untouched"))
+            table.add_column(column, no_wrap=True, min_width=len("unfinished"))
         else:
             table.add_column(column, no_wrap=True, min_width=len("0.00"), justify="right")
     table.add_column("what", overflow="ellipsis", no_wrap=True)
@@ -177,7 +177,7 @@ def ranking(outcomes: Outcomes, most: int = 10) -> Table:
         table.add_row(
             str(rank),
             str(outcome.trial),
-            outcome.state or "stopped",
+            outcome.state or "unfinished",
             *(f"{score:.2f}" if scored and score is not None else "" for score in scores),
             escape(outcome.error or label(outcome)),
             style="dim" if outcome.reference else None,

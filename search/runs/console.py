@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from search.runs.stopping import StopError
 from search.settings.problems import InputError, shown
 
 # Exit statuses.
@@ -27,21 +28,33 @@ def exit_on_input_error() -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without UTF-8 ends no command
             stream.reconfigure(errors="backslashreplace")
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         yield
-    except InputError as error:
-        for problem in error.problems[:MOST_PROBLEMS]:
-            errors.print(f"error: {problem}", markup=False)
-        if more := len(error.problems[MOST_PROBLEMS:]):
-            errors.print(f"and {more:,} more")
+    except (InputError, OSError) as error:
+        print_fault(error)
         raise typer.Exit(AT_FAULT) from error
-    except OSError as error:  # a full disk, a folder taken away, a closed output
-        errors.print(f"error: {explain_os_error(error)}", markup=False)
-        raise typer.Exit(AT_FAULT) from error
+    except StopError as error:
+        _errors().print(error.stop.reason)
+        raise typer.Exit(error.stop.status or NONE_FINISHED) from error
     except KeyboardInterrupt as error:
-        errors.print("interrupted")
+        _errors().print("interrupted")
         raise typer.Exit(INTERRUPTED) from error
+
+
+def print_fault(error: InputError | OSError) -> None:
+    """Print a sentence for each fault of the user's input, or of the system."""
+    errors = _errors()
+    if isinstance(error, OSError):  # a full disk, a folder taken away, a closed output
+        errors.print(f"error: {explain_os_error(error)}", markup=False)
+        return
+    for problem in error.problems[:MOST_PROBLEMS]:
+        errors.print(f"error: {problem}", markup=False)
+    if more := len(error.problems[MOST_PROBLEMS:]):
+        errors.print(f"and {more:,} more")
+
+
+def _errors() -> Console:
+    return Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def explain_os_error(error: OSError) -> str:

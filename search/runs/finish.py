@@ -11,45 +11,65 @@ from rich.console import Console
 
 from search.runs.console import (
     FINISHED,
-    INTERRUPTED,
     NONE_FINISHED,
     explain_os_error,
     redirect_library_output,
 )
 from search.runs.folder import JOURNAL
+from search.runs.stopping import Stop
 from search.runtime.checkpoint_file import checkpoint_file
 from search.settings.problems import shown
 
 if TYPE_CHECKING:
+    from search.events.journal import Outcomes
     from search.runs.prepare import Prepared
 
 
-def finish_run(console: Console, folder: Path, prepared: Prepared, interrupted: bool) -> int:
-    """Rank the trials and make the best one a model; the exit status."""
-    from safetensors import SafetensorError
+def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | None = None) -> int:
+    """Rank the trials and make the best one a model.
 
-    from components.languages import FamilyTable
+    Args:
+        stop: why the run ends early; None where it went to its end.
+
+    Returns:
+        The exit status.
+    """
     from search.events.journal import Outcomes, read_journal
-    from search.export import ExportError, export, trusted
     from search.report.terminal import ranking
-    from search.settings.trial import Scores, TrialConfig
-    from search.training.checkpoint import Checkpoint
 
     if not folder.exists():
-        console.print("interrupted before any trial began")
-        return INTERRUPTED
+        reason = stop.reason if stop else "the search ended"
+        console.print(f"{reason} before any trial began", markup=False)
+        return NONE_FINISHED if stop is None or stop.status is None else stop.status
     outcomes = Outcomes(read_journal(folder / JOURNAL))
     console.print(ranking(outcomes))
     console.print(f"\nleaderboard: {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
-    if interrupted:
-        console.print("interrupted: the trials so far are in the leaderboard, best/ was not made")
-        return INTERRUPTED
-    for note in filter(None, (prepared.ended_early(len(outcomes.by_trial)), prepared.repeats)):
-        console.print(note, markup=False, soft_wrap=True)
+    if stop:
+        unfinished = outcomes.count(None)
+        console.print(
+            f"{stop.reason}: {unfinished} trial{'s' * (unfinished != 1)} unfinished",
+            markup=False,
+        )
+    else:
+        for note in filter(None, (prepared.ended_early(len(outcomes.by_trial)), prepared.repeats)):
+            console.print(note, markup=False, soft_wrap=True)
+    status = _make_best(console, folder, prepared, outcomes)
+    return status if stop is None or stop.status is None else stop.status
+
+
+def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Outcomes) -> int:
+    """Make the best trial a model; the exit status."""
+    from safetensors import SafetensorError
+
+    from components.languages import FamilyTable
+    from search.export import ExportError, export, trusted
+    from search.settings.trial import Scores, TrialConfig
+    from search.training.checkpoint import Checkpoint
+
     if not outcomes.count("finished"):
         console.print("no trial finished, so there is no best/", style="red")
         return NONE_FINISHED
-    best = outcomes.best()
+    best = outcomes.best_ended()
     assert best is not None, "a finished trial has a score"
     untouched = outcomes.untouched
     if untouched is not None and best.accuracy <= untouched.accuracy:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from search.runs.prepare import Prepared
 
 JOURNAL = "journal.jsonl"
+LEADERBOARD = "leaderboard.csv"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MOST_OF_STEM = 60  # characters of the space file's name
 PACKAGES = ("isogloss", "ray", "torch", "transformers", "peft", "optuna", "datasets", "pyarrow",
@@ -97,7 +98,7 @@ def open_run(console: Console, folder: Path, prepared: Prepared) -> Iterator[Jou
                 outcomes = Outcomes(read_journal(folder / JOURNAL))
                 keep = bool(outcomes.by_trial)
                 if keep:
-                    write_leaderboard(folder / "leaderboard.csv", outcomes)
+                    write_leaderboard(folder / LEADERBOARD, outcomes)
     except OSError as error:
         if error.filename is None:  # so it is with what is written to an open file
             raise OSError(error.errno, error.strerror or str(error), str(folder)) from error

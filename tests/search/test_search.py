@@ -303,7 +303,7 @@ def interrupt(process: subprocess.Popen[str], run_folder: Path) -> None:
     rows = leaderboard(run_folder)
     assert rows
     assert "failed" not in {row["state"] for row in rows}
-    assert not (run_folder / "best").exists()
+    assert (run_folder / "best").exists() == ("finished" in {row["state"] for row in rows})
     assert not psutil.wait_procs(below, timeout=30)[1]
 
 

@@ -73,7 +73,7 @@ def test_a_row_a_trial_best_first(tmp_path: Path) -> None:
     ]  # fmt: skip
     third, fourth = rows(file)[2:]
     # A trial that runs, or that an interrupted search left, has neither failed nor a score.
-    assert (third["trial"], third["state"], third["accuracy"]) == ("3", "stopped", "")
+    assert (third["trial"], third["state"], third["accuracy"]) == ("3", "unfinished", "")
     assert (fourth["trial"], fourth["state"]) == ("2", "failed")
     assert fourth["accuracy"] == fourth["accuracy/de"] == ""
     assert (fourth["targets"], fourth["learned"]) == ('["q", "a \\"b\\", c"]', "true")

@@ -1,0 +1,1 @@
+"""Faults, injected for real into real searches. ``python -m tests.faults --help``."""
