@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from ray.train.torch import get_device
 from search.events.replies import EpochReply, TrialFailed, TrialSpec
 from search.settings.trial import TrialConfig
 from search.training.checkpoint import Checkpoint
-from search.training.loop import TrialError
+from search.training.loop import TrialError, TrialMemoryError
 from search.training.session import Session, SessionSettings
 
 
@@ -95,7 +96,7 @@ def _run(
         over = ranks.rank == 0 and bool(ray.wait([replaced], timeout=0)[0])
         return ranks.agree(over)
 
-    epoch = 0
+    epoch, failed = 0, False
     try:
         reports = session.train(
             TrialConfig.model_validate(order.values),
@@ -117,11 +118,16 @@ def _run(
     except Exception as error:  # a failed trial is data, so that the lane stays warm
         told = isinstance(error, TrialError | ValueError)
         message = str(error) if told else _describe(error)
-        if ranks.size > 1 and not told:
+        everywhere = told and not isinstance(error, TrialMemoryError)
+        if ranks.size > 1 and not everywhere:
             # The other workers wait in a collective that this one has left: start the group anew.
             ray.get(mailbox.record_worker_error.remote(message))
             raise
         if ranks.rank == 0:
             ray.get(mailbox.report.remote(sequence, TrialFailed(message=message, epoch=epoch)))
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # after running out of memory, fragments would stay
+        failed = True
+    if failed and torch.cuda.is_available():
+        # After running out of memory, fragments would stay. Not above: while it is handled, the
+        # error keeps the tensors of the step that failed.
+        gc.collect()
+        torch.cuda.empty_cache()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from textwrap import shorten
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +19,7 @@ from rich.text import Text
 from search.events.journal import Outcome, Outcomes
 
 BAR = 24
+ERROR = 60  # characters of one in the table; the whole stands in the line of its trial
 
 
 class View:
@@ -179,7 +181,7 @@ def ranking(outcomes: Outcomes, most: int = 10) -> Table:
             str(outcome.trial),
             outcome.state or "unfinished",
             *(f"{score:.2f}" if scored and score is not None else "" for score in scores),
-            escape(outcome.error or label(outcome)),
+            escape(shorten(outcome.error, ERROR, placeholder="…") or label(outcome)),
             style="dim" if outcome.reference else None,
         )
     if outcomes.untouched is not None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,6 +122,14 @@ def _make(folder: Path) -> None:
         raise InputError(f"the run folder {folder} cannot be made: {error.strerror}") from error
 
 
+def _version(package: str) -> str | None:
+    """None for one that is not installed: the commands also run from a folder of the sources."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def _write_run(file: Path, prepared: Prepared) -> None:
     """What it takes to know, and to repeat, what was run."""
     from search.space.run_config import FIXED_SECTIONS
@@ -132,7 +140,7 @@ def _write_run(file: Path, prepared: Prepared) -> None:
         "space": prepared.space.source.tree,
         "config": prepared.config.model_dump(include=set(FIXED_SECTIONS)),
         "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in PACKAGES},
+        | {name: _version(name) for name in PACKAGES},
         "data": {
             part: {
                 "rows": corpus.rows,

@@ -26,6 +26,7 @@ from search.runtime.ranks import Ranks
 from search.settings.interface import Mining
 from search.settings.trial import OptimizerConfig, Scores, TrialConfig
 from search.training.checkpoint import Checkpoint, capture, restore
+from search.training.memory import explain_memory_error
 from search.training.step import Objective, build_loss
 
 # Of lr, the share that the base's own weights get unless base_lr says otherwise.
@@ -34,6 +35,10 @@ BASE_SHARE = 0.1
 
 class TrialError(RuntimeError):
     """The trial's own settings led it nowhere; one sentence says how."""
+
+
+class TrialMemoryError(TrialError):
+    """Memory ran out in this process; the other workers of the lane may not know of it."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def train(
         interrupted: asked before every step; True ends the iterator. The same on all workers.
 
     Raises:
-        TrialError: the loss or an embedding is no longer finite.
+        TrialError: the loss or an embedding is no longer finite, or memory ran out.
         ValueError: a setting does not fit the base.
     """
     ranks = ranks or Ranks()
@@ -194,6 +199,10 @@ def train(
             seconds += time.perf_counter() - start
             done = epoch + 1
             yield report(mean_loss, scores)
+    except (RuntimeError, MemoryError) as error:
+        if reason := explain_memory_error(error, settings):
+            raise TrialMemoryError(reason) from error
+        raise
     finally:
         encoder.close()
 

@@ -363,6 +363,7 @@ def test_a_base_on_a_gpu_runs_by_the_kernel(
 ) -> None:
     device = torch.device("cuda")
     model = made(config, dtype).to(device)
+    exact = base_of(copy.deepcopy(model).float())
     base = base_of(model)
     adapter = adapted(model)
     there = Tokens(tokens.ids_T.to(device), tokens.offsets.to(device))
@@ -370,5 +371,7 @@ def test_a_base_on_a_gpu_runs_by_the_kernel(
     states, expected = base(there).values_TD, gradients(base, there, adapter)
     assert base.pack()
     assert base.attention == "packed_varlen"
-    torch.testing.assert_close(base(there).values_TD, states, rtol=0, atol=0.1)
+    true = exact(there).values_TD
+    # Both round to half precision, in different orders.
+    assert torch.dist(base(there).values_TD.float(), true) < 1.5 * torch.dist(states.float(), true)
     assert_same_direction(gradients(base, there, adapter), expected)

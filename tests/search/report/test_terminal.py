@@ -158,3 +158,12 @@ def test_a_trial_in_a_few_words() -> None:
 )
 def test_a_duration_reads_well(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_long_error_leaves_the_accuracies_their_room(
+    screen: Callable[[bool], tuple[Console, io.StringIO]],
+) -> None:
+    console, out = screen(False)
+    failed = [trial(2), end(2, "failed", "the memory does not hold it " * 20)]
+    console.print(ranking(Outcomes([*ENDED[:6], *failed])))
+    assert "0.25  0.25  0.12" in out.getvalue()

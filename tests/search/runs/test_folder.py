@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.runs.folder import choose_run_folder
+from search.runs.folder import _version, choose_run_folder
 from search.settings.problems import InputError
 
 
@@ -35,3 +35,7 @@ def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     with pytest.raises(InputError, match="in use"):
         choose_run_folder(tmp_path, "one", "space")
+
+
+def test_a_package_that_is_not_installed_has_no_version() -> None:
+    assert _version("isogloss-that-is-run-from-its-sources") is None

@@ -28,8 +28,18 @@ from search.runtime.ranks import Ranks
 from search.settings.negatives.mined import MinedNegatives
 from search.settings.trial import OptimizerConfig, TrialConfig
 from search.training.checkpoint import Checkpoint, restore_weights
-from search.training.loop import EpochReport, TrialError, make_optimizer, schedule, train
+from search.training.loop import (
+    EpochReport,
+    TrialError,
+    TrialMemoryError,
+    make_optimizer,
+    schedule,
+    train,
+)
+from search.training.step import Objective
 from tests.search.conftest import assert_same
+
+CUDA = torch.cuda.is_available()
 
 EPOCHS = 3
 TEACHER = "builtin:tiny"
@@ -372,6 +382,21 @@ def test_a_loss_that_is_no_number_is_a_failed_trial(
     spoilt = {name: torch.full_like(value, math.nan) for name, value in taken.weights.items()}
     with pytest.raises(TrialError, match="the loss is nan in epoch 2"):
         run(config(), base, corpora, resume=replace(taken, weights=spoilt))
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not CUDA, reason="needs a GPU"))],
+)
+def test_memory_that_runs_out_is_a_failed_trial_that_names_its_batch(
+    base: Base, corpora: Corpora, config: MakeConfig, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forward(*_: Any) -> Tensor:
+        return torch.empty(2**50, device=device)  # the allocator's own error
+
+    monkeypatch.setattr(Objective, "backward", forward)
+    with pytest.raises(TrialMemoryError, match=r"a batch of \d+ pairs.*training\.chunk_tokens"):
+        run(config(), base, corpora)
 
 
 def test_what_diverges_in_the_last_step_is_found_in_the_scores(
