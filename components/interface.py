@@ -348,6 +348,11 @@ class LossConfig(Config, ABC):
     kind: str
 
     @property
+    def may_train(self) -> bool:
+        """Whether it may have parameters; a map to a teacher depends on the widths of both."""
+        return False
+
+    @property
     def takes_negatives(self) -> bool:
         """Whether mined negatives change it."""
         return True

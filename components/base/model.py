@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from components.base.cut import Reached, started_at, stopped_at
 from components.base.fused import Replacement, fused, replacements
 from components.base.packing import VARLEN, Packing, packed, ways
+from components.base.recompute import recomputed
 from components.base.routing import routed
 from components.base.shipped import Shipped
 from components.base.structure import layers_of
@@ -184,6 +187,10 @@ class Base:
             values_PD = self._until(until, packing, family_P, inputs_embeds=inputs_1PD)
         return States(packing.unpack(values_PD), states.offsets)
 
+    def recomputed(self) -> AbstractContextManager[None]:
+        """Keep, in calls inside, only what enters each layer for the backward pass."""
+        return recomputed(self.model, self._replacements)
+
     def _until(
         self, boundary: int | None, packing: Packing, family_P: Tensor, **inputs: Tensor
     ) -> Tensor:
@@ -216,6 +223,10 @@ class Base:
         _, counts = torch.unique_consecutive(group_B, return_counts=True)
         ends = counts.cumsum(0).tolist()
         lengths = packing.lengths.tolist()
+        # Nothing is generated: keys and values for further tokens would only take memory, and a
+        # layer that is run again would add its own to them a second time.
+        known = inspect.signature(self.model.forward).parameters
+        options = {"use_cache": False} if "use_cache" in known else {}
         ids, families = (torch.split(side, lengths) for side in (ids_P, family_P))
         states = []
         for start, end in zip([0, *ends], ends, strict=False):
@@ -225,7 +236,7 @@ class Base:
             lengths_B1 = packing.lengths[start:end].unsqueeze(1).to(self.device)
             real_BL = torch.arange(ids_BL.shape[1], device=self.device) < lengths_B1
             with routed(family_BL.flatten()):
-                out = self.model(input_ids=ids_BL, attention_mask=real_BL.long())
+                out = self.model(input_ids=ids_BL, attention_mask=real_BL.long(), **options)
             states.append(out.last_hidden_state[real_BL])
         return torch.cat(states)
 

@@ -27,6 +27,10 @@ class Distillation(LossConfig, OtherModelConfig):
     distance: Literal["mse", "cosine"] = "mse"
 
     @property
+    def may_train(self) -> bool:
+        return True
+
+    @property
     def takes_negatives(self) -> bool:
         return False
 

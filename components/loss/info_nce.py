@@ -22,6 +22,10 @@ class InfoNce(LossConfig):
     learned: bool = Field(default=False, description="learn the temperature from that start")
     symmetric: bool = Field(default=True, description="also from translation to sentence")
 
+    @property
+    def may_train(self) -> bool:
+        return self.learned
+
     def build(self, width: int, teachers: Mapping[str, int] | None = None) -> Loss:
         return InfoNceLoss(self.temperature, self.learned, self.symmetric)
 

@@ -34,6 +34,10 @@ class Sum(MixConfig[LossConfig], LossConfig):
         return LossConfig
 
     @property
+    def may_train(self) -> bool:
+        return any(part.may_train for part in self.parts().values())
+
+    @property
     def takes_negatives(self) -> bool:
         return any(part.takes_negatives for part in self.parts().values())
 

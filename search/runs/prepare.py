@@ -17,6 +17,7 @@ import torch
 from components.base import Base, load_skeleton
 from components.encoder import assemble, trainable_parameters
 from components.errors import SettingError
+from components.interface import Config
 from components.other_model import OtherModel
 from search.data.pairs import Pairs
 from search.data.split import Split, load_split
@@ -24,7 +25,7 @@ from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus
 from search.features import FeaturePlan, chosen_boundaries
 from search.settings.problems import InputError, Problem
-from search.settings.trial import BASE_RATES, OptimizerConfig, TrialConfig, flatten
+from search.settings.trial import OptimizerConfig, TrainingConfig, TrialConfig, flatten
 from search.space.conflicts import conflict, facets
 from search.space.domains import Probe, Space, probes, reference
 from search.space.file import load_space
@@ -33,6 +34,17 @@ from search.space.grid import Distinct, distinct
 from search.space.run_config import RunConfig
 from search.training.session import SessionSettings
 
+# What only some trials read -> what these have.
+READERS = {
+    "optimizer.base_lr": "the adapter 'unfrozen'",
+    "optimizer.layer_decay": "the adapter 'unfrozen'",
+    "optimizer.adapter_lr": "an adapter that adds weights to the base",
+    "optimizer.pooling_lr": "a pooling that learns",
+    "optimizer.head_lr": "a head that learns",
+    "optimizer.loss_lr": "a loss that learns",
+    "training.activation_checkpointing": "an adapter that trains",
+}
+DEFAULTS: dict[str, type[Config]] = {"optimizer": OptimizerConfig, "training": TrainingConfig}
 # What may differ between trials; those that rarely get on with each other stand last.
 TRIAL_SECTIONS = ("training", "adapter", "negatives", "loss", "head", "pooling")
 
@@ -248,7 +260,7 @@ def check_space(space: Space, config: RunConfig, skeleton: Base, split: Split) -
             problems.append(_fault(space, probe, wrong_batch))
     prepared = Prepared(space, config, skeleton, split, others)
     problems += list(_never_effective(prepared)) or _idle_reference(prepared)
-    problems += [*_idle_rates(prepared), *_idle_starts(prepared)]
+    problems += [*_idle_settings(prepared), *_idle_starts(prepared)]
     if problems:
         raise InputError(problems)
     return prepared
@@ -308,18 +320,16 @@ def _never_effective(prepared: Prepared) -> Iterator[Problem]:
                     yield _fault(prepared.space, probe, faults.most_common(1)[0][0])
 
 
-def _idle_rates(prepared: Prepared) -> Iterator[Problem]:
-    """Learning rates of the base's own weights, in a space that never trains these."""
+def _idle_settings(prepared: Prepared) -> Iterator[Problem]:
+    """Settings for parts that no trial of the space has, or has parameters in."""
     space = prepared.space
     trials = [TrialConfig.of(probe.values) for probe in probes(space)]
-    if any(trial.adapter.trains_base for trial in trials):
-        return
-    for name in BASE_RATES:
-        default = OptimizerConfig.model_fields[name].default
-        if any(getattr(trial.optimizer, name) != default for trial in trials):
-            message = "is given, but no trial has the adapter 'unfrozen'; it must be left out"
-            probe = next(iter(probes(space)))
-            yield _at(space, probe, f"optimizer.{name}", message)
+    for key in sorted(frozenset.intersection(*(trial.idle for trial in trials))):
+        section, _, name = key.partition(".")
+        default = DEFAULTS[section].model_fields[name].default
+        if any(getattr(getattr(trial, section), name) != default for trial in trials):
+            message = f"is given, but no trial has {READERS[key]}; it must be left out"
+            yield _at(space, next(iter(probes(space))), key, message)
 
 
 def _idle_starts(prepared: Prepared) -> Iterator[Problem]:

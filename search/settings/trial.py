@@ -18,13 +18,17 @@ from components.pooling import AnyPooling
 from search.settings.interface import Count
 from search.settings.negatives import AnyNegatives
 
+Rate = Annotated[float, Field(gt=0, le=10)]
+
 
 class OptimizerConfig(Config):
     """AdamW (Loshchilov and Hutter, 2019) and its schedule over all epochs of a trial.
 
     Attributes:
+        adapter_lr, pooling_lr, head_lr, loss_lr: peak learning rate of this part alone (a loss may
+            learn its temperature, or a map to its teacher); None for ``lr``.
         base_lr: peak learning rate of the base's own weights, where ``adapter.kind`` is
-            ``unfrozen``; None for a tenth of ``lr``, which is then that of pooling, head and loss.
+            ``unfrozen``; None for a tenth of ``lr``.
         layer_decay: of these weights, each layer's rate is this times that of the layer above it
             (Howard and Ruder, 2018, ULMFiT, section 3.2); 1 for the same rate in all.
         weight_decay: of weight matrices; biases, norms, queries, latents, learned weights of a
@@ -34,8 +38,12 @@ class OptimizerConfig(Config):
             same whatever ``search.scheduler.kind`` is, and in `search.finetune`.
     """
 
-    lr: float = Field(default=1e-3, gt=0, le=10, description="peak learning rate")
-    base_lr: float | None = Field(default=None, gt=0, le=10)
+    lr: Rate = Field(default=1e-3, description="peak learning rate")
+    adapter_lr: Rate | None = None
+    pooling_lr: Rate | None = None
+    head_lr: Rate | None = None
+    loss_lr: Rate | None = None
+    base_lr: Rate | None = None
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0, le=10)
     warmup: float = Field(
@@ -43,10 +51,6 @@ class OptimizerConfig(Config):
     )
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     clip_norm: float = Field(default=1.0, gt=0, description="largest norm of a step's gradient")
-
-
-# What of it is read only where the base's own weights train.
-BASE_RATES = ("base_lr", "layer_decay")
 
 
 class TrainingConfig(Config):
@@ -61,6 +65,9 @@ class TrainingConfig(Config):
             trained to be an embedding too (Kusupati et al., 2022).
         chunk_tokens: the most tokens that the encoder holds for the backward pass at a time, for
             batches larger than the memory (GradCache: Gao et al., 2021); None for a whole batch.
+        activation_checkpointing: keep what enters each layer of the base, not all that the layer
+            computes; the backward pass computes that again (Chen et al., 2016, Training Deep Nets
+            with Sublinear Memory Cost). The result is the same, for less memory and more time.
         gather: every pair is told apart from those of all workers of the lane, not only from those
             of its own worker.
         seed: of the fresh weights, the order of the data and dropout; the same for all trials
@@ -72,6 +79,7 @@ class TrainingConfig(Config):
     language_temperature: float = Field(default=5.0, ge=1)
     matryoshka: Annotated[list[Count], Field(min_length=1)] | None = None
     chunk_tokens: Count | None = None
+    activation_checkpointing: bool = False
     gather: bool = True
     seed: int = Field(default=0, ge=0, lt=2**32)
 
@@ -108,6 +116,21 @@ class TrialConfig(Config):
     def trains(self) -> bool:
         """Whether the encoder has parameters to train."""
         return self.pooling.trains or self.head.trains or self.adapter.trains
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Dotted keys of settings for parts that have no parameters in this trial."""
+        own = self.adapter.trains_base
+        read = {
+            "optimizer.base_lr": own,
+            "optimizer.layer_decay": own,
+            "optimizer.adapter_lr": self.adapter.trains and not own,
+            "optimizer.pooling_lr": self.pooling.trains,
+            "optimizer.head_lr": self.head.trains,
+            "optimizer.loss_lr": self.loss.may_train,
+            "training.activation_checkpointing": self.adapter.trains,
+        }
+        return frozenset(key for key, has in read.items() if not has)
 
     def plain(self) -> dict[str, Any]:
         """Nested plain values; the case is among them only where there is one."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.settings.trial import BASE_RATES, TrialConfig
+from search.settings.trial import TrialConfig
 from search.space.domains import CASES, Choice, Domain, Range, Space, fold, reference
 
 # The most numbers of one range that a grid takes.
@@ -110,14 +110,16 @@ def identity(trial: TrialConfig) -> str:
     """What two trials share if training the second would only repeat the first.
 
     The name of a case is not part of it: it changes nothing in the training. Of an encoder in which
-    nothing trains, neither is what only training reads; nor are the learning rates of the base's
-    own weights where these are frozen.
+    nothing trains, neither is what only training reads; nor are settings for parts that have no
+    parameters.
     """
-    exclude: dict[str, bool | set[str]] = {"case": True}
+    exclude: dict[str, Any] = {"case": True}
     if not trial.trains:
         exclude |= dict.fromkeys(("loss", "negatives", "optimizer", "training"), True)
-    elif not trial.adapter.trains_base:
-        exclude["optimizer"] = set(BASE_RATES)
+    else:
+        for key in trial.idle:
+            section, _, name = key.partition(".")
+            exclude[section] = {name} | exclude.get(section, set())
     return trial.model_dump_json(exclude=exclude)
 
 

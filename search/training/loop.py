@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,9 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from components.base import Base
-from components.decay import split_parameters
 from components.encoder import assemble, trainable_parameters
-from components.interface import Adapter
 from search.data.negatives import mine
 from search.data.pairs import Pairs
 from search.data.teachers import Teachers
@@ -24,13 +23,11 @@ from search.events.types import EpochDone
 from search.features import Features, plain_feed
 from search.runtime.ranks import Ranks
 from search.settings.interface import Mining
-from search.settings.trial import OptimizerConfig, Scores, TrialConfig
+from search.settings.trial import Scores, TrialConfig
 from search.training.checkpoint import Checkpoint, capture, restore
 from search.training.memory import explain_memory_error
+from search.training.optimizer import make_optimizer, schedule
 from search.training.step import Objective, build_loss
-
-# Of lr, the share that the base's own weights get unless base_lr says otherwise.
-BASE_SHARE = 0.1
 
 
 class TrialError(RuntimeError):
@@ -185,7 +182,8 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group["share"]
                 optimizer.zero_grad(set_to_none=True)
-                total += objective.backward(batch)
+                with base.recomputed() if settings.activation_checkpointing else nullcontext():
+                    total += objective.backward(batch)
                 if parameters:
                     nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
                     optimizer.step()
@@ -205,63 +203,3 @@ def train(
         raise
     finally:
         encoder.close()
-
-
-def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over what trains, in groups by weight decay and by learning rate.
-
-    `components.decay` says what weight decay shrinks. The rate of a group is its ``share`` of that
-    of `schedule`: 1 but for the base's own weights.
-    """
-    shares = base_shares(model, config)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    decayed, kept = split_parameters(model)
-    for parameters, decay in ((decayed, config.weight_decay), (kept, 0.0)):
-        for parameter in parameters:
-            share = shares.get(id(parameter), 1.0)
-            groups.setdefault((decay, share), []).append(parameter)
-    if not groups:  # torch refuses an optimizer without a parameter
-        groups[0.0, 1.0] = [nn.Parameter(torch.zeros(()))]
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "weight_decay": decay, "share": share, "lr": config.lr * share}
-            for (decay, share), parameters in groups.items()
-        ],
-        lr=config.lr,
-        fused=True,  # torch's default on a CPU takes 2 to 9 times as long
-    )
-
-
-def base_shares(model: nn.Module, config: OptimizerConfig) -> dict[int, float]:
-    """The base's own weights that train, by identity -> share of ``config.lr`` that each gets."""
-    base_lr = config.lr * BASE_SHARE if config.base_lr is None else config.base_lr
-    return {
-        id(adapter.get_parameter(name)): base_lr / config.lr * config.layer_decay**depth
-        for adapter in model.modules()
-        if isinstance(adapter, Adapter)
-        for name, depth in adapter.base_depths().items()
-    }
-
-
-def schedule(config: OptimizerConfig, step: int, total: int, rung: int) -> float:
-    """Learning rate of a step: a linear rise, then constant, linear or cosine fall to zero.
-
-    The rise takes a share of the first rung, not of all steps: a trial that is compared after its
-    first rung must have been trained at its full rate by then. ``warmup * rung`` steps depend
-    neither on the number of epochs nor on whether trials are stopped, so that a trial that is
-    resumed, or trained alone, meets the same rates.
-
-    Args:
-        step: from 0.
-        total: steps of all epochs.
-        rung: steps of the first rung.
-    """
-    warmup = config.warmup * rung
-    if step < warmup:
-        return config.lr * (step + 1) / (warmup + 1)
-    left = (total - step) / max(1.0, total - warmup)
-    if config.schedule == "linear":
-        return config.lr * left
-    if config.schedule == "cosine":
-        return config.lr * (1 - math.cos(math.pi * left)) / 2
-    return config.lr

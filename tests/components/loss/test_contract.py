@@ -114,6 +114,12 @@ MEANINGS = {
 }
 
 
+def test_may_train_says_whether_there_may_be_parameters(case: Case) -> None:
+    trained = bool(list(case.build().parameters()))
+    # A map to a teacher is there only where its width is another.
+    assert case.config.may_train == (trained or bool(case.config.teachers))
+
+
 @pytest.mark.parametrize("mined", [0, 1, 3])
 @pytest.mark.parametrize("size", [1, 2, 9])
 @pytest.mark.parametrize("meanings", list(MEANINGS))

@@ -435,3 +435,39 @@ def test_a_grid_has_no_more_trials_than_points(space_file: WriteSpace) -> None:
     assert trials(space_file, "grid", "search.trials=7") == 7
     assert trials(space_file, "grid", "search.trials=1") == 1
     assert trials(space_file, "grid", "search.trials=700") == count
+
+
+@pytest.mark.parametrize(
+    ("sections", "key", "words"),
+    [
+        ("optimizer: {base_lr: 1.0e-4}", "base_lr", "no trial has the adapter 'unfrozen'"),
+        ("optimizer: {layer_decay: 0.9}", "layer_decay", "no trial has the adapter 'unfrozen'"),
+        ("optimizer: {adapter_lr: 0.1}\nadapter: {kind: unfrozen}", "adapter_lr", "adds weights"),
+        ("optimizer: {pooling_lr: {float: [0.1, 1.0]}}", "pooling_lr", "a pooling that learns"),
+        ("optimizer: {head_lr: 0.1}\nhead: {kind: identity}", "head_lr", "a head that learns"),
+        ("optimizer: {loss_lr: 0.1}", "loss_lr", "a loss that learns"),
+        ("training: {batch_size: 8, activation_checkpointing: true}",
+         "activation_checkpointing", "an adapter that trains"),
+    ],
+)  # fmt: skip
+def test_a_setting_of_a_part_that_no_trial_has_is_refused(
+    problems: Problems, sections: str, key: str, words: str
+) -> None:
+    size = "" if sections.startswith("training") else "training: {batch_size: 8}"
+    (problem,) = problems(f"{sections}\n{DATA}\n{size}")
+    assert (problem.line, problem.key.partition(".")[2]) == (1, key)
+    assert words in problem.message
+
+
+def test_the_rate_of_a_part_that_some_trial_has_is_welcome(space_file: WriteSpace) -> None:
+    rates = ", ".join(f"{name}_lr: 0.01" for name in ("adapter", "base", "pooling", "head", "loss"))
+    prepare(
+        space_file(f"""
+optimizer: {{{rates}, layer_decay: 0.9}}
+adapter: {{choice: [{{kind: none}}, {{kind: lora}}, {{kind: unfrozen}}]}}
+pooling: {{choice: [{{kind: mean}}, {{kind: attention}}]}}
+loss: {{kind: info_nce, learned: {{choice: [false, true]}}}}
+training: {{batch_size: 8, activation_checkpointing: true}}
+{DATA}
+""")
+    )

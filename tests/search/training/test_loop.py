@@ -32,12 +32,11 @@ from search.training.loop import (
     EpochReport,
     TrialError,
     TrialMemoryError,
-    make_optimizer,
-    schedule,
     train,
 )
 from search.training.step import Objective
 from tests.search.conftest import assert_same
+from tests.search.training.test_optimizer import slow_schedule
 
 CUDA = torch.cuda.is_available()
 
@@ -70,6 +69,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mined by another": {"negatives": {"kind": "mined", "encoder": TEACHER, "pool": None}},
     "matryoshka": {"training": SHORT | {"matryoshka": [8, 2]}},
     "chunks": {"adapter": LORA, "training": SHORT | {"chunk_tokens": 100}},
+    "checkpointed": {"adapter": LORA, "training": SHORT | {"activation_checkpointing": True}},
     "unfrozen": {"adapter": UNFROZEN},
     "unfrozen with embeddings": {"adapter": {"kind": "unfrozen", "embeddings": True}},
     "alone": {"training": SHORT | {"gather": False}},
@@ -240,6 +240,14 @@ def test_what_changes_nothing_changes_nothing(
         assert one.loss == pytest.approx(other.loss, abs=1e-5)
         for key, value in one.checkpoint.weights.items():
             torch.testing.assert_close(value, other.checkpoint.weights[key], rtol=1e-5, atol=1e-5)
+
+
+def test_activation_checkpointing_changes_nothing_but_what_is_kept(
+    base: Base, corpora: Corpora, config: MakeConfig, alone: Alone
+) -> None:
+    """Not even the numbers that dropout draws."""
+    plain = alone(config(adapter=LORA, training=SHORT))
+    assert_same(run(config(**SETTINGS["checkpointed"]), base, corpora), plain)
 
 
 def test_chunks_are_in_force(base: Base, corpora: Corpora, config: MakeConfig) -> None:
@@ -427,62 +435,6 @@ def test_two_encoders_start_from_the_same_fresh_weights(base: Base, config: Make
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
-def slow_schedule(
-    config: OptimizerConfig, epochs: int, steps: int, rung_epochs: int
-) -> list[float]:
-    """Every rate of a trial, one by one: the rise by counting, the fall by its end points."""
-    total = epochs * steps
-    warmup = config.warmup * rung_epochs * steps
-    rates = []
-    for step in range(total):
-        if step < warmup:
-            rate = config.lr * (step + 1) / (warmup + 1)
-        elif config.schedule == "constant":
-            rate = config.lr
-        else:
-            passed = (step - warmup) / max(1.0, total - warmup)  # 0 at the peak, 1 past the end
-            fall = passed if config.schedule == "linear" else (1 - math.cos(math.pi * passed)) / 2
-            rate = config.lr * (1 - fall)
-        rates.append(rate)
-    return rates
-
-
-@pytest.mark.parametrize(("epochs", "steps", "rung_epochs"), [(1, 1, 1), (9, 10, 1), (9, 7, 3)])
-@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5, 0.9])
-@pytest.mark.parametrize("kind", ["constant", "linear", "cosine"])
-def test_whole_schedules_against_a_slow_count(
-    kind: Any, warmup: float, epochs: int, steps: int, rung_epochs: int
-) -> None:
-    config = OptimizerConfig(lr=0.5, warmup=warmup, schedule=kind)
-    rates = [
-        schedule(config, step, epochs * steps, rung_epochs * steps)
-        for step in range(epochs * steps)
-    ]
-    assert rates == pytest.approx(slow_schedule(config, epochs, steps, rung_epochs))
-    assert all(0 < rate <= 0.5 for rate in rates)
-    rising = math.ceil(warmup * rung_epochs * steps)
-    assert rising < rung_epochs * steps or not warmup or rung_epochs * steps == 1
-    assert rates[:rising] == sorted(rates[:rising])
-    assert rates[rising:] == sorted(rates[rising:], reverse=True)
-
-
-def test_a_warm_up_is_a_share_of_the_first_rung_not_of_all_epochs() -> None:
-    config = OptimizerConfig(lr=1.0, warmup=0.1, schedule="constant")
-    # Nine epochs of ten steps, the first rung after one: one step rises, not nine.
-    assert [schedule(config, step, 90, 10) for step in range(90)] == [0.5] + [1.0] * 89
-
-
-def test_the_rate_by_hand() -> None:
-    def rates(kind: Any) -> list[float]:
-        config = OptimizerConfig(lr=1.0, warmup=0.4, schedule=kind)
-        return [schedule(config, step, 10, 5) for step in range(10)]
-
-    assert rates("constant") == pytest.approx([1 / 3, 2 / 3] + [1.0] * 8)
-    assert rates("linear") == pytest.approx([1 / 3, 2 / 3] + [k / 8 for k in range(8, 0, -1)])
-    cosine = [(1 + math.cos(math.pi * k / 8)) / 2 for k in range(8)]
-    assert rates("cosine") == pytest.approx([1 / 3, 2 / 3, *cosine])
-
-
 def test_a_trial_meets_the_rates_of_its_schedule_also_when_resumed(
     config: MakeConfig,
     base: Base,
@@ -509,41 +461,3 @@ def test_a_trial_meets_the_rates_of_its_schedule_also_when_resumed(
         pytest.approx([rate, rate]) for rate in expected
     ]
     assert met == whole[4:]
-
-
-def test_weight_decay_shrinks_matrices_alone() -> None:
-    model = nn.Linear(3, 2)
-    before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    optimizer = make_optimizer(model, OptimizerConfig(lr=0.1, weight_decay=0.5))
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    assert torch.allclose(model.weight, before["weight"] * (1 - 0.1 * 0.5))
-    assert torch.equal(model.bias, before["bias"])
-
-
-@pytest.mark.parametrize(("base_lr", "share"), [(None, 0.1), (4e-4, 0.02)])
-def test_the_base_s_own_weights_have_rates_of_their_own(
-    base: Base, config: MakeConfig, base_lr: float | None, share: float
-) -> None:
-    settings = config(adapter=UNFROZEN | {"last_layers": 3})
-    encoder = assemble(base, settings.adapter, settings.pooling, settings.head)
-    try:
-        rates = OptimizerConfig(lr=0.02, base_lr=base_lr, layer_decay=0.5, weight_decay=0.3)
-        groups = make_optimizer(encoder, rates).param_groups
-        found = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
-        names = {id(p): name for name, p in encoder.named_parameters()}
-        assert found.keys() == names.keys()
-        for key, name in names.items():
-            matrix = encoder.get_parameter(name).ndim > 1
-            depth = next((5 - i for i in range(6) if f"layers/{i}/" in name), 0)
-            rate = 0.02 if name.startswith("head") else 0.02 * share * 0.5**depth
-            assert found[key] == (pytest.approx(rate), 0.3 * matrix), name
-        assert {round(rate / 0.02 / share, 6) for rate, _ in found.values()} >= {1.0, 0.5, 0.25}
-    finally:
-        encoder.close()
-
-
-def test_nothing_to_train_is_no_fault_of_the_optimizer() -> None:
-    (group,) = make_optimizer(nn.Identity(), OptimizerConfig()).param_groups
-    assert [p.shape for p in group["params"]] == [torch.Size(())]
