@@ -202,8 +202,8 @@ def _finetune(source: Source, folder: Path) -> int:
     prepared = check_space(space, config, skeleton, split)
     request = StopRequest()
     with request.on_signals():
-        with open_run(console, folder, prepared) as journal, suppress(StopError):
-            _train(console, folder, prepared, journal)
+        with open_run(console, folder, prepared) as run, suppress(StopError):
+            _train(console, folder, prepared, run.journal)
         return finish_run(console, folder, prepared, request.stop)
 
 
@@ -248,8 +248,9 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
                 report = next(reports, None)
             if report is None:
                 break
-            write_checkpoint(checkpoint_file(folder / "trials", 0), report.checkpoint.to_bytes())
-            journal.append(report.event(0, began))
+            done = report.event(0, began)
+            write_checkpoint(checkpoint_file(folder / "trials", 0), report.sealed(done))
+            journal.append(done)
             worst = min(report.scores.by_language.items(), key=lambda item: item[1])
             console.print(
                 f"epoch {report.epoch} of {epochs}: loss {report.loss:.3f}, accuracy "

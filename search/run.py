@@ -19,11 +19,21 @@ from search.runs.console import (
 )
 from search.runs.finish import finish_run
 from search.runs.folder import choose_run_folder, open_run
+from search.runs.record import RunRecord, read_record
+from search.runs.resume import (
+    refuse_beside_resume,
+    refuse_other_data,
+    resume_command,
+    resumed_source,
+    unfinished_alike,
+)
 from search.runs.stopping import Stop, StopError, StopRequest, parse_duration
 from search.settings.problems import InputError
+from search.space.source import Source, read
 
 if TYPE_CHECKING:
     from search.cluster.resources import LanePlan
+    from search.runs.folder import Run
     from search.runs.prepare import Prepared
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -31,7 +41,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    space: Annotated[Path, typer.Argument(help="Space file.", show_default=False)],
+    space: Annotated[
+        Path | None,
+        typer.Argument(help="Space file; not needed with --resume.", show_default=False),
+    ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the space file."),
@@ -47,6 +60,10 @@ def main(
     address: Annotated[
         str | None,
         typer.Option(help="Ray cluster to join ('auto', HOST:PORT); without it, one is started."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Run folder of a search to go on with; --trials counts its trials too."),
     ] = None,
     timeout: Annotated[
         str | None,
@@ -70,18 +87,29 @@ def main(
     with exit_on_input_error():
         seconds = None if timeout is None else parse_duration(timeout, "--timeout")
         request = StopRequest(seconds)
-        if dry_run:
-            status = _dry_run(start / space, changes, address)
+        record = None if resume is None else read_record((start / resume).resolve())
+        if record is not None:
+            refuse_beside_resume(name, dry_run)
+            source = resumed_source(record, space and start / space, changes)
+            folder = record.folder
+        elif space is None:
+            raise InputError("no space file is given; it must be, or --resume with a run folder")
         else:
+            source = read(start / space, changes)
             folder = choose_run_folder((start / output).resolve(), name, space.stem)
+            alike = None if name or dry_run else unfinished_alike(folder.parent, source.tree)
+            if alike is not None:
+                note = f"note: a new search begins; {alike.name} is unfinished, to go on with it: "
+                make_console().print(note + resume_command(alike), markup=False, soft_wrap=True)
+        if dry_run:
+            status = _dry_run(source, address)
+        else:
             with request.on_signals():
-                status = _search(start / space, changes, folder, address, request)
+                status = _search(source, folder, record, address, request)
         raise typer.Exit(status)
 
 
-def _check(
-    space_file: Path, changes: list[str], address: str | None
-) -> tuple[Prepared, LanePlan | None]:
+def _check(source: Source, address: str | None) -> tuple[Prepared, LanePlan | None]:
     """Do everything that a search does before Ray starts; a dry run does no less.
 
     Returns:
@@ -94,7 +122,7 @@ def _check(
     from search.cluster.connection import refuse_unreachable
     from search.cluster.resources import local_node, plan_lanes
     from search.runs.prepare import placing, prepare_space
-    from search.space.file import load_space
+    from search.space.file import space_of
 
     if address is not None and address.startswith("ray://"):
         raise InputError(
@@ -103,7 +131,7 @@ def _check(
         )
     if address is not None:
         refuse_unreachable(address)
-    space, config = load_space(space_file, changes)
+    space, config = space_of(source)
     with placing(space):  # first: whether lanes fit does not depend on what is checked next
         nodes = [[local_node()]]
         plan = plan_lanes(config.lane, config.search, nodes) if address is None else None
@@ -113,50 +141,27 @@ def _check(
 
 
 def _search(
-    space_file: Path,
-    changes: list[str],
+    source: Source,
     folder: Path,
+    record: RunRecord | None,
     address: str | None,
     request: StopRequest,
 ) -> int:
-    from search.cluster.autoscaler import growth, requested
-    from search.cluster.connection import cluster, machines_there
-    from search.cluster.resources import local_node, plan_lanes
-    from search.cluster.tuner import run_trials
-    from search.report.terminal import View
-
     console = make_console()
-    prepared, plan = _check(space_file, changes, address)
-    config, here = prepared.config, local_node()
-    view = View(console, folder.name, prepared.trials)
+    prepared, plan = _check(source, address)
+    if record is not None:
+        refuse_other_data(record, prepared)
     fault: InputError | OSError | None = None
+    opened = False
     try:
-        with (
-            open_run(console, folder, prepared) as journal,
-            suppress(StopError),
-            view,
-            redirect_library_output(folder),
-            cluster(address, int(here.cpus), int(here.gpus)) as dashboard,
-        ):
-            grown = growth() if plan is None else []
-            if plan is None:
-                with prepared.placing():
-                    clusters = [machines_there(), *([grown] if grown else [])]
-                    plan = plan_lanes(config.lane, config.search, clusters)
-            view.running(dashboard, str(plan))
-            with requested(plan) if grown else nullcontext():
-                run_trials(
-                    prepared,
-                    plan,
-                    name=folder.name,
-                    folder=folder,
-                    journal=journal,
-                    view=view,
-                    request=request,
-                    growing=bool(grown),
-                )
+        with open_run(console, folder, prepared, record) as run, suppress(StopError):
+            opened = True
+            if run.is_complete(prepared.trials):
+                console.print(f"nothing is left to do of {prepared.trials} trials (--trials)")
+            else:
+                _train(console, prepared, plan, folder, run, address, request)
     except (InputError, OSError) as error:
-        if not folder.exists():  # nothing has been trained
+        if not opened or not folder.exists():  # nothing has been trained
             raise
         fault = error
     stop = request.stop
@@ -166,11 +171,53 @@ def _search(
     return finish_run(console, folder, prepared, stop)
 
 
-def _dry_run(space_file: Path, changes: list[str], address: str | None) -> int:
+def _train(
+    console: Console,
+    prepared: Prepared,
+    plan: LanePlan | None,
+    folder: Path,
+    run: Run,
+    address: str | None,
+    request: StopRequest,
+) -> None:
+    """Run the trials on a cluster that is started, or joined, for as long as that takes."""
+    from search.cluster.autoscaler import growth, requested
+    from search.cluster.connection import cluster, machines_there
+    from search.cluster.resources import local_node, plan_lanes
+    from search.cluster.tuner import run_trials
+    from search.report.terminal import View
+
+    config, here = prepared.config, local_node()
+    view = View(console, folder.name, prepared.trials)
+    with (
+        view,
+        redirect_library_output(folder),
+        cluster(address, int(here.cpus), int(here.gpus)) as dashboard,
+    ):
+        grown = growth() if plan is None else []
+        if plan is None:
+            with prepared.placing():
+                clusters = [machines_there(), *([grown] if grown else [])]
+                plan = plan_lanes(config.lane, config.search, clusters)
+        view.running(dashboard, str(plan))
+        with requested(plan) if grown else nullcontext():
+            run_trials(
+                prepared,
+                plan,
+                name=folder.name,
+                folder=folder,
+                run=run,
+                view=view,
+                request=request,
+                growing=bool(grown),
+            )
+
+
+def _dry_run(source: Source, address: str | None) -> int:
     from search.sampling.study import draw
     from search.settings.trial import TrialConfig, flatten
 
-    prepared, plan = _check(space_file, changes, address)
+    prepared, plan = _check(source, address)
     search = prepared.config.search
     console = Console(highlight=False, soft_wrap=True)
     drawn = draw(prepared.space, search.sampler, prepared.trials, prepared.conflict)

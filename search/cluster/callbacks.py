@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
 from search.cluster.resources import LanePlan
+from search.cluster.searcher import StudySearcher
 from search.events.journal import Journal, Outcomes, state_of
 from search.events.replies import EpochReply, LaneImpossible, TrialFailed
-from search.events.types import Event, Note, TrialEnded, TrialStarted
+from search.events.types import Event, Note, State, TrialEnded, TrialStarted
 from search.report.leaderboard import write_leaderboard
 from search.report.terminal import View
+from search.runs.retention import Retention
 from search.runs.stopping import StopRequest
 
 LOOK_EVERY_S = 5.0  # at the machines of a cluster that grows
@@ -55,7 +57,10 @@ class Recorder(Unpickled, Callback):
 
     Args:
         leaderboard: file that is written anew at every end of a trial.
-        will_be_retried: whether a trial that has lost its lane is given to another.
+        retention: removes checkpoints at every end of a trial.
+        searcher: knows what was drawn for a trial, and whether one that has lost its lane is given
+            to another.
+        past: what the journal holds already.
 
     Attributes:
         outcomes: of the trials so far.
@@ -69,14 +74,17 @@ class Recorder(Unpickled, Callback):
         max_epochs: int,
         switch: StopSwitch,
         leaderboard: Path,
-        will_be_retried: Callable[[int], bool] = lambda number: False,
+        retention: Retention,
+        searcher: StudySearcher,
+        past: Iterable[Event] = (),
     ) -> None:
-        self.outcomes = Outcomes()
+        self.outcomes = Outcomes(past)
         self.fatal = ""
         self._switch = switch
         self._leaderboard = leaderboard
+        self._retention = retention
         self._told: set[str] = set()
-        self._will_be_retried = will_be_retried
+        self._searcher = searcher
         self._journal = journal
         self._view = view
         self._max_epochs = max_epochs
@@ -109,8 +117,9 @@ class Recorder(Unpickled, Callback):
                 self._view.tell(text)
         if reply.untouched is not None and self.outcomes.untouched is None:
             self._note(reply.untouched)
-        self._meet(trial)
-        self._note(reply.done)
+        number = self._meet(trial)
+        if reply.done.epoch not in self.outcomes.by_trial[number].curve:  # else it is said again
+            self._note(reply.done)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -123,7 +132,7 @@ class Recorder(Unpickled, Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """A trial has lost its lane, and either comes again or has lost too many."""
-        if self._will_be_retried(self._meet(trial)):
+        if self._searcher.will_be_retried(self._meet(trial)):
             return
         lines = (trial.error_file and Path(trial.error_file).read_text().strip().splitlines()) or []
         self._end(trial, lines[-1] if lines else "its lane was lost")
@@ -139,15 +148,26 @@ class Recorder(Unpickled, Callback):
         state = state_of(outcome.epochs, self._max_epochs, error)
         if state == "stopped" and self._switch.stop_all():
             return  # it was not the scheduler that stopped it: it is unfinished
+        self.end(number, state, error)
+
+    def end(self, number: int, state: State, error: str = "") -> None:
+        """Note the end of a trial, and rank them anew."""
         self._note(TrialEnded(trial=number, state=state, error=error))
+        self._retention.apply(self.outcomes)
         write_leaderboard(self._leaderboard, self.outcomes)
 
     def _meet(self, trial: Trial) -> int:
         """Note a trial when it is first heard of: where its lane is lost at once, by its end."""
         number: int = trial.config["trial"]
         if number not in self.outcomes.by_trial:
-            values = trial.config["values"]
-            self._note(TrialStarted(trial=number, reference=number == 0, values=values))
+            self._note(
+                TrialStarted(
+                    trial=number,
+                    reference=number == 0,
+                    values=trial.config["values"],
+                    drawn=self._searcher.drawn(number),
+                )
+            )
         return number
 
     def _note(self, event: Event) -> None:

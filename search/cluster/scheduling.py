@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
+from search.events.types import EpochDone, Event
 from search.settings.interface import SchedulerConfig
 
 # Number of the reference trial, which is drawn first.
@@ -28,6 +31,42 @@ def make_scheduler(settings: SchedulerConfig, metric: str) -> TrialScheduler:
     )
 
 
+def replay(scheduler: TrialScheduler, events: Iterable[Event], max_epochs: int) -> set[int]:
+    """Bring a scheduler to where it was after the events of an earlier command.
+
+    Returns:
+        The trials that it has stopped, whether or not their end is among the events.
+    """
+    stopped: set[int] = set()
+    known: set[int] = set()
+    done: set[int] = set()
+    for event in events:
+        if not isinstance(event, EpochDone) or event.trial in done:
+            continue
+        trial = Numbered({"trial": event.trial})
+        if event.trial not in known:
+            known.add(event.trial)
+            scheduler.on_trial_add(None, trial)
+        result = {"epoch": event.epoch, "accuracy": event.accuracy}
+        if event.epoch >= max_epochs:
+            done.add(event.trial)
+            scheduler.on_trial_complete(None, trial, result)
+        elif scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP:
+            stopped.add(event.trial)
+    return stopped
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """What a scheduler reads of a trial, under a name that does not change from lane to lane."""
+
+    config: dict[str, Any]
+
+    @property
+    def trial_id(self) -> str:
+        return f"trial {self.config['trial']}"
+
+
 class ReferenceKeepingASHA(ASHAScheduler):
     """ASHA (Li et al., 2020) that lets the reference trial run to its last epoch.
 
@@ -40,21 +79,36 @@ class ReferenceKeepingASHA(ASHAScheduler):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        # Of the reference, not of a Tune trial: it gets another one after the loss of its lane.
         self._reference_dropped = False
 
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_add(self, tune_controller: Any, trial: Trial | Numbered) -> None:
+        """Take in a trial, or one that comes again: its rungs hold it by its number.
+
+        One that has lost its lane, or whose search goes on after a loss, is another one to Tune.
+        """
+        super().on_trial_add(tune_controller, Numbered(trial.config))
+
+    def on_trial_result(
+        self, tune_controller: Any, trial: Trial | Numbered, result: dict[str, Any]
+    ) -> str:
         """Decide whether a trial goes on after an epoch."""
         going_on: str = TrialScheduler.CONTINUE
+        numbered = Numbered(trial.config)
         if trial.config["trial"] != REFERENCE:
-            decision: str = super().on_trial_result(tune_controller, trial, result)
+            decision: str = super().on_trial_result(tune_controller, numbered, result)
             return decision
         if not self._reference_dropped:
-            decision = super().on_trial_result(tune_controller, trial, result)
+            decision = super().on_trial_result(tune_controller, numbered, result)
             self._reference_dropped = decision == TrialScheduler.STOP
         return going_on  # its worker ends it after the last epoch
 
-    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(
+        self, tune_controller: Any, trial: Trial | Numbered, result: dict[str, Any]
+    ) -> None:
         """Record the last result of a trial."""
         if trial.config["trial"] != REFERENCE or not self._reference_dropped:
-            super().on_trial_complete(tune_controller, trial, result)
+            super().on_trial_complete(tune_controller, Numbered(trial.config), result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial | Numbered) -> None:
+        """Forget a trial that has been lost; what its rungs hold stays."""
+        self._trial_info.pop(Numbered(trial.config).trial_id, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,17 +39,27 @@ class StudySearcher(Searcher):
         max_epochs: epochs of a trial that finished.
         metric: key of the result to maximise.
         trials: how many to draw; None for as many as are asked for.
+        unfinished: past trials, by their numbers, that go on before any other is drawn.
     """
 
     def __init__(
-        self, study: SearchStudy, *, max_epochs: int, metric: str, trials: int | None = None
+        self,
+        study: SearchStudy,
+        *,
+        max_epochs: int,
+        metric: str,
+        trials: int | None = None,
+        unfinished: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(metric=metric, mode="max")
         self._study = study
         self._max_epochs = max_epochs
         self._left = math.inf if trials is None else trials
         self._running: dict[str, _Drawn] = {}
-        self._lost: list[_Drawn] = []
+        self._lost = [
+            _Drawn(study.unfinished[number], {"trial": number, "values": dict(values)})
+            for number, values in (unfinished or {}).items()
+        ]
         self._losses: Counter[int] = Counter()
 
     @property
@@ -74,6 +85,11 @@ class StudySearcher(Searcher):
             return None if self._running else finished
         self._running[trial_id] = drawn
         return drawn.given
+
+    def drawn(self, number: int) -> dict[str, Any]:
+        """What the sampler drew for a trial that runs, by the names of the domains."""
+        records = (d.record for d in self._running.values() if d.given["trial"] == number)
+        return next((record.params for record in records), {})
 
     def will_be_retried(self, number: int) -> bool:
         """Whether a trial waits for another lane."""

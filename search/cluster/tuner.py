@@ -15,12 +15,15 @@ from search.cluster.connection import places
 from search.cluster.credentials import keep_out_of_runtime_env
 from search.cluster.lane import LANE_RESOURCES, Lane, LaneSetup
 from search.cluster.resources import LanePlan
+from search.cluster.resuming import past_trials, settle
 from search.cluster.scheduling import make_scheduler
 from search.cluster.searcher import StudySearcher
-from search.events.journal import Journal
+from search.events.journal import Outcomes
 from search.report.terminal import View
-from search.runs.folder import LEADERBOARD
+from search.runs.folder import LEADERBOARD, Run
 from search.runs.prepare import Prepared
+from search.runs.resume import TRIALS
+from search.runs.retention import Retention
 from search.runs.stopping import StopRequest
 from search.sampling.study import SearchStudy
 from search.settings.problems import InputError
@@ -37,7 +40,7 @@ def run_trials(
     *,
     name: str,
     folder: Path,
-    journal: Journal,
+    run: Run,
     view: View,
     request: StopRequest,
     growing: bool,
@@ -53,26 +56,36 @@ def run_trials(
     config, split = prepared.config, prepared.split
     settings = config.search
     stop = StopSwitch(request)
+    scheduler = make_scheduler(settings.scheduler, settings.metric)
+    events = settle(run.past, scheduler, run.journal, settings.scheduler.max_epochs)
+    before = Outcomes(events)
+    view.resume(before)
+    retention = Retention(folder / TRIALS, settings.keep)
+    retention.apply(before)
     study = SearchStudy(
         prepared.space,
         settings.sampler,
         log=folder / "study.log",
         name=name,
         refuse=prepared.conflict,
+        past=past_trials(before),
     )
     searcher = StudySearcher(
         study,
         max_epochs=settings.scheduler.max_epochs,
         metric=settings.metric,
-        trials=prepared.trials,
+        trials=max(0, prepared.trials - len(before.by_trial)),
+        unfinished={n: o.values for n, o in before.by_trial.items() if o.state is None},
     )
     recorder = Recorder(
-        journal,
+        run.journal,
         view,
         settings.scheduler.max_epochs,
         stop,
         leaderboard=folder / LEADERBOARD,
-        will_be_retried=searcher.will_be_retried,
+        retention=retention,
+        searcher=searcher,
+        past=events,
     )
     watch = [MachineWatch(plan, view, partial(places, plan))] if growing else []
     with tempfile.TemporaryDirectory(prefix="isogloss-") as scratch, request.polled():
@@ -103,7 +116,7 @@ def run_trials(
                 num_samples=-1,  # the searcher counts, since a lost trial comes again
                 max_concurrent_trials=plan.lanes,
                 search_alg=searcher,
-                scheduler=make_scheduler(settings.scheduler, settings.metric),
+                scheduler=scheduler,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),

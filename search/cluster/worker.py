@@ -16,6 +16,7 @@ from ray.train import get_context
 from ray.train.torch import get_device
 
 from search.events.replies import EpochReply, TrialFailed, TrialSpec
+from search.events.types import EpochDone
 from search.settings.trial import TrialConfig
 from search.training.checkpoint import Checkpoint
 from search.training.loop import TrialError, TrialMemoryError
@@ -98,10 +99,20 @@ def _run(
 
     epoch, failed = 0, False
     try:
+        resume = None if state is None else Checkpoint.from_bytes(state)
+        if resume is not None and resume.report:
+            # Its lane, or the whole search, may have been lost before this was heard. What was
+            # heard already is passed over.
+            done = EpochDone.model_validate_json(resume.report)
+            epoch = done.epoch
+            go_on = False
+            if ranks.rank == 0:
+                result = reply(done=done, last=epoch == session.settings.max_epochs)
+                go_on = ray.get(mailbox.report.remote(sequence, result))
+            if not ranks.agree(go_on):
+                return
         reports = session.train(
-            TrialConfig.model_validate(order.values),
-            resume=None if state is None else Checkpoint.from_bytes(state),
-            interrupted=interrupted,
+            TrialConfig.model_validate(order.values), resume=resume, interrupted=interrupted
         )
         for report in reports:
             epoch = report.epoch
@@ -109,8 +120,7 @@ def _run(
             if ranks.rank == 0:
                 done = report.event(order.trial, began)
                 result = reply(done=done, last=epoch == session.settings.max_epochs)
-                checkpoint = report.checkpoint.to_bytes()
-                go_on = ray.get(mailbox.report.remote(sequence, result, checkpoint))
+                go_on = ray.get(mailbox.report.remote(sequence, result, report.sealed(done)))
             if not ranks.agree(go_on):
                 reports.close()
     except ray.exceptions.RayActorError:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from search.events.types import (
     EVENTS,
@@ -18,6 +18,7 @@ from search.events.types import (
     Event,
     JournalStarted,
     State,
+    TrialContinued,
     TrialEnded,
     TrialStarted,
     UntouchedScored,
@@ -58,15 +59,50 @@ def read_journal(file: Path) -> Iterator[Event]:
     """Read the events; a last line cut off by a crash is left out.
 
     Raises:
-        InputError: the journal is of another format.
+        InputError: the journal is of another format, or a line in it is damaged.
     """
+    epochs: dict[int, int] = {}
     with file.open("rb") as lines:  # a cut may go through the middle of a character
-        for number, line in enumerate(lines):
+        for number, line in enumerate(lines, start=1):
             if not line.endswith(b"\n"):
                 return
-            if number == 0:
+            if number == 1:
                 _check_format(file, line)
-            yield EVENTS.validate_json(line)
+            try:
+                event = EVENTS.validate_json(line)
+            except ValidationError as error:
+                raise _damaged(file, number, "is no event of a run") from error
+            if fault := _out_of_order(event, epochs):
+                raise _damaged(file, number, fault)
+            yield event
+
+
+def _out_of_order(event: Event, epochs: dict[int, int]) -> str:
+    """Why an event cannot follow those before it; empty where it can.
+
+    Args:
+        epochs: trial -> epochs done before; brought up to date.
+    """
+    match event:
+        case TrialStarted():
+            if event.trial in epochs:
+                return f"starts trial {event.trial} a second time"
+            epochs[event.trial] = 0
+        case TrialContinued() | EpochDone() | TrialEnded() if event.trial not in epochs:
+            return f"speaks of trial {event.trial}, which no line before it has started"
+        case TrialContinued() | EpochDone():
+            known = epochs[event.trial]
+            if event.epoch > known + isinstance(event, EpochDone):
+                return f"is of epoch {event.epoch} of trial {event.trial}, which had done {known}"
+            epochs[event.trial] = event.epoch
+    return ""
+
+
+def _damaged(file: Path, number: int, why: str) -> InputError:
+    return InputError(
+        f"the journal {file} is damaged: line {number} {why}; to lose only what comes after, keep "
+        f"the first {number - 1} lines of it (head -n {number - 1})"
+    )
 
 
 def _check_format(file: Path, line: bytes) -> None:
@@ -97,6 +133,8 @@ class Outcome:
         epochs: done so far.
         seconds: of training and evaluation.
         error: why it failed.
+        drawn: what the sampler drew for it.
+        curve: epoch -> accuracy after it.
     """
 
     trial: int
@@ -109,6 +147,8 @@ class Outcome:
     by_language: dict[str, float] = field(default_factory=dict)
     trainable_parameters: int | None = None
     error: str = ""
+    drawn: Mapping[str, JsonValue] = field(default_factory=dict)
+    curve: dict[int, float] = field(default_factory=dict)
 
 
 class Outcomes:
@@ -128,9 +168,19 @@ class Outcomes:
         """Take in one event."""
         match event:
             case TrialStarted():
-                self.by_trial[event.trial] = Outcome(event.trial, event.values, event.reference)
+                self.by_trial[event.trial] = Outcome(
+                    event.trial, event.values, event.reference, drawn=event.drawn
+                )
+            case TrialContinued():
+                outcome = self.by_trial[event.trial]
+                if event.epoch < outcome.epochs:
+                    outcome.curve = {e: a for e, a in outcome.curve.items() if e <= event.epoch}
+                    outcome.epochs = event.epoch
+                    outcome.accuracy = outcome.curve.get(event.epoch, math.nan)
+                    outcome.by_language = {}
             case EpochDone():
                 outcome = self.by_trial[event.trial]
+                outcome.curve[event.epoch] = event.accuracy
                 outcome.epochs = event.epoch
                 outcome.seconds = event.seconds
                 outcome.accuracy = event.accuracy
@@ -174,13 +224,13 @@ class Outcomes:
         scored = first is not None and first.state != "failed" and math.isfinite(first.accuracy)
         return first if scored else None
 
-    def best_ended(self) -> Outcome | None:
-        """The best of those that finished or were stopped by the scheduler, if it has a score.
+    def ended(self) -> list[Outcome]:
+        """Those that finished or were stopped by the scheduler and have a score, best first.
 
         An unfinished trial may have a checkpoint that is newer than its score.
         """
         ended = (o for o in self.ranked() if o.state in ("finished", "stopped"))
-        return next((o for o in ended if math.isfinite(o.accuracy)), None)
+        return [outcome for outcome in ended if math.isfinite(outcome.accuracy)]
 
 
 def state_of(epochs: int, max_epochs: int, error: str) -> State:

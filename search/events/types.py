@@ -38,12 +38,26 @@ class TrialStarted(Message):
     Attributes:
         reference: whether it is the trial that others are compared with.
         values: its config.
+        drawn: what the sampler drew for it: name of a domain -> option or number.
     """
 
     event: Literal["trial"] = "trial"
     trial: int
     reference: bool
     values: dict[str, JsonValue]
+    drawn: dict[str, JsonValue] = {}
+
+
+class TrialContinued(Message):
+    """A trial that an earlier command left unfinished goes on.
+
+    Attributes:
+        epoch: epochs done that stand; those after it are trained again.
+    """
+
+    event: Literal["continued"] = "continued"
+    trial: int
+    epoch: int
 
 
 class EpochDone(Message):
@@ -108,7 +122,13 @@ class Note(Message):
 
 
 Event = Annotated[
-    JournalStarted | TrialStarted | EpochDone | TrialEnded | UntouchedScored | Note,
+    JournalStarted
+    | TrialStarted
+    | TrialContinued
+    | EpochDone
+    | TrialEnded
+    | UntouchedScored
+    | Note,
     Field(discriminator="event"),
 ]
 EVENTS: TypeAdapter[Event] = TypeAdapter(Event)

@@ -57,7 +57,7 @@ def export(
     name only once it has proved equal.
 
     Args:
-        folder: must not exist.
+        folder: what it holds is replaced.
         validation, tokenised: the sentences that ``expected`` was measured on, as text and tokens.
         table: leads bare text to its family; the one there is, by default.
         reference, untouched: scores of the reference trial and of the base without training, for
@@ -111,8 +111,18 @@ def export(
             f"the exported model has an accuracy of {scores.accuracy:.4f}; it must be within "
             f"{tolerance:.3f} of the trial's, {expected.accuracy:.4f}; it was left in {fresh}"
         )
-    fresh.replace(folder)
+    replace_folder(fresh, folder)
     return scores
+
+
+def replace_folder(fresh: Path, folder: Path) -> None:
+    """Give a folder its name, in place of the one that has it, which is removed."""
+    old = folder.with_name(folder.name + ".old.new")  # removed with what is half written
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.replace(old)
+    fresh.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_folder(folder: Path, device: str = "cpu") -> SentenceTransformer:

@@ -72,6 +72,11 @@ class View:
             where = f", Ray dashboard {dashboard}" if dashboard else ""
             self._line(f"{self._name}: {self._trials} trials on {lanes}{where}")
 
+    def resume(self, outcomes: Outcomes) -> None:
+        """Take in what earlier commands of the run have done; nothing of it is shown as news."""
+        self._ended |= {o.trial for o in outcomes.by_trial.values() if o.state is not None}
+        self.update(outcomes)
+
     def update(self, outcomes: Outcomes) -> None:
         """Show how the trials stand."""
         self._outcomes = outcomes

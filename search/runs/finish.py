@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +14,10 @@ from search.runs.console import (
     explain_os_error,
     redirect_library_output,
 )
-from search.runs.folder import JOURNAL
+from search.runs.exporting import export_trial, read_checkpoint
+from search.runs.lock import hold
+from search.runs.resume import JOURNAL, resume_command
 from search.runs.stopping import Stop
-from search.runtime.checkpoint_file import checkpoint_file
 from search.settings.problems import shown
 
 if TYPE_CHECKING:
@@ -47,13 +47,16 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
     if stop:
         unfinished = outcomes.count(None)
         console.print(
-            f"{stop.reason}: {unfinished} trial{'s' * (unfinished != 1)} unfinished",
+            f"{stop.reason}: {unfinished} trial{'s' * (unfinished != 1)} unfinished; to go on: "
+            f"{resume_command(folder)}",
             markup=False,
+            soft_wrap=True,
         )
     else:
         for note in filter(None, (prepared.ended_early(len(outcomes.by_trial)), prepared.repeats)):
             console.print(note, markup=False, soft_wrap=True)
-    status = _make_best(console, folder, prepared, outcomes)
+    with hold(folder):
+        status = _make_best(console, folder, prepared, outcomes)
     return status if stop is None or stop.status is None else stop.status
 
 
@@ -61,16 +64,23 @@ def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Out
     """Make the best trial a model; the exit status."""
     from safetensors import SafetensorError
 
-    from components.languages import FamilyTable
-    from search.export import ExportError, export, trusted
-    from search.settings.trial import Scores, TrialConfig
-    from search.training.checkpoint import Checkpoint
+    from search.export import ExportError, trusted
 
     if not outcomes.count("finished"):
         console.print("no trial finished, so there is no best/", style="red")
         return NONE_FINISHED
-    best = outcomes.best_ended()
-    assert best is not None, "a finished trial has a score"
+    for best in outcomes.ended():
+        try:
+            checkpoint = read_checkpoint(folder, best.trial)
+            break
+        except (ValueError, OSError) as error:
+            why = explain_os_error(error) if isinstance(error, OSError) else shown(error, 1000)
+            console.print(
+                f"best/ is of a trial of a lower rank: {why}", style="yellow", markup=False
+            )
+    else:
+        console.print("best/ could not be made: no checkpoint can be used", style="red")
+        return NONE_FINISHED
     untouched = outcomes.untouched
     if untouched is not None and best.accuracy <= untouched.accuracy:
         console.print(
@@ -78,25 +88,11 @@ def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Out
             f"is the best trial all the same",
             style="yellow",
         )
-    data = checkpoint_file(folder / "trials", best.trial).read_bytes()
     try:
         status = console.status("writing and checking best/")
         with status if console.is_terminal else nullcontext(), redirect_library_output(folder):
-            export(
-                TrialConfig.model_validate(best.values),
-                Checkpoint.from_bytes(data),
-                folder / "best",
-                validation=prepared.split.validation_text,
-                tokenised=prepared.split.validation,
-                table=FamilyTable(prepared.config.data.families),
-                expected=Scores(best.accuracy, best.by_language),
-                reference=outcomes.reference(),
-                untouched=untouched,
-                prompts=prepared.split.prompts,
-            )
+            export_trial(prepared, outcomes, best, checkpoint, folder / "best")
     except (ExportError, ValueError, OSError, SafetensorError) as error:
-        if not isinstance(error, ExportError):  # that one leaves a model to look at
-            shutil.rmtree(folder / "best.new", ignore_errors=True)
         why = explain_os_error(error) if isinstance(error, OSError) else shown(error, 1000)
         console.print(f"best/ could not be made: {why}", markup=False, style="red", soft_wrap=True)
         return NONE_FINISHED

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import re
-import shlex
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from search.events.types import TrialStarted
+from search.runs.lock import hold
+from search.runs.record import RunRecord, rewrite_record, write_record
+from search.runs.resume import JOURNAL, Past, describe_run, take_up
 from search.settings.problems import InputError
 
 if TYPE_CHECKING:
     from search.events.journal import Journal
     from search.runs.prepare import Prepared
 
-JOURNAL = "journal.jsonl"
 LEADERBOARD = "leaderboard.csv"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MOST_OF_STEM = 60  # characters of the space file's name
-PACKAGES = ("isogloss", "ray", "torch", "transformers", "peft", "optuna", "datasets", "pyarrow",
-            "sentence-transformers")  # fmt: skip
 
 
 def choose_run_folder(output: Path, name: str | None, stem: str) -> Path:
@@ -48,7 +45,11 @@ def choose_run_folder(output: Path, name: str | None, stem: str) -> Path:
         )
     folder = output / name
     if _is_taken(folder):
-        raise InputError(f"the run folder {folder} is in use; --name must be one not yet taken")
+        there = describe_run(folder)
+        raise InputError(
+            f"the run folder {folder} is in use{f': {there}' if there else ''}; --name must be one "
+            f"not yet taken"
+        )
     return folder
 
 
@@ -65,40 +66,73 @@ def _is_taken(folder: Path) -> bool:
         raise InputError(f"the run folder {folder} cannot be made: {error.strerror}") from error
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run folder that this command writes to.
+
+    Attributes:
+        journal: where what happens is written.
+        past: what earlier commands of the run have done.
+    """
+
+    journal: Journal
+    past: Past
+
+    def is_complete(self, trials: int) -> bool:
+        """Whether earlier commands have ended so many trials, and left none unfinished."""
+        started = sum(isinstance(event, TrialStarted) for event in self.past.events)
+        return started >= trials and not self.past.standing
+
+
 @contextmanager
-def open_run(console: Console, folder: Path, prepared: Prepared) -> Iterator[Journal]:
-    """Make the run folder, and leave what happened in it, however the run ends.
+def open_run(
+    console: Console, folder: Path, prepared: Prepared, record: RunRecord | None = None
+) -> Iterator[Run]:
+    """Make the run folder, or go on with one, and leave what happened in it, however the run ends.
 
-    A folder in which no trial began is removed, so that its name is free again.
+    A new folder in which no trial began is removed, so that its name is free again.
 
-    Yields:
-        The run's journal.
+    Args:
+        record: of the run to go on with; None for a new one.
 
     Raises:
-        InputError: the folder cannot be made.
+        InputError: the folder cannot be made, or another process writes to it, or its journal is
+            damaged.
     """
     from search.events.journal import Journal, Outcomes, read_journal
     from search.report.health import print_health
     from search.report.leaderboard import write_leaderboard
 
-    _make(folder)
-    keep = False
+    if record is None:
+        _make(folder)
+    keep = record is not None
     try:
-        console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
-        print_health(console, prepared.split.health)
-        _write_run(folder / "run.json", prepared)
-        journal = Journal(folder / JOURNAL)
-        keep = True
-        try:
-            yield journal
-        finally:
+        with hold(folder) as left:
+            console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
+            if left:
+                note = f"{left} left it without an ending"
+                console.print(f"note: {note}", markup=False, soft_wrap=True)
+            if record is None:
+                print_health(console, prepared.split.health)
+                write_record(folder, prepared)
+                past = Past()
+            else:
+                past = take_up(folder)
+                for note in past.notes:
+                    console.print(f"resumed: {note}", markup=False, soft_wrap=True)
+                rewrite_record(record, prepared)
+            journal = Journal(folder / JOURNAL)
+            keep = True
             try:
-                journal.close()
-            finally:  # what has reached the disk is ranked, though it be full by now
-                outcomes = Outcomes(read_journal(folder / JOURNAL))
-                keep = bool(outcomes.by_trial)
-                if keep:
-                    write_leaderboard(folder / LEADERBOARD, outcomes)
+                yield Run(journal, past)
+            finally:
+                try:
+                    journal.close()
+                finally:  # what has reached the disk is ranked, though it be full by now
+                    outcomes = Outcomes(read_journal(folder / JOURNAL))
+                    keep = record is not None or bool(outcomes.by_trial)
+                    if keep:
+                        write_leaderboard(folder / LEADERBOARD, outcomes)
     except OSError as error:
         if error.filename is None:  # so it is with what is written to an open file
             raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
@@ -120,40 +154,3 @@ def _make(folder: Path) -> None:
         raise InputError(f"the run folder {folder} is in use; --name must be new") from error
     except OSError as error:
         raise InputError(f"the run folder {folder} cannot be made: {error.strerror}") from error
-
-
-def _version(package: str) -> str | None:
-    """None for one that is not installed: the commands also run from a folder of the sources."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _write_run(file: Path, prepared: Prepared) -> None:
-    """What it takes to know, and to repeat, what was run."""
-    from search.space.run_config import FIXED_SECTIONS
-
-    record = {
-        "command": shlex.join(["python", "-m", f"search.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "space": prepared.space.source.tree,
-        "config": prepared.config.model_dump(include=set(FIXED_SECTIONS)),
-        "versions": {"python": platform.python_version()}
-        | {name: _version(name) for name in PACKAGES},
-        "data": {
-            part: {
-                "rows": corpus.rows,
-                "sentences": dict(zip(corpus.languages, corpus.counts, strict=True)),
-                "sha256": corpus.digest,
-            }
-            for part, corpus in (
-                ("train", prepared.split.train),
-                ("validation", prepared.split.validation),
-            )
-        }
-        | {"health": prepared.split.health.plain()},
-    }
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    # A name of a file that is not UTF-8 is recorded with its bytes escaped.
-    file.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -19,9 +19,9 @@ SIGNALS = {
     signal.SIGTERM: "ended by SIGTERM",
     signal.SIGHUP: "ended by SIGHUP",
 }
-# Of the time given by --timeout, the share in which the best model is made, and its limit.
+# Of the time given by --timeout, the share in which the best model is made, and its limits.
 RESERVE = 0.1
-MOST_RESERVE_S = 60.0
+LEAST_RESERVE_S, MOST_RESERVE_S = 10.0, 60.0
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -65,7 +65,8 @@ class StopRequest:
         self._polled = False
         self._deadline = None
         if timeout is not None:
-            self._deadline = time.monotonic() + timeout - min(timeout * RESERVE, MOST_RESERVE_S)
+            reserve = min(max(timeout * RESERVE, LEAST_RESERVE_S), MOST_RESERVE_S, timeout / 2)
+            self._deadline = time.monotonic() + timeout - reserve
 
     def asked(self) -> bool:
         """Whether to end now."""

@@ -5,7 +5,13 @@ Nothing here imports torch: the mailbox of a lane writes bytes.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+
+from search.runtime.sealing import check, keep_only
+
+# What is left of a checkpoint when its trial has ended: the weights and the epoch.
+_LASTING = ("weights/", "meta")
 
 
 def checkpoint_file(trials: Path, trial: int) -> Path:
@@ -24,6 +30,19 @@ def write_checkpoint(file: Path, data: bytes) -> None:
     try:
         fresh.write_bytes(data)
         fresh.replace(file)
-    except OSError:
-        fresh.unlink(missing_ok=True)
+    except BaseException:  # a full disk would stay full
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
         raise
+
+
+def shrink_checkpoint(file: Path) -> None:
+    """Drop what only going on with the trial needs: the optimizer's moments and the random state.
+
+    Raises:
+        DamagedError: the file is not what was written.
+        OSError: it cannot be read or written.
+    """
+    data = file.read_bytes()
+    check(data)
+    write_checkpoint(file, keep_only(data, lambda name: name.startswith(_LASTING)))

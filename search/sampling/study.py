@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import random
 import warnings
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
+from search.events.types import State
 from search.settings.interface import SamplerConfig
 from search.settings.trial import TrialConfig
 from search.space.domains import Choice, Domain, Space, reference
@@ -29,10 +32,31 @@ MOST_REDRAWN = 30
 MOST_RANDOM = 1000
 
 
+@dataclass(frozen=True)
+class PastTrial:
+    """A trial that was drawn before, by an earlier command of the same search.
+
+    Attributes:
+        number: of the trial in the search.
+        values: its config.
+        drawn: what was drawn for it: name of a domain -> option's label or number.
+        curve: epoch -> metric after it.
+        state: None where it is unfinished.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    drawn: Mapping[str, Any]
+    curve: Mapping[int, float]
+    state: State | None
+
+
 class SearchStudy:
     """The Optuna study of a search: draws its trials, and is told how they went.
 
-    It is a journal file, which optuna-dashboard reads while the search runs.
+    It is a journal file, which optuna-dashboard reads while the search runs. It is written anew
+    from the past trials where there are such: what is drawn next depends on them and on the seed,
+    and on nothing else.
 
     Args:
         space: what to draw from; its first trial is the reference.
@@ -40,6 +64,10 @@ class SearchStudy:
         log: the journal file.
         name: of the study.
         refuse: as `Draws` takes it.
+        past: the trials drawn before, in the order in which that was.
+
+    Attributes:
+        unfinished: number -> record of each past trial that is unfinished.
     """
 
     def __init__(
@@ -50,16 +78,28 @@ class SearchStudy:
         log: Path,
         name: str,
         refuse: Refuse = lambda values: "",
+        past: Sequence[PastTrial] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(log))),
-            study_name=name,
-            direction="maximize",
-            sampler=_sampler(settings),
-        )
+        fresh = log.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        study = _create_study(fresh, name)
+        domains = space.domains()
+        records = {}
+        for trial in past:
+            study.add_trial(_record(trial, domains))
+            records[trial.number] = study.trials[-1]._trial_id
+        fresh.replace(log)
+        self.study = _load_study(log, name)
         self._draws = Draws(space, settings, self.study, refuse)
+        self._draws.skip({trial.number: trial.values for trial in past})
         self._reported: set[tuple[int, int]] = set()
+        self.unfinished = {}
+        for trial in past:
+            if trial.state is None:
+                record = Trial(self.study, records[trial.number])
+                self.unfinished[trial.number] = record
+                self._reported |= {(record.number, epoch) for epoch in trial.curve}
 
     def draw(self) -> tuple[int, Trial, dict[str, Any]] | None:
         """Draw a trial: its number, its record, its config; None where every config has come."""
@@ -91,12 +131,64 @@ class SearchStudy:
         self.study.tell(trial, state=TrialState.FAIL)
 
 
-def _sampler(settings: SamplerConfig) -> optuna.samplers.BaseSampler:
+def _create_study(log: Path, name: str) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str(log)))
+    return optuna.create_study(storage=storage, study_name=name, direction="maximize")
+
+
+def _load_study(log: Path, name: str) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str(log)))
+    return optuna.load_study(storage=storage, study_name=name)
+
+
+def _record(trial: PastTrial, domains: Mapping[str, Domain]) -> FrozenTrial:
+    """A past trial as the study had it."""
+    states = {
+        "finished": TrialState.COMPLETE,
+        "stopped": TrialState.PRUNED,
+        "failed": TrialState.FAIL,
+        None: TrialState.RUNNING,
+    }
+    scored = trial.curve and trial.state in ("finished", "stopped")
+    return optuna.trial.create_trial(
+        state=states[trial.state],
+        value=trial.curve[max(trial.curve)] if scored else None,
+        params=dict(trial.drawn),
+        distributions={name: _distribution(domains[name]) for name in trial.drawn},
+        user_attrs={"reference": True} if trial.number == 0 else {},
+        intermediate_values=dict(trial.curve),
+    )
+
+
+def _distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
+    """What `suggest` draws from."""
+    if isinstance(domain, Choice):
+        return optuna.distributions.CategoricalDistribution(domain.labels)
+    if domain.integer:
+        return optuna.distributions.IntDistribution(
+            int(domain.low), int(domain.high), step=int(domain.step or 1), log=domain.log
+        )
+    return optuna.distributions.FloatDistribution(
+        domain.low, domain.high, step=domain.step, log=domain.log
+    )
+
+
+def _sampler(settings: SamplerConfig, number: int, attempt: int) -> optuna.samplers.BaseSampler:
+    """The sampler that draws one trial.
+
+    Its random numbers depend on the seed and the trial alone, and not on what was drawn before: so
+    a search that goes on after a loss draws what it would have drawn.
+
+    Args:
+        number: of the trial.
+        attempt: how many draws for it were of no use.
+    """
     described = settings.optuna_sampler()
     make: type[optuna.samplers.BaseSampler] = getattr(optuna.samplers, described.type)
+    mixed = np.random.SeedSequence([settings.seed, number, attempt]).generate_state(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return make(seed=settings.seed, **described.arguments)
+        return make(seed=int(mixed[0]), **described.arguments)
 
 
 def suggest(trial: Trial, name: str, domain: Domain) -> Any:
@@ -135,12 +227,11 @@ class Draws:
         self._domains = space.domains()
         self._study = study
         self._refuse = refuse
+        self._settings = settings
         self._seen: dict[str, int] = {}
         self._reference, self._picks = reference(space)
-        self._enqueue(self._picks, reference=True)
         self._first = first_picks(space)
         self._grid = grid(space, refuse) if settings.is_exhaustive else None
-        self._random = random.Random(settings.seed)
         self._untried: list[dict[str, Any]] | None = None
 
     def _enqueue(self, picks: Mapping[str, Any], reference: bool = False) -> None:
@@ -152,7 +243,8 @@ class Draws:
 
         None where every config of the space has come.
         """
-        if not self._seen:
+        if 0 not in self._seen.values():
+            self._enqueue(self._picks, reference=True)
             trial = self._study.ask()
             for name in self._picks:
                 suggest(trial, name, self._domains[name])
@@ -163,7 +255,8 @@ class Draws:
                 self._enqueue(first)
                 return self._take(*self._ask())
         if self._grid is None:
-            for _ in range(MOST_REDRAWN):
+            for attempt in range(MOST_REDRAWN):
+                self._study.sampler = _sampler(self._settings, self._number(), attempt)
                 trial, values = self._ask()
                 refused, repeated = self._refuse(values), self._seen.get(_identity(values))
                 if not refused and repeated is None:
@@ -182,9 +275,18 @@ class Draws:
         return trial, self._space.resolve(lambda name, domain: suggest(trial, name, domain))
 
     def _take(self, trial: Trial, values: dict[str, Any]) -> tuple[int, Trial, dict[str, Any]]:
-        number = len(self._seen)
+        number = self._number()
         self._seen[_identity(values)] = number
         return number, trial, values
+
+    def _number(self) -> int:
+        """Of the trial to draw: the first that is free. Of two that run, a loss may hit either."""
+        taken = set(self._seen.values())
+        return next(number for number in count() if number not in taken)
+
+    def skip(self, past: Mapping[int, Mapping[str, Any]]) -> None:
+        """Draw none of the trials that were drawn before, by their numbers."""
+        self._seen |= {_identity(values): number for number, values in past.items()}
 
     def _next_of_grid(self) -> dict[str, Any] | None:
         assert self._grid is not None
@@ -193,12 +295,13 @@ class Draws:
 
     def _random_picks(self) -> dict[str, Any] | None:
         """A config that has not come yet, drawn evenly; None where there is none left."""
+        source = random.Random(f"{self._settings.seed} {self._number()}")
         if size(self._space) > MOST_COUNTED:
             for _ in range(MOST_RANDOM):
                 picks: dict[str, Any] = {}
 
                 def pick(name: str, domain: Domain) -> Any:
-                    picks[name] = _draw_evenly(self._random, domain)  # noqa: B023
+                    picks[name] = _draw_evenly(source, domain)  # noqa: B023
                     return picks[name]  # noqa: B023
 
                 values = self._space.resolve(pick)
@@ -208,7 +311,7 @@ class Draws:
         if self._untried is None:
             points = grid(self._space, self._refuse, numbers)
             self._untried = list({_identity(values): picks for values, picks in points}.values())
-            self._random.shuffle(self._untried)
+            random.Random(self._settings.seed).shuffle(self._untried)
         while self._untried:
             picks = self._untried.pop()
             values = self._space.resolve(lambda name, _, picks=picks: picks[name])  # type: ignore[misc]
@@ -241,6 +344,6 @@ def draw(
     Fewer than ``count`` where the space holds no more.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    draws = Draws(space, settings, optuna.create_study(sampler=_sampler(settings)), refuse)
+    draws = Draws(space, settings, optuna.create_study(), refuse)
     drawn = iter(draws.next, None)
     return [values for _, _, values in islice(drawn, count)]

@@ -24,11 +24,14 @@ class SearchSettings(Config):
         start: starting points, tried before the sampler draws: each names some settings of a trial,
             with values that lie in the space (``{head: {kind: identity}, optimizer: {lr:
             1.0e-3}}``); all others are as in the reference trial.
+        keep: the best trials so many of which keep their checkpoints, without the optimizer's
+            moments; of the other trials that have ended, only scores are kept.
     """
 
     trials: Count | None = None
     metric: Literal["accuracy"] = "accuracy"
     concurrency: Count | None = None
+    keep: Count = 5
     start: list[dict[str, Any]] = Field(default=[])
     sampler: AnySampler = Field(default={"kind": "tpe"}, validate_default=True)
     scheduler: AnyScheduler = Field(default={"kind": "asha"}, validate_default=True)

@@ -10,6 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from search.runtime.randomness import random_state, set_random_state
+from search.runtime.sealing import DamagedError, check, seal
 
 _META, _MINED = "meta", "mined"
 
@@ -25,6 +26,7 @@ class Checkpoint:
         optimizer: name of the parameter and of the optimizer's quantity -> value.
         random: states of the generators, CPU first, then the GPU's, if any.
         mined: rows of the negatives in force, if any are.
+        report: what was said of the trial at this point, an `EpochDone` as JSON; empty if nothing.
     """
 
     epoch: int
@@ -33,9 +35,10 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
     random: list[Tensor]
     mined: Tensor | None = None
+    report: str = ""
 
     def to_bytes(self) -> bytes:
-        """Serialise."""
+        """Serialise, with a checksum."""
         meta = {"epoch": self.epoch, "seconds": self.seconds}
         tensors = {f"weights/{name}": value for name, value in self.weights.items()}
         tensors |= {f"optimizer/{name}": value for name, value in self.optimizer.items()}
@@ -43,8 +46,8 @@ class Checkpoint:
         if self.mined is not None:
             tensors[_MINED] = self.mined
         tensors[_META] = torch.frombuffer(bytearray(json.dumps(meta).encode()), dtype=torch.uint8)
-        data: bytes = save({name: value.cpu().contiguous() for name, value in tensors.items()})
-        return data
+        data = save({name: value.cpu().contiguous() for name, value in tensors.items()})
+        return seal(data, {"report": self.report})
 
     def part(self, prefix: str) -> Checkpoint:
         """The weights below a prefix, by their names without it."""
@@ -59,6 +62,7 @@ class Checkpoint:
             ValueError: it is damaged.
         """
         try:
+            report = check(data).get("report", "")
             tensors = load(data)
             meta = json.loads(bytes(tensors.pop(_META).tolist()))
             mined = tensors.pop(_MINED, None)
@@ -68,9 +72,11 @@ class Checkpoint:
                 parts[part][rest] = value
             random = [parts["random"][str(i)] for i in range(len(parts["random"]))]
             epoch, seconds = int(meta["epoch"]), float(meta["seconds"])
+        except DamagedError as error:
+            raise ValueError(f"the checkpoint is damaged: {error}") from error
         except Exception as error:  # safetensors has an exception class of its own
             raise ValueError(f"the checkpoint is damaged: {error!r}") from error
-        return cls(epoch, seconds, parts["weights"], parts["optimizer"], random, mined)
+        return cls(epoch, seconds, parts["weights"], parts["optimizer"], random, mined, report)
 
 
 def capture(

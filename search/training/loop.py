@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -80,6 +80,14 @@ class EpochReport:
             began=began,
             ended=time.time(),
         )
+
+    def sealed(self, done: EpochDone) -> bytes:
+        """The checkpoint with what is said of it, so that this is known where nobody heard it.
+
+        Args:
+            done: the event made of this report.
+        """
+        return replace(self.checkpoint, report=done.model_dump_json()).to_bytes()
 
 
 def train(

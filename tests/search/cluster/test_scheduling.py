@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from search.cluster.scheduling import ReferenceKeepingASHA, make_scheduler
+from search.cluster.scheduling import ReferenceKeepingASHA, make_scheduler, replay
+from search.events.types import EpochDone
 from search.settings.scheduler.asha import Asha
 from search.settings.scheduler.none import NoScheduler
 
@@ -22,6 +23,13 @@ class FakeTrial:
 
     trial_id: str
     config: dict[str, int] = field(default_factory=dict)
+
+
+def report(number: int, epoch: int, accuracy: float) -> EpochDone:
+    return EpochDone(
+        trial=number, epoch=epoch, loss=1.0, accuracy=accuracy, by_language={"de": accuracy},
+        seconds=1.0, trainable_parameters=1, start="tokens", began=0.0, ended=1.0,
+    )  # fmt: skip
 
 
 def run_all(scheduler: TrialScheduler, curves: dict[int, list[float]]) -> dict[int, list[str]]:
@@ -76,7 +84,8 @@ def test_a_reference_that_asha_would_keep_is_in_every_rung() -> None:
     scheduler = make(ReferenceKeepingASHA)
     run_all(scheduler, {0: [0.1 * epoch for epoch in range(1, EPOCHS + 1)]})
     rungs = {milestone: dict(scores) for milestone, scores in scheduler._brackets[0]._rungs}
-    assert rungs == {1: {"t0": 0.1}, 3: {"t0": pytest.approx(0.3)}, 9: {"t0": pytest.approx(0.9)}}
+    scores = {1: 0.1, 3: 0.3, 9: 0.9}
+    assert rungs == {rung: {"trial 0": pytest.approx(score)} for rung, score in scores.items()}
 
 
 def test_a_reference_that_was_dropped_stays_so_in_another_lane() -> None:
@@ -95,3 +104,56 @@ def test_settings_make_the_scheduler() -> None:
     assert isinstance(made, ReferenceKeepingASHA)
     assert [milestone for milestone, _ in made._brackets[0]._rungs] == [8, 4, 2]
     assert type(make_scheduler(NoScheduler(), "accuracy")) is FIFOScheduler
+
+
+def rungs_of(scheduler: ASHAScheduler) -> list[tuple[int, dict[str, float]]]:
+    return [(milestone, dict(scores)) for milestone, scores in scheduler._brackets[0]._rungs]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_replay_of_any_part_of_a_search_leads_to_the_same_rungs_and_decisions(seed: int) -> None:
+    draw = random.Random(seed)
+    live = make(ReferenceKeepingASHA)
+    curves = curves_of(seed, reference_last=False)
+    trials = {number: FakeTrial(f"t{number}", {"trial": number}) for number in curves}
+    epochs = dict.fromkeys(curves, 0)
+    events: list[EpochDone] = []
+    running, waiting = [], list(curves)
+    stopped: set[int] = set()
+    while running or waiting:  # three at a time, in any order
+        while waiting and len(running) < 3:
+            running.append(waiting.pop(0))
+            live.on_trial_add(None, trials[running[-1]])
+        number = draw.choice(running)
+        epochs[number] += 1
+        accuracy = curves[number][epochs[number] - 1]
+        result = {"epoch": epochs[number], "accuracy": accuracy}
+        events.append(report(number, epochs[number], accuracy))
+        if epochs[number] == EPOCHS:
+            live.on_trial_complete(None, trials[number], result)
+            running.remove(number)
+        elif live.on_trial_result(None, trials[number], result) == STOP:
+            stopped.add(number)
+            running.remove(number)
+        again = make(ReferenceKeepingASHA)
+        assert replay(again, [*events, *events[-1:]], EPOCHS) == stopped
+        assert rungs_of(again) == rungs_of(live)
+        assert again._reference_dropped == live._reference_dropped
+    assert stopped
+
+
+def test_a_trial_that_comes_again_has_its_place_in_the_rungs() -> None:
+    scheduler = make(ReferenceKeepingASHA)
+    for name, epochs in (("first lane", [1, 2, 3, 4]), ("second lane", [4, 5])):
+        trial = FakeTrial(name, {"trial": 5})
+        scheduler.on_trial_add(None, trial)
+        for epoch in epochs:
+            result = {"epoch": epoch, "accuracy": epoch / 10}
+            assert scheduler.on_trial_result(None, trial, result) == CONTINUE
+        scheduler.on_trial_remove(None, trial)
+    assert rungs_of(scheduler) == [(9, {}), (3, {"trial 5": 0.3}), (1, {"trial 5": 0.1})]
+
+
+def test_without_rungs_a_replay_stops_nothing() -> None:
+    events = [report(0, 1, 0.5), report(0, 2, 0.1), report(1, 1, 0.0)]
+    assert replay(make_scheduler(NoScheduler(), "accuracy"), events, EPOCHS) == set()

@@ -73,8 +73,8 @@ def test_events_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_comes_back(tmp_path: Path, value: float) -> None:
-    write(tmp_path / "journal.jsonl", [report(0, 1, value)])
-    _, event = read_journal(tmp_path / "journal.jsonl")
+    write(tmp_path / "journal.jsonl", [trial(0), report(0, 1, value)])
+    _, _, event = read_journal(tmp_path / "journal.jsonl")
     assert isinstance(event, EpochDone)
     assert str(event.accuracy) == str(value)
 

@@ -68,7 +68,10 @@ def test_nohup_is_heeded() -> None:
 def test_time_is_over_before_all_of_it_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
-    short, long = StopRequest(timeout=100), StopRequest(timeout=36_000)
+    tiny, short, long = (StopRequest(timeout=seconds) for seconds in (4, 100, 36_000))
+    now[0] += 2
+    assert tiny.asked()
+    now[0] -= 2
     now[0] += 89
     assert not short.asked()
     now[0] += 1  # a tenth is left for best/

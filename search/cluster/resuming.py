@@ -1,0 +1,44 @@
+"""Bring scheduler and journal to where an earlier command of the same search has left them."""
+
+from __future__ import annotations
+
+from ray.tune.schedulers import TrialScheduler
+
+from search.cluster.scheduling import replay
+from search.events.journal import Journal, Outcomes
+from search.events.types import Event, TrialContinued, TrialEnded
+from search.runs.resume import Past
+from search.sampling.study import PastTrial
+
+
+def settle(past: Past, scheduler: TrialScheduler, journal: Journal, max_epochs: int) -> list[Event]:
+    """Replay what has happened, and note what becomes of each trial that is unfinished.
+
+    A trial may have ended without a word of it in the journal, if that was lost: its last epoch was
+    done, or the scheduler stopped it. The others go on.
+
+    Returns:
+        The events of the journal, with these.
+    """
+    events = list(past.events)
+    stopped = replay(scheduler, events, max_epochs)
+    by_trial = Outcomes(events).by_trial
+    for number, epoch in past.standing.items():
+        outcome = by_trial[number]
+        event: Event
+        if outcome.epochs >= max_epochs:
+            event = TrialEnded(trial=number, state="finished")
+        elif number in stopped and outcome.epochs > 0 and not outcome.reference:
+            event = TrialEnded(trial=number, state="stopped")
+        else:
+            event = TrialContinued(trial=number, epoch=epoch)
+        journal.append(event)
+        events.append(event)
+    return events
+
+
+def past_trials(outcomes: Outcomes) -> list[PastTrial]:
+    """The trials so far, as the study takes them."""
+    return [
+        PastTrial(o.trial, o.values, o.drawn, o.curve, o.state) for o in outcomes.by_trial.values()
+    ]

@@ -1,0 +1,193 @@
+"""Go on with a run: its folder is checked and made ready."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.events.journal import Outcomes, read_journal
+from search.events.types import EVENTS, EpochDone, Event
+from search.runs.record import (
+    RECORD,
+    RunRecord,
+    data_differences,
+    read_record,
+    space_differences,
+    version_differences,
+)
+from search.runtime.checkpoint_file import checkpoint_file
+from search.runtime.sealing import DamagedError, check
+from search.settings.problems import InputError, Problem
+from search.space.source import Source, assign, read
+
+if TYPE_CHECKING:
+    from search.runs.prepare import Prepared
+
+JOURNAL, TRIALS = "journal.jsonl", "trials"
+MOST_LOOKED_AT = 20  # run folders, of those in a folder
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the earlier commands of a run have done.
+
+    Attributes:
+        events: of the journal.
+        standing: unfinished trial -> epochs that need not be trained again.
+        notes: what the user should know of how the run goes on.
+    """
+
+    events: tuple[Event, ...] = ()
+    standing: dict[int, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def resume_command(folder: Path) -> str:
+    """What to type to go on with a run."""
+    return f"python -m search.run --resume {shlex.quote(str(folder))}"
+
+
+def describe_run(folder: Path) -> str:
+    """What a run folder holds, and how to go on with it; empty where it is not one of a search."""
+    try:
+        record = read_record(folder)
+        outcomes = Outcomes(read_journal(folder / JOURNAL))
+    except (InputError, OSError):
+        return ""
+    ended = len(outcomes.by_trial) - outcomes.count(None)
+    return (
+        f"it holds a search of which {ended} of {record.trials} trials have ended; to go on: "
+        f"{resume_command(folder)}"
+    )
+
+
+def unfinished_alike(output: Path, tree: Mapping[str, Any]) -> Path | None:
+    """The newest run folder with an unfinished search of the same space; None where there is none.
+
+    Args:
+        output: folder of run folders.
+        tree: of the space.
+    """
+    records = sorted(output.glob(f"*/{RECORD}"), key=lambda file: file.stat().st_mtime)
+    for file in records[: -MOST_LOOKED_AT - 1 : -1]:
+        try:
+            record = read_record(file.parent)
+            outcomes = Outcomes(read_journal(file.parent / JOURNAL))
+        except (InputError, OSError):
+            continue
+        ended = len(outcomes.by_trial) - outcomes.count(None)
+        if record.space == tree and ended < record.trials:
+            return file.parent
+    return None
+
+
+def refuse_beside_resume(name: str | None, dry_run: bool) -> None:
+    """Refuse options that a run which goes on has no use for.
+
+    Raises:
+        InputError: with each of them.
+    """
+    given = {"--name": name is not None, "--dry-run": dry_run}
+    problems = [
+        Problem("", 0, option, "is given beside --resume; one of them must be left out")
+        for option, is_given in given.items()
+        if is_given
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def resumed_source(
+    record: RunRecord, space_file: Path | None, assignments: Sequence[str]
+) -> Source:
+    """The space that a run goes on with: its own, or a file that says the same.
+
+    Relative paths count from where they did when the run began.
+
+    Args:
+        assignments: ``key=value``; only how much is done, and on what, may be other than it was.
+
+    Raises:
+        InputError: with every difference from the run, in the space or the versions.
+    """
+    if space_file is not None:
+        source = read(space_file, assignments)
+    else:
+        if Path(record.directory).is_dir():
+            os.chdir(record.directory)
+        source = Source(deepcopy(record.space), {(): (str(record.folder / RECORD), 0)})
+        assign(source, assignments)
+    problems = [*space_differences(record, source.tree), *version_differences(record)]
+    if problems:
+        raise InputError(problems)
+    return source
+
+
+def refuse_other_data(record: RunRecord, prepared: Prepared) -> None:
+    """Refuse to go on with a run whose sentences have changed.
+
+    Raises:
+        InputError: with each part of them that has.
+    """
+    if problems := list(data_differences(record, prepared)):
+        raise InputError(problems)
+
+
+def take_up(folder: Path) -> Past:
+    """Read what a run has done, and remove what nobody can use.
+
+    That is: files of which only a part was written, and checkpoints of trials that the journal does
+    not know, or that do not fit it. Such trials begin again.
+
+    Raises:
+        InputError: the journal is damaged, or of another version.
+    """
+    for partial in [*folder.glob("*.new"), *(folder / TRIALS).glob("*/*.new")]:
+        shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+    events = tuple(read_journal(folder / JOURNAL))
+    by_trial = Outcomes(events).by_trial
+    notes = []
+    for kept in (folder / TRIALS).glob("*"):
+        if not kept.name.isdecimal() or int(kept.name) not in by_trial:
+            shutil.rmtree(kept)
+    standing = {}
+    for number, outcome in by_trial.items():
+        if outcome.state is None:
+            file = checkpoint_file(folder / TRIALS, number)
+            standing[number], fault = _standing(file, outcome.epochs)
+            if fault:
+                notes.append(f"trial {number} begins again: {fault}")
+                file.unlink(missing_ok=True)
+    ended = len(by_trial) - len(standing)
+    goes_on = [f"trial {number} after epoch {epoch}" for number, epoch in standing.items()]
+    first = f"{ended} trials have ended"
+    first += f"; {', '.join(goes_on)} goes on" if len(goes_on) == 1 else ""
+    first += f"; {', '.join(goes_on)} go on" if len(goes_on) > 1 else ""
+    return Past(events, standing, (first, *notes))
+
+
+def _standing(file: Path, epochs: int) -> tuple[int, str]:
+    """Epochs of an unfinished trial that stand, and what is wrong with its checkpoint.
+
+    Args:
+        epochs: that the journal knows. A checkpoint is written before the journal hears of it, so
+            it may be one epoch ahead; the worker then says again what it says of it.
+    """
+    if not file.exists():
+        return 0, "it has no checkpoint" if epochs else ""
+    try:
+        report = EVENTS.validate_json(check(file.read_bytes())["report"])
+    except DamagedError as error:
+        return 0, f"its checkpoint is damaged ({error})"
+    except (OSError, ValueError, LookupError) as error:
+        return 0, f"its checkpoint cannot be read ({error})"
+    if not isinstance(report, EpochDone) or report.epoch > epochs + 1:
+        done = report.epoch if isinstance(report, EpochDone) else 0
+        return 0, f"its checkpoint is of epoch {done}, but the journal knows {epochs}"
+    return min(report.epoch, epochs), ""
