@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from search.runs.folder import _version, choose_run_folder
+from search.runs.folder import choose_run_folder
+from search.runs.record import _version
 from search.settings.problems import InputError
 
 
