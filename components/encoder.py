@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.base import Base
-from components.errors import SettingError
 from components.interface import Adapter, AdapterConfig, Head, HeadConfig, Pooling, PoolingConfig
 from components.ragged import States, Statistics, Tokens
 
@@ -95,37 +94,6 @@ def assemble(
         built.remove()
         raise
     return encoder.to(base.device)
-
-
-def misfit(
-    adapter: AdapterConfig,
-    pooling: PoolingConfig,
-    head: HeadConfig,
-    families: Sequence[str],
-    causal: bool,
-) -> SettingError | None:
-    """Why one of the settings can have no effect beside the others; None where each has one."""
-    if pooling.needs_bidirectional and causal:
-        return SettingError(
-            "pooling.kind",
-            f"is {pooling.kind!r}, but the first token of a decoder sees no other",
-            "be another pooling, or the base an encoder",
-        )
-    if pooling.only_scales and head.ignores_scale:
-        return SettingError(
-            "pooling.kind",
-            f"is {pooling.kind!r}, which only scales the mean, and the head {head.kind!r} as it is "
-            f"set passes a scale on to the unit vector, where it is lost",
-            "be 'mean', or the head have a bias or an activation",
-        )
-    for name, part in (("adapter", adapter), ("head", head)):
-        if part.routes and len(families) < 2:
-            return SettingError(
-                f"{name}.kind",
-                f"is {part.kind!r}, but all languages are of one family, {''.join(families)!r}",
-                "be one that all families share",
-            )
-    return None
 
 
 def trainable_parameters(module: nn.Module) -> int:

@@ -26,6 +26,7 @@ import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor, nn
 
+from components.errors import SettingError
 from components.projection import Init
 from components.ragged import States
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from components.context import Context
     from components.other_model import OtherModel
 
 
@@ -41,6 +43,15 @@ class Config(BaseModel):
     """Base of everything a space file can say: unknown keys, loose types and NaN are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    # Sections of a trial, among those of `Context`, that `incompatibility` asks about.
+    conflicts_with: ClassVar[tuple[Literal["head", "loss"], ...]] = ()
+
+    def incompatibility(self, context: Context) -> SettingError | None:
+        """Find a setting that can have no effect in a context; None where each has one.
+
+        It may depend on the run and on one other section at a time, never on two together.
+        """
+        return None
 
 
 @dataclass(frozen=True)
@@ -235,7 +246,25 @@ class Loss(nn.Module, ABC):
 class PoolingConfig(Config, ABC):
     """Settings of a pooling."""
 
+    conflicts_with: ClassVar[tuple[Literal["head", "loss"], ...]] = ("head",)
     kind: str
+
+    def incompatibility(self, context: Context) -> SettingError | None:
+        if self.needs_bidirectional and context.causal:
+            return SettingError(
+                "pooling.kind",
+                f"is {self.kind!r}, but the first token of a decoder sees no other",
+                "be another pooling, or the base an encoder",
+            )
+        if self.only_scales and context.head is not None and context.head.ignores_scale:
+            return SettingError(
+                "pooling.kind",
+                f"is {self.kind!r}, which only scales the mean, and the head "
+                f"{context.head.kind!r} as it is set passes a scale on to the unit vector, where "
+                f"it is lost",
+                "be 'mean', or the head have a bias or an activation",
+            )
+        return None
 
     @property
     def trains(self) -> bool:
@@ -266,6 +295,9 @@ class HeadConfig(Config, ABC):
 
     routes: ClassVar[bool] = False
     kind: str
+
+    def incompatibility(self, context: Context) -> SettingError | None:
+        return _one_family("head", self.kind, context) if self.routes else None
 
     @property
     def trains(self) -> bool:
@@ -330,6 +362,9 @@ class AdapterConfig(Config, ABC):
         """Whether it has parameters."""
         return True
 
+    def incompatibility(self, context: Context) -> SettingError | None:
+        return _one_family("adapter", self.kind, context) if self.routes else None
+
     @abstractmethod
     def build(self, model: PreTrainedModel, families: Sequence[str] = ()) -> Adapter:
         """Put the adapter into ``model``, in place.
@@ -375,6 +410,17 @@ class LossConfig(Config, ABC):
             width: dimensions E of an embedding.
             teachers: name of each of `teachers` -> dimensions W of its embeddings.
         """
+
+
+def _one_family(section: str, kind: str, context: Context) -> SettingError | None:
+    """Why a section that treats families differently has nothing to tell apart, if so."""
+    if len(context.families) >= 2:
+        return None
+    return SettingError(
+        f"{section}.kind",
+        f"is {kind!r}, but all languages are of one family, {''.join(context.families)!r}",
+        "be one that all families share",
+    )
 
 
 def variants(package: str, base: type[Config]) -> dict[str, type[Config]]:

@@ -36,7 +36,7 @@ class Matryoshka(Loss):
         super().__init__()
         if not widths:
             raise SettingError(KEY, "is empty", f"name widths below the embedding's, {width}")
-        fault = too_wide(widths, width)
+        fault = unfit_width(widths, width)
         if fault:
             raise fault
         self.loss = loss
@@ -50,8 +50,8 @@ class Matryoshka(Loss):
         return total
 
 
-def too_wide(widths: Sequence[int], width: int) -> SettingError | None:
-    """Why some of the widths have no place below the embedding's; None where all have."""
+def unfit_width(widths: Sequence[int], width: int) -> SettingError | None:
+    """Find the first of the widths that cannot be trained within an embedding's, if any."""
     for index, shorter in enumerate(widths):
         if shorter < 1:
             return SettingError(KEY, f"names {shorter}", "name widths of at least 1")

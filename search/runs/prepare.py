@@ -3,50 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from components.base import Base, load_skeleton
-from components.encoder import assemble, trainable_parameters
+from components.context import Context
 from components.errors import SettingError
-from components.interface import Config
 from components.other_model import OtherModel
 from search.data.pairs import Pairs
 from search.data.split import Split, load_split
 from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus
 from search.features import FeaturePlan, chosen_boundaries
-from search.settings.problems import InputError, Problem
-from search.settings.trial import OptimizerConfig, TrainingConfig, TrialConfig, flatten
-from search.space.conflicts import conflict, facets
-from search.space.domains import Probe, Space, probes, reference
+from search.runs.parameter_count import count_parameters
+from search.settings.problems import InputError
+from search.settings.trial import TrialConfig, flatten
+from search.space.conflicts import conflict
+from search.space.domains import Space, probes
 from search.space.file import load_space
-from search.space.first_trials import start_picks
 from search.space.grid import Distinct, distinct
 from search.space.run_config import RunConfig
+from search.space.without_effect import without_effect
 from search.training.session import SessionSettings
-
-# What only some trials read -> what these have.
-READERS = {
-    "optimizer.base_lr": "the adapter 'unfrozen'",
-    "optimizer.layer_decay": "the adapter 'unfrozen'",
-    "optimizer.adapter_lr": "an adapter that adds weights to the base",
-    "optimizer.pooling_lr": "a pooling that learns",
-    "optimizer.head_lr": "a head that learns",
-    "optimizer.loss_lr": "a loss that learns",
-    "training.activation_checkpointing": "an adapter that trains",
-}
-DEFAULTS: dict[str, type[Config]] = {"optimizer": OptimizerConfig, "training": TrainingConfig}
-# What may differ between trials; those that rarely get on with each other stand last.
-TRIAL_SECTIONS = ("training", "adapter", "negatives", "loss", "head", "pooling")
 
 
 @dataclass(frozen=True)
@@ -173,19 +157,14 @@ class Prepared:
         """Add to the problems raised inside where their keys were written."""
         return placing(self.space)
 
-    def conflict(self, values: Mapping[str, Any]) -> str:
-        """Why a setting of a trial can have no effect; empty where each has one."""
-        return str(self.conflict_of(TrialConfig.of(values)) or "")
+    @property
+    def context(self) -> Context:
+        """The facts of the run that a trial's settings must fit."""
+        return context_of(self.skeleton, self.split, self.config)
 
-    def conflict_of(self, trial: TrialConfig) -> SettingError | None:
-        """The same of a trial's config; None where each has one."""
-        return conflict(
-            trial,
-            width=self.skeleton.width,
-            causal=self.skeleton.causal,
-            families=self.split.train.families,
-            workers=self.config.lane.workers,
-        )
+    def conflict(self, values: Mapping[str, Any]) -> str:
+        """Say which setting of a trial can have no effect; empty where each has one."""
+        return str(conflict(TrialConfig.of(values), self.context) or "")
 
     def trainable_parameters(self, values: Mapping[str, Any]) -> int:
         """Exact number of parameters that a trial trains."""
@@ -247,23 +226,28 @@ def check_space(space: Space, config: RunConfig, skeleton: Base, split: Split) -
                 except ValueError as error:
                     asked = {key: probe.values.get(key, {}) for key in ("loss", "negatives")}
                     key = next(key for key, value in flatten(asked).items() if value == model.name)
-                    problems.append(_at(space, probe, key, f"{key} {error}"))
+                    problems.append(space.problem(probe, key, f"{key} {error}"))
         parts = (trial.adapter, trial.pooling, trial.head, trial.loss)
         if str(parts) not in seen:
             seen.add(str(parts))
             try:
                 count_parameters(skeleton, trial, families, others)
             except SettingError as error:
-                problems.append(_fault(space, probe, error))
+                problems.append(space.problem(probe, error.key, str(error)))
         wrong_batch = _wrong_batch(trial, split.train, config.lane.workers)
         if wrong_batch:
-            problems.append(_fault(space, probe, wrong_batch))
-    prepared = Prepared(space, config, skeleton, split, others)
-    problems += list(_never_effective(prepared)) or _idle_reference(prepared)
-    problems += [*_idle_settings(prepared), *_idle_starts(prepared)]
+            problems.append(space.problem(probe, wrong_batch.key, str(wrong_batch)))
+    problems += without_effect(space, context_of(skeleton, split, config))
     if problems:
         raise InputError(problems)
-    return prepared
+    return Prepared(space, config, skeleton, split, others)
+
+
+def context_of(skeleton: Base, split: Split, config: RunConfig) -> Context:
+    """Gather the facts of a run that a trial's settings must fit."""
+    return Context(
+        skeleton.width, skeleton.causal, split.train.families, workers=config.lane.workers
+    )
 
 
 def _wrong_batch(trial: TrialConfig, corpus: TokenisedCorpus, workers: int) -> SettingError | None:
@@ -285,94 +269,6 @@ def _wrong_batch(trial: TrialConfig, corpus: TokenisedCorpus, workers: int) -> S
     return None
 
 
-def _never_effective(prepared: Prepared) -> Iterator[Problem]:
-    """Options that no trial can hold, since something has no effect in each that does.
-
-    An option that is at odds with some others only is left to the sampler, which passes over it
-    there.
-    """
-    cases: dict[str | None, tuple[TrialConfig, dict[str, dict[str, tuple[Any, Probe]]]]] = {}
-    # Of each section, one value of all that are at odds with the same others: a few instead of
-    # hundreds, of which every combination is tried.
-    unlike: dict[str | None, dict[str, dict[Hashable, Any]]] = {}
-    width = prepared.skeleton.width
-    for probe in probes(prepared.space):
-        trial = TrialConfig.of(probe.values)
-        _, found = cases.setdefault(trial.case, (trial, {name: {} for name in TRIAL_SECTIONS}))
-        kinds = unlike.setdefault(trial.case, {name: {} for name in TRIAL_SECTIONS})
-        for section, values in found.items():
-            value = getattr(trial, section)
-            values.setdefault(repr(value), (value, probe))
-            kinds[section].setdefault(facets(trial, section, width), value)
-    for case, (trial, found) in cases.items():
-        others = {name: list(values.values()) for name, values in unlike[case].items()}
-        for section, values in found.items():
-            for value, probe in values.values():
-                faults: Counter[SettingError] = Counter()
-                for combination in product(*(others | {section: [value]}).values()):
-                    chosen = dict(zip(others, combination, strict=True))
-                    fault = prepared.conflict_of(trial.model_copy(update=chosen))
-                    if not fault:
-                        break
-                    faults[fault] += 1
-                else:
-                    # Beside some others, another fault may come before that of this option.
-                    yield _fault(prepared.space, probe, faults.most_common(1)[0][0])
-
-
-def _idle_settings(prepared: Prepared) -> Iterator[Problem]:
-    """Settings for parts that no trial of the space has, or has parameters in."""
-    space = prepared.space
-    trials = [TrialConfig.of(probe.values) for probe in probes(space)]
-    for key in sorted(frozenset.intersection(*(trial.idle for trial in trials))):
-        section, _, name = key.partition(".")
-        default = DEFAULTS[section].model_fields[name].default
-        if any(getattr(getattr(trial, section), name) != default for trial in trials):
-            message = f"is given, but no trial has {READERS[key]}; it must be left out"
-            yield _at(space, next(iter(probes(space))), key, message)
-
-
-def _idle_starts(prepared: Prepared) -> Iterator[Problem]:
-    """Settings without effect in the user's starting points."""
-    space = prepared.space
-    for index, picks in enumerate(start_picks(space)):
-        values = space.resolve(lambda name, _, picks=picks: picks[name])  # type: ignore[misc]
-        fault = prepared.conflict_of(TrialConfig.of(values))
-        if fault:
-            yield space.source.problem(("search", "start", index), str(fault))
-
-
-def _idle_reference(prepared: Prepared) -> Iterator[Problem]:
-    """A setting without effect in the trial that others are held against."""
-    space = prepared.space
-    fault = prepared.conflict_of(TrialConfig.of(reference(space)[0]))
-    if fault and space.domains():
-        message = f"{fault} (in the reference trial, which takes the first of most options)"
-        yield space.source.problem(tuple(fault.key.split(".")), message, fault.key)
-
-
-def count_parameters(
-    skeleton: Base, trial: TrialConfig, families: Sequence[str], others: Mapping[OtherModel, int]
-) -> int:
-    """Exact number of parameters that a trial trains, from its modules on the meta device.
-
-    Args:
-        families: of the run's languages.
-        others: widths of the embeddings of further models.
-
-    Raises:
-        SettingError: a setting does not fit the base.
-    """
-    with torch.device("meta"):
-        encoder = assemble(skeleton, trial.adapter, trial.pooling, trial.head, families)
-        try:
-            widths = {model.name: others[model] for model in trial.teachers}
-            loss = trial.loss.build(trial.head.out(skeleton.width), widths)
-            return trainable_parameters(encoder) + trainable_parameters(loss)
-        finally:
-            encoder.close()
-
-
 @contextmanager
 def placing(space: Space) -> Iterator[None]:
     """Add to the problems raised inside where their keys were written."""
@@ -383,13 +279,3 @@ def placing(space: Space) -> Iterator[None]:
         raise InputError(
             [source.problem(tuple(p.key.split(".")), p.message, p.key) for p in error.problems]
         ) from error
-
-
-def _fault(space: Space, probe: Probe, error: SettingError) -> Problem:
-    """A problem at the place that a setting was written in."""
-    return _at(space, probe, error.key, str(error))
-
-
-def _at(space: Space, probe: Probe, key: str, message: str) -> Problem:
-    """A problem at the place that a key was written in."""
-    return space.source.problem(probe.origin_of(tuple(key.split("."))), message, key)

@@ -11,10 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from components.context import Context
+from components.errors import SettingError
 from components.interface import Config
 from components.other_model import OtherModel
 
@@ -116,7 +118,26 @@ class Mining:
 class NegativesConfig(Config, ABC):
     """Which sentences a pair is told apart from, beside those of its batch."""
 
+    conflicts_with: ClassVar[tuple[Literal["head", "loss"], ...]] = ("loss",)
     kind: str
+
+    def incompatibility(self, context: Context) -> SettingError | None:
+        loss = context.loss
+        if loss is None:
+            return None
+        if self.mining() is not None and not loss.takes_negatives:
+            return SettingError(
+                "negatives.kind",
+                f"is {self.kind!r}, but the loss {loss.kind!r} compares with none",
+                "be 'none', or the loss another",
+            )
+        if self.mining() is None and loss.needs_negatives:
+            return SettingError(
+                "loss.kind",
+                f"is {loss.kind!r} with mined negatives, but negatives.kind is {self.kind!r}",
+                "be another, or negatives.kind 'mined'",
+            )
+        return None
 
     @abstractmethod
     def mining(self) -> Mining | None:

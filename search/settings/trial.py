@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from components.adapter import AnyAdapter
 from components.base import BaseConfig
+from components.context import Context
+from components.errors import SettingError
 from components.head import AnyHead
 from components.interface import Config
 from components.loss import AnyLoss
+from components.matryoshka import unfit_width
 from components.other_model import OtherModel
 from components.pooling import AnyPooling
 from search.settings.interface import Count
@@ -74,6 +77,7 @@ class TrainingConfig(Config):
             unless searched, so that trials differ by their settings only.
     """
 
+    conflicts_with: ClassVar[tuple[Literal["head", "loss"], ...]] = ("head",)
     batch_size: int = Field(default=64, ge=2, description="pairs a step, over all workers")
     pairs_per_epoch: int | None = Field(default=None, ge=2)
     language_temperature: float = Field(default=5.0, ge=1)
@@ -82,6 +86,17 @@ class TrainingConfig(Config):
     activation_checkpointing: bool = False
     gather: bool = True
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    def incompatibility(self, context: Context) -> SettingError | None:
+        if not self.gather and context.workers == 1:
+            return SettingError(
+                "training.gather",
+                "is false, but a lane has one worker, which gathers nothing",
+                "be true, or lane.workers more than 1",
+            )
+        if self.matryoshka is None or context.head is None:
+            return None
+        return unfit_width(self.matryoshka, context.head.out(context.width))
 
 
 class TrialConfig(Config):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search.settings.problems import Problem
 from search.space.source import KeyPath, Source
 
 
@@ -84,6 +85,10 @@ class Space:
     def written(self) -> Iterator[tuple[str, Domain, KeyPath]]:
         """Every domain's name, the domain, and where in the source it stands."""
         yield from _domains(self.tree, "", ())
+
+    def problem(self, probe: Probe, key: str, message: str) -> Problem:
+        """Make a problem of a probe's key, at the place in the source where it is written."""
+        return self.source.problem(probe.origin_of(tuple(key.split("."))), message, key)
 
 
 def fold(values: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from components.interface import Embedded, Loss, LossConfig, variants
 from components.loss.distillation import Distillation, DistillationLoss
 from components.loss.mnrl import Mnrl
-from components.matryoshka import Matryoshka, too_wide
+from components.matryoshka import Matryoshka, unfit_width
 from tests.components.conftest import embedded
 
 KINDS = variants("components.loss", LossConfig)
@@ -129,5 +129,5 @@ def test_what_is_refused(widths: list[int], message: str) -> None:
 
 
 def test_widths_that_fit_are_no_fault() -> None:
-    assert too_wide([255, 1], 256) is None
-    assert too_wide([], 256) is None
+    assert unfit_width([255, 1], 256) is None
+    assert unfit_width([], 256) is None

@@ -18,6 +18,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, Qwen3Config
 
 from components.base import Base, load
 from components.base.locate import BUILTIN
+from components.context import Context
 from components.errors import SettingError
 from components.interface import (
     AdapterConfig,
@@ -129,7 +130,7 @@ class Bench:
     def fault(self, config: TrialConfig) -> SettingError | None:
         causal = config.base.model == self.models[True]["model"]
         families = self.corpora[0].families
-        return conflict(config, width=32, causal=causal, families=families, workers=1)
+        return conflict(config, Context(width=32, causal=causal, families=families, workers=1))
 
     def train_and_export(self, config: TrialConfig, name: str) -> None:
         base = self.bases[config.base.model == self.models[True]["model"]]

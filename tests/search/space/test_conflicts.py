@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
 
+from components.context import Context
+from components.interface import Config
 from search.settings.trial import TrialConfig
-from search.space.conflicts import conflict, facets
+from search.space.conflicts import SECTIONS, conflict, never_effective
 
 # One place where every setting below has an effect.
-FACTS: dict[str, Any] = {
-    "width": 128,
-    "causal": False,
-    "families": ("cjk", "latin"),
-    "workers": 2,
-}
+RUN = Context(width=128, causal=False, families=("cjk", "latin"), workers=2)
 MINED = {"kind": "mined"}
 SCALED = {"kind": "length_mean"}
 
@@ -26,7 +26,7 @@ def found(sections: dict[str, Any], **facts: Any) -> str:
         "base": {"model": "builtin:tiny"},
         "head": {"kind": "linear", "width": 16},
     }
-    return str(conflict(TrialConfig.of(values | sections), **FACTS | facts) or "")
+    return str(conflict(TrialConfig.of(values | sections), replace(RUN, **facts)) or "")
 
 
 def sum_of(weights: dict[str, float], **settings: dict[str, Any]) -> dict[str, Any]:
@@ -175,21 +175,109 @@ VALUES: dict[str, list[dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("section", VALUES)
-def test_values_with_the_same_facets_are_at_odds_with_the_same_sections(section: str) -> None:
-    draw = random.Random(section)
-    for _ in range(60):
-        beside = {name: draw.choice(values) for name, values in VALUES.items()}
-        facts = {
-            "causal": draw.random() < 0.5,
-            "families": draw.choice([("latin",), ("cjk", "latin")]),
-            "workers": draw.choice([1, 2]),
+Parsed = Mapping[str, Mapping[tuple[str, int], Config]]
+
+
+def parse(sections: Mapping[str, list[dict[str, Any]]]) -> Parsed:
+    """Section -> (section, index of a value) -> its config."""
+    base = {"base": {"model": "builtin:tiny"}}
+    return {
+        section: {
+            (section, index): getattr(TrialConfig.of(base | {section: value}), section)
+            for index, value in enumerate(values)
         }
-        outcomes: dict[Any, set[bool]] = {}
-        for value in VALUES[section]:
-            sections = beside | {section: value}
-            trial = TrialConfig.of({"base": {"model": "builtin:tiny"}} | sections)
-            key = facets(trial, section, FACTS["width"])
-            outcomes.setdefault(key, set()).add(bool(found(sections, **facts)))
-        assert all(len(known) == 1 for known in outcomes.values())
-        assert len(outcomes) < len(VALUES[section])
+        for section, values in sections.items()
+    }
+
+
+def draw_case(seed: int) -> tuple[Parsed, Context]:
+    """A few values of each section, and a run."""
+    draw = random.Random(seed)
+    few = {name: draw.sample(values, draw.choice([1, 1, 2])) for name, values in VALUES.items()}
+    run = replace(
+        RUN,
+        causal=draw.random() < 0.5,
+        families=draw.choice([("latin",), ("cjk", "latin")]),
+        workers=draw.choice([1, 2]),
+        width=draw.choice([16, 128]),
+    )
+    return parse(few), run
+
+
+def all_trials(values: Parsed) -> list[dict[str, tuple[str, int]]]:
+    """Every combination of the sections' values, by their keys."""
+    return [dict(zip(values, keys, strict=True)) for keys in product(*values.values())]
+
+
+def trial_of(values: Parsed, keys: Mapping[str, tuple[str, int]]) -> TrialConfig:
+    trial = TrialConfig.of({"base": {"model": "builtin:tiny"}})
+    return trial.model_copy(update={name: values[name][key] for name, key in keys.items()})
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_values_without_effect_are_those_that_no_combination_of_all_sections_holds(
+    seed: int,
+) -> None:
+    values, run = draw_case(seed)
+    fine = [keys for keys in all_trials(values) if not conflict(trial_of(values, keys), run)]
+    named = {key for key, _ in never_effective(values, run)}
+    dead = {key for keys in values.values() for key in keys} - {k for t in fine for k in t.values()}
+    assert named <= dead
+    if fine:
+        assert named == dead
+    else:  # what is left over where a section is empty is not to blame
+        assert named
+
+
+def test_the_drawn_cases_are_of_all_sorts() -> None:
+    sizes = set()
+    for seed in range(150):
+        values, run = draw_case(seed)
+        trials = all_trials(values)
+        fine = sum(not conflict(trial_of(values, keys), run) for keys in trials)
+        named = bool(list(never_effective(values, run)))
+        sizes.add((fine == 0, fine == len(trials), named))
+    assert sizes == {
+        (True, False, True),
+        (False, True, False),
+        (False, False, True),
+        (False, False, False),
+    }
+
+
+def test_the_fault_of_an_option_without_effect_is_its_own() -> None:
+    values = parse({name: [{}] for name in ("training",)} | {
+        "pooling": [SCALED, {"kind": "mean"}],
+        "head": [{"kind": "identity"}],
+        "adapter": [{"kind": "none"}],
+        "negatives": [{"kind": "none"}],
+        "loss": [{"kind": "info_nce"}],
+    })  # fmt: skip
+    ((key, fault),) = never_effective(values, RUN)
+    assert key == ("pooling", 0)
+    assert fault.key == "pooling.kind"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_config_depends_on_no_section_but_those_it_names(seed: int) -> None:
+    draw = random.Random(seed)
+    parsed = parse(VALUES)
+    picked = {name: draw.choice(list(configs.values())) for name, configs in parsed.items()}
+    trial = TrialConfig.of({"base": {"model": "builtin:tiny"}}).model_copy(update=picked)
+    whole = replace(RUN, head=trial.head, loss=trial.loss)
+    for section in SECTIONS:
+        config: Config = getattr(trial, section)
+        alone = [config.incompatibility(RUN)]
+        for other in config.conflicts_with:
+            beside: dict[str, Any] = {other: getattr(trial, other)}
+            alone.append(config.incompatibility(replace(RUN, **beside)))
+        assert bool(config.incompatibility(whole)) == any(alone)
+
+
+def test_the_pairs_of_sections_that_can_conflict_form_no_circle() -> None:
+    group = {section: section for section in SECTIONS}
+    for section, configs in parse(VALUES).items():
+        for other in {name for config in configs.values() for name in config.conflicts_with}:
+            assert group[section] != group[other]
+            joined = group[section]
+            group = {name: group[other] if at == joined else at for name, at in group.items()}
