@@ -95,6 +95,21 @@ class SchedulerConfig(Config, ABC):
         return math.fsum(length * self.reduction**-n for n, length in enumerate(lengths))
 
 
+class ScheduleConfig(Config, ABC):
+    """How the learning rate falls after its rise to the peak."""
+
+    kind: str
+
+    @abstractmethod
+    def factor(self, left: float) -> float:
+        """Compute the learning rate as a share of its peak.
+
+        Args:
+            left: share of the steps after the rise that are still to come: 1 at the peak, above 0
+                at the last step.
+        """
+
+
 @dataclass(frozen=True)
 class Mining:
     """A search for hard negatives.

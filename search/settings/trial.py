@@ -20,6 +20,7 @@ from components.other_model import OtherModel
 from components.pooling import AnyPooling
 from search.settings.interface import Count
 from search.settings.negatives import AnyNegatives
+from search.settings.schedule import ScheduleName
 
 Rate = Annotated[float, Field(gt=0, le=10)]
 
@@ -52,7 +53,7 @@ class OptimizerConfig(Config):
     warmup: float = Field(
         default=0.1, ge=0, lt=1, description="share of the first rung with rising lr"
     )
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    schedule: ScheduleName = "linear"
     clip_norm: float = Field(default=1.0, gt=0, description="largest norm of a step's gradient")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
 from components.decay import split_parameters
 from components.interface import Adapter, Head, Loss, Pooling
+from search.settings.schedule import decay_factor
 from search.settings.trial import OptimizerConfig
 
 # Part of a model -> the setting of its learning rate.
@@ -62,7 +61,7 @@ def rate_shares(model: nn.Module, config: OptimizerConfig) -> dict[int, float]:
 
 
 def schedule(config: OptimizerConfig, step: int, total: int, rung: int) -> float:
-    """Learning rate of a step: a linear rise, then constant, linear or cosine fall to zero.
+    """Compute the learning rate of a step: a linear rise, then what `optimizer.schedule` says.
 
     The rise takes a share of the first rung, not of all steps: a trial that is compared after its
     first rung must have been trained at its full rate by then. ``warmup * rung`` steps depend
@@ -78,8 +77,4 @@ def schedule(config: OptimizerConfig, step: int, total: int, rung: int) -> float
     if step < warmup:
         return config.lr * (step + 1) / (warmup + 1)
     left = (total - step) / max(1.0, total - warmup)
-    if config.schedule == "linear":
-        return config.lr * left
-    if config.schedule == "cosine":
-        return config.lr * (1 - math.cos(math.pi * left)) / 2
-    return config.lr
+    return config.lr * decay_factor(config.schedule, left)

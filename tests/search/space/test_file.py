@@ -58,7 +58,7 @@ optimizer:
         (7, "adapter.rank"): "is 'yes'; it must be a valid integer",
         (7, "adapter.alpha"): "is nan; it must be a finite number",
         (9, "optimizer.lr"): "is 100.0; it must be less than or equal to 10",
-        (10, "optimizer.schedule"): "is 'cosin'; it must be one of constant, linear, cosine; "
+        (10, "optimizer.schedule"): "is 'cosin'; it must be one of constant, cosine, linear; "
         "did you mean 'cosine'?",
         (0, "training.batch_size"): "is 1; it must be greater than or equal to 2",
         (0, "training.seeed"): "is no known key; it must be among batch_size, pairs_per_epoch, "
