@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from components.errors import SettingError
+
 if TYPE_CHECKING:
     from components.interface import HeadConfig, LossConfig
 
@@ -31,3 +33,13 @@ class Context:
     workers: int
     head: HeadConfig | None = None
     loss: LossConfig | None = None
+
+    def one_family(self, section: str, kind: str) -> SettingError | None:
+        """Find that a section which treats families differently has only one, if so."""
+        if len(self.families) >= 2:
+            return None
+        return SettingError(
+            f"{section}.kind",
+            f"is {kind!r}, but all languages are of one family, {''.join(self.families)!r}",
+            "be one that all families share",
+        )

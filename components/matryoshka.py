@@ -8,8 +8,9 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn import functional as F
 
+from components.embedded import Embedded
 from components.errors import SettingError
-from components.interface import Embedded, Loss
+from components.interface import Loss
 
 KEY = "training.matryoshka"
 

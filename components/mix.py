@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
+from components.config import Config, variants
 from components.errors import SettingError
-from components.interface import Config, variants
 
 PartConfig = TypeVar("PartConfig", bound=Config)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.interface import Config
+from components.config import Config
 
 
 @dataclass(frozen=True)

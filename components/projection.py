@@ -10,10 +10,14 @@ Letters: D width of the input, E of the output, K of the dimensions that are kep
 
 from __future__ import annotations
 
-from typing import Literal
+from abc import ABC
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+
+from components.interface import HeadConfig
 
 Init = Literal["identity", "orthogonal", "random"]
 
@@ -58,3 +62,22 @@ def start_selection(linear: nn.Linear, count: int) -> None:
     linear.weight.zero_()
     linear.weight[:count, :count] = torch.eye(count)
     linear.bias.zero_()
+
+
+class WideHeadConfig(HeadConfig, ABC):
+    """Settings of a head whose output may have any width.
+
+    Attributes:
+        width: dimensions of the embedding; None for the base's own width.
+        init: initial weights. ``identity`` keeps the base's space: the head starts as the identity,
+            padded with zeros where the embedding is wider, or as a projection onto orthonormal
+            directions where it is narrower, which costs some accuracy (.01 from 384 to 256).
+            ``orthogonal`` starts from random orthonormal directions, ``random`` from torch's
+            default, which forgets what the base aligned.
+    """
+
+    width: Annotated[int, Field(ge=1)] | None = 768
+    init: Init = "identity"
+
+    def out(self, width: int) -> int:
+        return width if self.width is None else self.width

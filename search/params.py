@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from transformers import PreTrainedModel
 
-    from components.interface import Config
+    from components.config import Config
     from search.runs.prepare import Prepared
     from search.settings.trial import TrialConfig
 
@@ -146,7 +146,8 @@ def _skeleton(base: str) -> tuple[PreTrainedModel, str]:
 
 def _kinds(family: str) -> dict[str, type[Config]]:
     """Find the variants of a family of components."""
-    from components.interface import AdapterConfig, HeadConfig, PoolingConfig, variants
+    from components.config import variants
+    from components.interface import AdapterConfig, HeadConfig, PoolingConfig
 
     classes: dict[str, type[Config]] = {
         "pooling": PoolingConfig, "head": HeadConfig, "adapter": AdapterConfig

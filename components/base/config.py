@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from components.interface import Config
+from components.config import Config
 
 
 class BaseConfig(Config):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import itertools
 import json
 from collections.abc import Sequence
@@ -13,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from components.base.cut import Reached, started_at, stopped_at
 from components.base.fused import Replacement, fused, replacements
 from components.base.packing import VARLEN, Packing, packed, ways
+from components.base.padded import run_padded
 from components.base.recompute import recomputed
 from components.base.routing import routed
 from components.base.shipped import Shipped
@@ -153,7 +152,7 @@ class Base:
         ids_P = packing.pack(tokens.ids_T)
         family_P = _families(packing, tokens, family_B)
         if self.first_position is None:
-            values_PD = self._padded(ids_P, family_P, packing)
+            values_PD = run_padded(self.model, ids_P, family_P, packing)
         else:
             values_PD = self._packed(packing, family_P, input_ids=ids_P.unsqueeze(0))
         return States(packing.unpack(values_PD), tokens.offsets)
@@ -215,30 +214,6 @@ class Base:
             )
         values_PD: Tensor = out.last_hidden_state.squeeze(0)
         return values_PD
-
-    def _padded(self, ids_P: Tensor, family_P: Tensor, packing: Packing) -> Tensor:
-        """The same by padded calls of similar lengths, for models that cannot run packed."""
-        # Four groups an octave: the shortest of a group is at least four fifths of its longest.
-        group_B = (packing.lengths.log2() * 4).floor()
-        _, counts = torch.unique_consecutive(group_B, return_counts=True)
-        ends = counts.cumsum(0).tolist()
-        lengths = packing.lengths.tolist()
-        # Nothing is generated: keys and values for further tokens would only take memory, and a
-        # layer that is run again would add its own to them a second time.
-        known = inspect.signature(self.model.forward).parameters
-        options = {"use_cache": False} if "use_cache" in known else {}
-        ids, families = (torch.split(side, lengths) for side in (ids_P, family_P))
-        states = []
-        for start, end in zip([0, *ends], ends, strict=False):
-            # Right-padded with token 0: whatever stands there is masked out and never read back.
-            ids_BL = pad_sequence(list(ids[start:end]), batch_first=True)
-            family_BL = pad_sequence(list(families[start:end]), True, padding_value=-1)
-            lengths_B1 = packing.lengths[start:end].unsqueeze(1).to(self.device)
-            real_BL = torch.arange(ids_BL.shape[1], device=self.device) < lengths_B1
-            with routed(family_BL.flatten()):
-                out = self.model(input_ids=ids_BL, attention_mask=real_BL.long(), **options)
-            states.append(out.last_hidden_state[real_BL])
-        return torch.cat(states)
 
     @torch.no_grad()
     def pack(self) -> bool:

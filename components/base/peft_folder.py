@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import (
-    PEFT_TYPE_TO_CONFIG_MAPPING,
     PeftConfig,
     PeftModel,
     get_peft_model_state_dict,
@@ -36,6 +31,7 @@ from components.base.architecture import model_class, read_settings, text_part
 from components.base.config import BaseConfig
 from components.base.errors import one_sentence
 from components.base.locate import ADAPTER_FILE, is_adapter, locate
+from components.base.peft_settings import find_trained_base, read_adapter_settings, subject
 from components.base.remote_code import code_elsewhere
 from components.base.tokenizer import load_tokenizer
 from components.base.weights import (
@@ -49,8 +45,6 @@ from components.base.weights import (
 SAFETENSORS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
 # PEFT puts this before the name of each module of the model that it wraps.
 WRAPPER = "base_model.model."
-# Kinds of training after which a model's hidden states are all that is needed of it.
-TASKS = (None, "CAUSAL_LM", "FEATURE_EXTRACTION")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.*", "*.model")
 
 
@@ -265,18 +259,18 @@ def find_adapter(config: BaseConfig, source: str) -> AdapterFolder | None:
     if not is_adapter(Path(source)):
         return None
     folder = Path(source)
-    settings = _read_adapter_settings(config.model, folder)
-    base, looked = _find_base(config.model, folder, settings)
+    settings = read_adapter_settings(config.model, folder)
+    base, looked = find_trained_base(config.model, folder, settings)
     own = config.model_copy(update={"model": base, "revision": settings.revision})
     try:
         found = locate(base)
     except ValueError as error:
-        raise ValueError(f"{_is(config.model)} whose base cannot be used: {error}") from error
+        raise ValueError(f"{subject(config.model)} whose base cannot be used: {error}") from error
     if is_adapter(Path(found)):
         itself = "itself" if Path(found) == folder else f"{base!r}, another adapter,"
         raise ValueError(
-            f"{_is(config.model)} that names {itself} as its base; the base must be a whole model: "
-            f"name one as base_model_name_or_path in {folder / ADAPTER_FILE}"
+            f"{subject(config.model)} that names {itself} as its base; the base must be a whole "
+            f"model: name one as base_model_name_or_path in {folder / ADAPTER_FILE}"
         )
     return AdapterFolder(config.model, folder, settings, own, found, looked)
 
@@ -288,72 +282,3 @@ def weight_sources(config: BaseConfig) -> list[tuple[str, str | None]]:
     if adapter is None:
         return [(source, config.revision)]
     return [(source, None), (adapter.source, adapter.base.revision)]
-
-
-def _is(model: str) -> str:
-    return f"base.model {model!r} is a PEFT adapter"
-
-
-def _read_adapter_settings(model: str, folder: Path) -> PeftConfig:
-    """Read ``adapter_config.json``; refuse what cannot be merged, or says what is not known here.
-
-    Raises:
-        ValueError: one sentence says why.
-    """
-    file = folder / ADAPTER_FILE
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        kind = PEFT_TYPE_TO_CONFIG_MAPPING[content["peft_type"]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        known = ", ".join(sorted(map(str.lower, PEFT_TYPE_TO_CONFIG_MAPPING)))
-        raise ValueError(
-            f"{_is(model)} whose {ADAPTER_FILE} cannot be read: it must hold a peft_type "
-            f"(one of {known})"
-        ) from error
-    with one_sentence(model):
-        settings = PeftConfig.from_pretrained(str(folder))
-    fields = {entry.name for entry in dataclasses.fields(kind)}
-    unknown = sorted(name for name in content.keys() - fields if content[name])
-    why = ""
-    if settings.is_prompt_learning:
-        why = f"{content['peft_type']} adds tokens to the input and changes no weights"
-    elif settings.task_type not in TASKS:
-        why = f"it was trained for {settings.task_type}, with a head that is not used here"
-    elif unknown:
-        why = f"the installed PEFT does not know {unknown[0]!r}, which its {ADAPTER_FILE} sets"
-    else:
-        # Of one, a module is imported by name; of the other, layers share what would be merged.
-        for name in ("megatron_config", "layer_replication"):
-            if getattr(settings, name, None):
-                why = f"its {ADAPTER_FILE} sets {name}, which is not supported"
-    if why:
-        raise ValueError(f"{_is(model)} that cannot be merged: {why}")
-    return settings
-
-
-def _find_base(model: str, folder: Path, settings: PeftConfig) -> tuple[str, str]:
-    """The model that an adapter was trained on, and where it was found or looked for.
-
-    Raises:
-        ValueError: none is named, or it is not there and no name on the hub.
-    """
-    name = settings.base_model_name_or_path
-    file = folder / ADAPTER_FILE
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError(
-            f"{_is(model)} that names no base; name one as base_model_name_or_path in {file}"
-        )
-    if name.startswith("builtin:"):
-        return name, "built in"
-    for place in (folder / name, Path(expanduser(name))):
-        if os.path.exists(place):
-            return str(place.resolve()), f"at {place}"
-    beside, here = folder / name, Path.cwd() / name
-    looked = f"neither {beside} nor {here}" if beside != here else f"no {beside}"
-    # One slash at most makes a hub name; anything else can only have been meant as a path.
-    if name.count("/") > 1 or name.startswith(("/", ".", "~")) or "\0" in name:
-        raise ValueError(
-            f"{_is(model)} of {name!r}, which is not there ({looked} exists); name its folder, or "
-            f"a model on the hub, as base_model_name_or_path in {file}"
-        )
-    return name, f"on the hub, as {looked} exists"

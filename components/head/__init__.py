@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from components.interface import HeadConfig, union_of
+from components.config import union_of
+from components.interface import HeadConfig
 
 if TYPE_CHECKING:
     AnyHead = HeadConfig

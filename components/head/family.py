@@ -8,8 +8,8 @@ from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from components.errors import SettingError
-from components.interface import Head, WideHeadConfig
-from components.projection import start_linear
+from components.interface import Head
+from components.projection import WideHeadConfig, start_linear
 
 
 def _once(families: list[str]) -> list[str]:

@@ -5,7 +5,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from components.interface import Head, HeadConfig, StockModule
+from components.interface import Head, HeadConfig
+from components.stock import StockModule
 
 
 class Identity(HeadConfig):

@@ -5,8 +5,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from components.interface import Head, StockModule, WideHeadConfig, stock_dense
-from components.projection import start_linear
+from components.interface import Head
+from components.projection import WideHeadConfig, start_linear
+from components.stock import StockModule, stock_dense
 
 
 class Linear(WideHeadConfig):

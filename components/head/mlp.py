@@ -7,15 +7,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.interface import (
-    ACTIVATIONS,
-    Activation,
-    Head,
-    StockModule,
-    WideHeadConfig,
-    stock_dense,
-)
-from components.projection import Init, kept_directions
+from components.interface import Head
+from components.projection import Init, WideHeadConfig, kept_directions
+from components.stock import ACTIVATIONS, Activation, StockModule, stock_dense
 
 # Slope at which tanh starts: 0.1 x lies where tanh is linear for inputs of the size of states.
 TANH_SLOPE = 0.1

@@ -7,8 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.interface import Head, WideHeadConfig
-from components.projection import Init, start_linear
+from components.interface import Head
+from components.projection import Init, WideHeadConfig, start_linear
 
 
 class Moe(WideHeadConfig):

@@ -8,15 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.interface import (
-    ACTIVATIONS,
-    Activation,
-    Head,
-    StockModule,
-    WideHeadConfig,
-    stock_dense,
-)
-from components.projection import Init, start_linear, start_selection
+from components.interface import Head
+from components.projection import Init, WideHeadConfig, start_linear, start_selection
+from components.stock import ACTIVATIONS, Activation, StockModule, stock_dense
 
 # Of torch's default: the blocks start as a small disturbance, with a gradient for any activation.
 BLOCK_SCALE = 0.01

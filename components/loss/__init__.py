@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from components.interface import LossConfig, union_of
+from components.config import union_of
+from components.interface import LossConfig
 
 if TYPE_CHECKING:
     AnyLoss = LossConfig

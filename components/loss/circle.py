@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from components.interface import Embedded, Loss, LossConfig
+from components.embedded import Embedded
+from components.interface import Loss, LossConfig
 
 
 class Circle(LossConfig):

@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.interface import Embedded, Loss, LossConfig
+from components.embedded import Embedded
+from components.interface import Loss, LossConfig
 from components.other_model import OtherModel, OtherModelConfig
 
 

@@ -10,8 +10,9 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
+from components.embedded import Embedded
 from components.errors import SettingError
-from components.interface import Embedded, Loss, LossConfig
+from components.interface import Loss, LossConfig
 
 Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
 

@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from components.embedded import Embedded
 from components.errors import SettingError
-from components.interface import Embedded, Loss, LossConfig
+from components.interface import Loss, LossConfig
 from components.mix import MixConfig
 from components.other_model import OtherModel
 

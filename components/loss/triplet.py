@@ -11,8 +11,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from components.embedded import Embedded
 from components.errors import SettingError
-from components.interface import Embedded, Loss, LossConfig
+from components.interface import Loss, LossConfig
 
 
 class Triplet(LossConfig):

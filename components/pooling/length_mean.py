@@ -7,8 +7,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from components.interface import Pooling, PoolingConfig, StockModule
+from components.interface import Pooling, PoolingConfig
 from components.ragged import States
+from components.stock import StockModule
 
 
 class LengthMean(PoolingConfig):

@@ -4,8 +4,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from components.interface import Pooling, PoolingConfig, StockModule
+from components.interface import Pooling, PoolingConfig
 from components.ragged import States
+from components.stock import StockModule
 
 
 class Mean(PoolingConfig):

@@ -9,9 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from components.errors import SettingError
-from components.interface import Pooling, PoolingConfig, StockModule
+from components.interface import Pooling, PoolingConfig
 from components.mix import MixConfig
 from components.ragged import States
+from components.stock import StockModule
 
 
 class Weighted(MixConfig[PoolingConfig], PoolingConfig):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator
 
 from components.base.shipped import Shipped
-from components.interface import Config
+from components.config import Config
 from search.settings.problems import InputError
 
 SIDES = ("pivot", "others")

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from components.interface import Config
+from components.config import Config
 from search.data.prompts import AnyPrompt
 from search.data.reading.names import check_name
 from search.data.source import AnySource, PairColumns

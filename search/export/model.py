@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerBase
 
 from components.base import Base
 from components.encoder import Encoder
-from components.interface import Head, Pooling, StockModule
+from components.interface import Head, Pooling
 from components.languages import FamilyTable
+from components.stock import StockModule
 from search.data.prompts import Prompts
 from search.data.tokens import TokenisedCorpus
 from search.export.custom import custom_file, describe

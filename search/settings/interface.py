@@ -15,9 +15,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from components.config import Config
 from components.context import Context
 from components.errors import SettingError
-from components.interface import Config
 from components.other_model import OtherModel
 
 Count = Annotated[int, Field(ge=1)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from components.interface import Config
+from components.config import Config
 from search.settings.interface import Count
 from search.settings.sampler import AnySampler
 from search.settings.scheduler import AnyScheduler

@@ -10,10 +10,10 @@ from pydantic import Field
 
 from components.adapter import AnyAdapter
 from components.base import BaseConfig
+from components.config import Config
 from components.context import Context
 from components.errors import SettingError
 from components.head import AnyHead
-from components.interface import Config
 from components.loss import AnyLoss
 from components.matryoshka import unfit_width
 from components.other_model import OtherModel

@@ -11,9 +11,9 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from components.config import Config
 from components.context import Context
 from components.errors import SettingError
-from components.interface import Config
 from search.settings.trial import TrialConfig
 
 # Sections that may differ between trials, in the order in which they are asked.

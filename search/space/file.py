@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from components.interface import Config
+from components.config import Config
 from search.settings.problems import InputError, Problem, nearest, shown
 from search.space.domains import CASES, Choice, Probe, Range, Space, is_domain, probes
 from search.space.first_trials import start_picks

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from components.config import Config
 from components.context import Context
-from components.interface import Config
 from search.settings.problems import Problem
 from search.settings.trial import OptimizerConfig, TrainingConfig, TrialConfig
 from search.space.conflicts import SECTIONS, conflict, never_effective

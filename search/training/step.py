@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from components.embedded import Embedded
 from components.encoder import Encoder
-from components.interface import Embedded, Loss
+from components.interface import Loss
 from components.matryoshka import Matryoshka
 from search.data.pairs import Batch
 from search.data.tokens import Sentences, TokenisedCorpus

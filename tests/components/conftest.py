@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, BertConfig, PretrainedConfig, PreTrainedModel, Qwen3Config
 
-from components.interface import Embedded
+from components.embedded import Embedded
 from components.ragged import States, Tokens
 
 SIZES = {

@@ -10,15 +10,9 @@ import torch
 from torch import nn
 from transformers import AutoModel, Qwen3Config
 
+from components.config import Config, variants
 from components.decay import split_parameters, undecayed_names
-from components.interface import (
-    AdapterConfig,
-    Config,
-    HeadConfig,
-    LossConfig,
-    PoolingConfig,
-    variants,
-)
+from components.interface import AdapterConfig, HeadConfig, LossConfig, PoolingConfig
 from tests.components.conftest import SIZES
 
 CLASSES: dict[str, type[Config]] = {

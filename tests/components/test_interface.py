@@ -10,15 +10,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from components.interface import (
-    AdapterConfig,
-    Config,
-    HeadConfig,
-    LossConfig,
-    PoolingConfig,
-    union_of,
-    variants,
-)
+from components.config import Config, union_of, variants
+from components.interface import AdapterConfig, HeadConfig, LossConfig, PoolingConfig
 
 FAMILIES: dict[str, type[Config]] = {
     "pooling": PoolingConfig,

@@ -13,7 +13,9 @@ from sentence_transformers.sentence_transformer.losses import (
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from components.interface import Embedded, Loss, LossConfig, variants
+from components.config import variants
+from components.embedded import Embedded
+from components.interface import Loss, LossConfig
 from components.loss.distillation import Distillation, DistillationLoss
 from components.loss.mnrl import Mnrl
 from components.matryoshka import Matryoshka, unfit_width

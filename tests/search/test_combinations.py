@@ -18,16 +18,10 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, Qwen3Config
 
 from components.base import Base, load
 from components.base.locate import BUILTIN
+from components.config import Config, variants
 from components.context import Context
 from components.errors import SettingError
-from components.interface import (
-    AdapterConfig,
-    Config,
-    HeadConfig,
-    LossConfig,
-    PoolingConfig,
-    variants,
-)
+from components.interface import AdapterConfig, HeadConfig, LossConfig, PoolingConfig
 from search.data.corpus import Corpus
 from search.data.loading import load_corpora
 from search.data.settings import DataSettings

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 import components
 from components.base import Base, BaseConfig, load
 from components.base.locate import BUILTIN
-from components.interface import AdapterConfig, HeadConfig, PoolingConfig, variants
+from components.config import variants
+from components.interface import AdapterConfig, HeadConfig, PoolingConfig
 from search.params import app
 
 FAMILIES = ["arabic", "cjk", "cyrillic", "indic", "latin"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from components.interface import Config
+from components.config import Config
 from search.settings.problems import InputError
 
 if TYPE_CHECKING:

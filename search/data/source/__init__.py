@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator
 
-from components.interface import union_of
+from components.config import union_of
 from search.data.reading.files import exists, format_of, is_pattern, matches
 from search.data.reading.interface import (
     PairColumns,

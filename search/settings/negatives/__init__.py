@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from components.interface import union_of
+from components.config import union_of
 from search.settings.interface import NegativesConfig
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ A schedule has no settings, so a space file gives its kind alone (``schedule: co
 
 from typing import TYPE_CHECKING, Literal
 
-from components.interface import variants
+from components.config import variants
 from search.settings.interface import ScheduleConfig
 
 _VARIANTS = variants(__name__, ScheduleConfig)

@@ -11,7 +11,8 @@ from transformers import AutoModel, PreTrainedModel
 
 from components.base.routing import routed
 from components.base.structure import layers_of
-from components.interface import Adapter, AdapterConfig, Config, variants
+from components.config import Config, variants
+from components.interface import Adapter, AdapterConfig
 
 KINDS = variants("components.adapter", AdapterConfig)
 IDS = torch.tensor([[7, 8, 9, 10, 11]])

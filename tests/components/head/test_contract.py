@@ -12,7 +12,9 @@ from sentence_transformers.sentence_transformer import modules as stock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.interface import Config, Head, HeadConfig, WideHeadConfig, variants
+from components.config import Config, variants
+from components.interface import Head, HeadConfig
+from components.projection import WideHeadConfig
 
 KINDS = variants("components.head", HeadConfig)
 FAMILIES = ("latin", "indic", "cjk")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from components.head.residual import Residual, ResidualHead
-from components.interface import Activation
+from components.stock import Activation
 
 FORMULA = {
     "relu": lambda x: x * (x > 0),

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from components.interface import Embedded, Loss, LossConfig, variants
+from components.config import variants
+from components.embedded import Embedded
+from components.interface import Loss, LossConfig
 from tests.components.conftest import embedded
 
 KINDS = variants("components.loss", LossConfig)

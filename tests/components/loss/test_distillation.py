@@ -12,7 +12,7 @@ from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from components.interface import Embedded
+from components.embedded import Embedded
 from components.loss.distillation import Distillation, DistillationLoss
 from components.other_model import OtherModel
 from tests.components.conftest import embedded

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from components.interface import Embedded
+from components.embedded import Embedded
 from components.loss.info_nce import InfoNce, InfoNceLoss
 from tests.components.conftest import embedded, some_same
 

@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from components.interface import Embedded
+from components.embedded import Embedded
 from components.loss.info_nce import InfoNce
 from components.loss.mnrl import Direction, Mnrl
 from tests.components.conftest import embedded, some_same

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch.nn.functional import normalize
 
-from components.interface import Embedded
+from components.embedded import Embedded
 from components.loss.circle import Circle
 from components.loss.distillation import Distillation
 from components.loss.info_nce import InfoNce

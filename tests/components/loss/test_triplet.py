@@ -17,7 +17,7 @@ from sentence_transformers.sentence_transformer.losses import TripletLoss as The
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from components.interface import Embedded
+from components.embedded import Embedded
 from components.loss.triplet import Triplet
 from tests.components.conftest import embedded, some_same
 

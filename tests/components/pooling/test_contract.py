@@ -9,7 +9,8 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer import modules as stock
 
-from components.interface import Pooling, PoolingConfig, variants
+from components.config import variants
+from components.interface import Pooling, PoolingConfig
 from components.ragged import STATISTICS, States, Statistics
 
 KINDS = variants("components.pooling", PoolingConfig)

@@ -11,10 +11,11 @@ import torch
 
 from components.adapter.none import NoAdapterConfig
 from components.base import BaseConfig, load
+from components.config import variants
 from components.encoder import assemble
 from components.head.identity import Identity
 from components.head.linear import Linear
-from components.interface import HeadConfig, PoolingConfig, variants
+from components.interface import HeadConfig, PoolingConfig
 from components.pooling.mean import Mean
 from components.pooling.weighted import Weighted
 from components.ragged import STATISTICS

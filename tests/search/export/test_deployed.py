@@ -46,16 +46,11 @@ from transformers import (
 import components
 from components.base import Base, BaseConfig, load
 from components.base.locate import BUILTIN
+from components.config import Config, variants
 from components.encoder import Encoder, assemble
-from components.interface import (
-    AdapterConfig,
-    Config,
-    HeadConfig,
-    PoolingConfig,
-    WideHeadConfig,
-    variants,
-)
+from components.interface import AdapterConfig, HeadConfig, PoolingConfig
 from components.languages import FamilyTable
+from components.projection import WideHeadConfig
 from components.ragged import States, Tokens
 from search.export import CUSTOM_FILE, Routing, load_folder, trusted, write_model
 from search.export.deployed import PackedPooling

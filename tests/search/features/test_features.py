@@ -23,9 +23,10 @@ from components.adapter.lora import Lora
 from components.adapter.none import NoAdapterConfig
 from components.base import Base, BaseConfig
 from components.base.locate import locate
+from components.config import variants
 from components.encoder import Encoder, assemble
 from components.head.linear import Linear
-from components.interface import AdapterConfig, PoolingConfig, variants
+from components.interface import AdapterConfig, PoolingConfig
 from components.pooling.attention import Attention
 from components.pooling.mean import Mean
 from components.ragged import STATISTICS, States, Statistics

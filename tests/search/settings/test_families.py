@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from components.interface import variants
+from components.config import variants
 from search.settings import negatives, sampler, scheduler
 from search.settings.interface import NegativesConfig, SamplerConfig, SchedulerConfig
 from search.settings.sections import SearchSettings

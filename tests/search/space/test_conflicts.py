@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from components.config import Config
 from components.context import Context
-from components.interface import Config
 from search.settings.trial import TrialConfig
 from search.space.conflicts import SECTIONS, conflict, never_effective
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components.interface import PoolingConfig, variants
+from components.config import variants
+from components.interface import PoolingConfig
 from search.settings.problems import InputError, Problem
 from search.space.domains import Choice, Range
 from search.space.file import load_space

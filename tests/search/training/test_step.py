@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from components.base import Base
+from components.embedded import Embedded
 from components.encoder import assemble
-from components.interface import Embedded
 from components.loss.info_nce import InfoNceLoss
 from components.matryoshka import Matryoshka
 from components.other_model import OtherModel
