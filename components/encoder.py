@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         return self.embed(self.base(tokens, family_B), family_B)[0]
 
     def embed(self, states: States | Statistics, family_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Go on from what the base says of B sentences, or from what is stored of that.
+        """Pool and project the hidden states of B sentences, or their cached statistics.
 
         Returns:
             emb_BE: float32 unit vectors.

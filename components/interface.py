@@ -112,7 +112,7 @@ class Adapter(nn.Module, ABC):
 
     @abstractmethod
     def merge(self) -> None:
-        """Fold the trained weights into the base's own, for good; these may widen to float32.
+        """Merge the trained weights into the base's own permanently; these may widen to float32.
 
         An adapter with `folders` of its own only widens the base: nothing of it can be folded in.
         """

@@ -113,7 +113,7 @@ STATISTICS = ("count", "mean", "max", "ramp", "first", "last")
 
 @dataclass(frozen=True)
 class States:
-    """What the base says of each token: hidden states of B sentences, end to end.
+    """Hidden states of the tokens of B sentences, packed end to end.
 
     ``mean``, ``max``, ``first``, ``last``, ``ramp`` and ``count`` are computed when asked for. A
     pooling that asks for nothing else also runs on stored statistics that offer the same names.

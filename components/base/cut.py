@@ -1,9 +1,9 @@
 """Run a transformer up to a layer, or from a layer on.
 
-The layers below a boundary are frozen, so what they give can be stored; a model is then run from
-the stored states on. For that the layers below are replaced, for the length of a call, by modules
-that let everything pass. Nothing is sliced: masks, positions and adapters' names stay those of the
-whole model.
+The layers below a boundary are frozen, so their output can be cached, and the model run from the
+cached hidden states. During such a call, modules that return these states replace the layers below.
+The list of layers keeps its length: masks, positions and adapters' names are those of the whole
+model.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 from torch import Tensor, nn
 
 
-class Reached(Exception):  # noqa: N818  # no error: it ends a call early
-    """A call has come to the layer where it was to stop.
+class StopForward(Exception):  # noqa: N818  # no error: it ends a call early
+    """Ends a forward pass at the layer that it is to stop at.
 
     Attributes:
-        states: what enters that layer.
+        states: hidden states that enter that layer.
     """
 
     def __init__(self, states: Tensor) -> None:
@@ -29,10 +29,10 @@ class Reached(Exception):  # noqa: N818  # no error: it ends a call early
 
 @contextmanager
 def stopped_at(layer: nn.Module) -> Iterator[None]:
-    """Raise `Reached` in calls inside, when they come to a layer."""
+    """Raise `StopForward` before a layer runs, inside this context."""
 
     def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        raise Reached(args[0] if args else kwargs["hidden_states"])
+        raise StopForward(args[0] if args else kwargs["hidden_states"])
 
     handle = layer.register_forward_pre_hook(stop, with_kwargs=True)
     try:
@@ -42,7 +42,7 @@ def stopped_at(layer: nn.Module) -> Iterator[None]:
 
 
 class _Pass(nn.Module):
-    """Stands for a layer and gives some states, whatever comes in."""
+    """Replaces a skipped layer; returns the cached hidden states, whatever its input."""
 
     def __init__(self, layer: nn.Module, states: Tensor) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class _Pass(nn.Module):
         self._states = states
 
     def __getattr__(self, name: str) -> Any:
-        # Models ask their layers for this or that, such as the kind of attention they have.
+        # Models read attributes of their layers, such as the type of attention.
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -62,11 +62,11 @@ class _Pass(nn.Module):
 
 @contextmanager
 def started_at(layers: nn.ModuleList, boundary: int, states: Tensor) -> Iterator[None]:
-    """Let calls inside begin with some states at a layer.
+    """Start forward passes at a layer with given hidden states, inside this context.
 
     Args:
         boundary: index of the first layer that runs; above 0.
-        states: what enters it.
+        states: hidden states that enter it.
     """
     kept = [layers[index] for index in range(boundary)]
     for index, layer in enumerate(kept):

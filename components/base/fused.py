@@ -125,7 +125,7 @@ class Replacement:
 def replacements(model: nn.Module) -> list[Replacement]:
     """What of a model can be computed here.
 
-    An operation is known by what it computes, not by its name: norms that add one to their weights,
+    Operations are matched numerically, by output, not by name: norms that add one to their weights,
     say, or rotations of neighbours instead of halves, are left as they are.
     """
     norms = [
@@ -144,7 +144,7 @@ def replacements(model: nn.Module) -> list[Replacement]:
 
 @contextmanager
 def fused(found: Sequence[Replacement]) -> Iterator[None]:
-    """Let calls inside go the ways that were found."""
+    """Use the fused replacements inside this context."""
     before = [vars(one.owner).get(one.name) for one in found]
     try:
         for one in found:
@@ -170,7 +170,7 @@ def _is_norm(module: nn.Module) -> bool:
     x_XD = (x_XD * torch.tensor([1e-3, 0.1, 1, 30], device=weight.device)[:, None]).to(weight.dtype)
     try:
         return _close(module(x_XD), _norm(module, x_XD))
-    except Exception:  # it is something else, and wants to be called in another way
+    except Exception:  # another signature: not an operation of this kind
         return False
 
 

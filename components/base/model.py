@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from components.base.cut import Reached, started_at, stopped_at
+from components.base.cut import StopForward, started_at, stopped_at
 from components.base.fused import Replacement, fused, replacements
 from components.base.packing import VARLEN, Packing, packed, ways
 from components.base.padded import run_padded
@@ -32,7 +32,7 @@ LONGEST_TRIED = 1024
 
 
 def _families(packing: Packing, given: Tokens | States, family_B: Tensor | None) -> Tensor:
-    """The family of each packed token; without families it is none: index -1 is nobody's."""
+    """Pack the index of each token's family; -1 if families are not given."""
     if family_B is None:
         family_B = torch.full_like(given.lengths_B, -1)
     return packing.pack(family_B.repeat_interleave(given.lengths_B))
@@ -69,7 +69,7 @@ class Base:
         self.cut_reason = cut_reason
         self.notes = tuple(notes)
         self.shipped = shipped or Shipped()
-        self.first_position: int | None = None  # that packed sentences count from; None: padded
+        self.position_offset: int | None = None  # that packed sentences count from; None: padded
         self.passed_over: dict[str, str] = {}
         self._replacements: Sequence[Replacement] = ()
         self.width: int = model.config.hidden_size
@@ -128,7 +128,7 @@ class Base:
     @property
     def attention(self) -> str:
         """How it runs: ``packed_varlen``, ``packed`` (see `packing`) or ``padded``."""
-        if self.first_position is None:
+        if self.position_offset is None:
             return "padded"
         return str(self.model.config._attn_implementation)
 
@@ -151,14 +151,14 @@ class Base:
         packing = Packing.of(tokens)
         ids_P = packing.pack(tokens.ids_T)
         family_P = _families(packing, tokens, family_B)
-        if self.first_position is None:
+        if self.position_offset is None:
             values_PD = run_padded(self.model, ids_P, family_P, packing)
         else:
             values_PD = self._packed(packing, family_P, input_ids=ids_P.unsqueeze(0))
         return States(packing.unpack(values_PD), tokens.offsets)
 
-    def below(self, tokens: Tokens, boundary: int) -> States:
-        """Run the layers below a boundary: what enters layer ``boundary``, or `__call__` at L."""
+    def run_until(self, tokens: Tokens, boundary: int) -> States:
+        """Compute the hidden states that enter layer ``boundary``; at L, those of `__call__`."""
         if boundary == self.depth:
             return self(tokens)
         packing = Packing.of(tokens)
@@ -167,17 +167,17 @@ class Base:
         values_PD = self._until(boundary, packing, family_P, input_ids=ids_1P)
         return States(packing.unpack(values_PD), tokens.offsets)
 
-    def above(
+    def run_from(
         self,
         states: States,
         boundary: int,
         family_B: Tensor | None = None,
         until: int | None = None,
     ) -> States:
-        """Go on from what `below` gave: the same as `__call__` on the tokens.
+        """Compute the last hidden states from those of `run_until`, as `__call__` does from tokens.
 
         Args:
-            until: the boundary to stop at, as in `below`; the depth by default.
+            until: the boundary to stop at, as in `run_until`; the depth by default.
         """
         packing = Packing.of(states)
         inputs_1PD = packing.pack(states.values_TD).unsqueeze(0)
@@ -199,17 +199,17 @@ class Base:
         try:
             with stopped_at(layers_of(self.model)[1][boundary]):
                 self._packed(packing, family_P, **inputs)
-        except Reached as reached:
+        except StopForward as reached:
             return reached.states.squeeze(0)
         raise AssertionError("a model runs through its layers")
 
     def _packed(self, packing: Packing, family_P: Tensor, **inputs: Tensor) -> Tensor:
         """One call of the model on packed tokens, or on their states."""
-        assert self.first_position is not None
+        assert self.position_offset is not None
         with packed(packing), routed(family_P), fused(self._replacements):
             out = self.model(
                 **inputs,
-                position_ids=(packing.position_P + self.first_position).unsqueeze(0),
+                position_ids=(packing.position_P + self.position_offset).unsqueeze(0),
                 use_cache=False,
             )
         values_PD: Tensor = out.last_hidden_state.squeeze(0)
@@ -235,21 +235,21 @@ class Base:
         options = ways(self.device, self.model.dtype), firsts, (replacements(self.model), ())
         for way, first, found in itertools.product(*options):
             self.model.set_attn_implementation(way)
-            self.first_position, self._replacements = first, found
+            self.position_offset, self._replacements = first, found
             try:
                 if self._close(self(tokens), expected):
                     if way == VARLEN:
-                        self._run_back(tokens)
+                        self._check_backward(tokens)
                     return True
                 why = "gives other states"
             except Exception as error:  # a model's own code may raise anything
                 why = f"{type(error).__name__}: {error}"
             self.passed_over.setdefault(way, why.partition("\n")[0])
-        self.first_position = None
+        self.position_offset = None
         self.model.set_attn_implementation(before)
         return False
 
-    def _run_back(self, tokens: Tokens) -> None:
+    def _check_backward(self, tokens: Tokens) -> None:
         """Run forward and backward: for some widths of heads, a kernel has no backward."""
         embedded: list[Tensor] = []  # nothing else in a frozen model takes a gradient
         hook = self.model.get_input_embeddings().register_forward_hook(
@@ -262,13 +262,15 @@ class Base:
             hook.remove()
 
     @torch.no_grad()
-    def cuttable(self, boundary: int) -> bool:
-        """Whether running up to a layer and on from there is the same as running through."""
-        if self.first_position is None:
+    def can_split_at(self, boundary: int) -> bool:
+        """Whether `run_until` and `run_from` at a layer give the same as `__call__`."""
+        if self.position_offset is None:
             return False
         tokens = self._mixed()
         with contextlib.suppress(Exception):
-            return self._close(self.above(self.below(tokens, boundary), boundary), self(tokens))
+            return self._close(
+                self.run_from(self.run_until(tokens, boundary), boundary), self(tokens)
+            )
         return False
 
     def _mixed(self) -> Tokens:

@@ -50,7 +50,7 @@ class Packing:
     """How the tokens of a batch are laid out, computed once for all layers.
 
     By the length of their sentences, the shortest first; then come fillers, a sentence of their
-    own, so that the others do not feel them.
+    own, so that they do not affect the others.
 
     Attributes:
         lengths: of the sentences as they are laid out, fillers last, int64, on the CPU.

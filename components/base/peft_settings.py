@@ -1,4 +1,4 @@
-"""What a PEFT adapter folder says of itself: its settings, and the model it was trained on."""
+"""The settings of a PEFT adapter folder, and the model that the adapter was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sentence-transformers folder says of its model beyond the transformer itself."""
+"""Settings in a sentence-transformers folder beyond those of the transformer itself."""
 
 from __future__ import annotations
 

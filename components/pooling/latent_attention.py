@@ -15,7 +15,7 @@ from components.ragged import States, segment_sum
 
 
 class LatentAttention(PoolingConfig):
-    """The mean, and what an MLP makes of each token and of learned vectors it looks up.
+    """The mean, and an MLP over tokens that attend to learned latent vectors.
 
     Attributes:
         hidden: 512 and not the base's width, at which the MLP of a large base would outweigh all
@@ -40,7 +40,7 @@ class LatentAttention(PoolingConfig):
 
 
 class LatentAttentionPooling(Pooling):
-    """The mean, and what an MLP makes of each token and of learned vectors it looks up.
+    """The mean, and an MLP over tokens that attend to learned latent vectors.
 
     With z_t = LayerNorm(x_t) and R learned latents, for each head h, on its slice of the width:
     ``o_th = sum_r softmax_r(z_th . l_rh / sqrt(D / H)) l_rh``; the heads' slices are laid end to

@@ -19,7 +19,7 @@ class Weighted(MixConfig[PoolingConfig], PoolingConfig):
     """Other poolings, each times its weight, added up.
 
     Attributes:
-        weights: kind of a pooling -> its weight. A pooling whose weight is 0 for good is not made.
+        weights: kind of a pooling -> its weight. A pooling with a fixed weight of 0 is not built.
         settings: kind of a pooling -> its settings, where they are not the default ones.
     """
 

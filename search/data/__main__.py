@@ -46,7 +46,7 @@ def main(
         typer.Option("--set", metavar="KEY=VALUE", help="Another setting of data: data.seed=1."),
     ] = None,
 ) -> None:
-    """Say what became of every sentence of a source, and what a model's tokenizer makes of it.
+    """Count how every sentence of a source is used, and how a model's tokenizer splits it.
 
     It reads, divides and tokenises as a search would, and trains nothing.
 

@@ -1,4 +1,4 @@
-"""When two texts are the same: compared without what nobody sees.
+"""When two texts are the same: compared without invisible characters.
 
 Text is compared after three steps, and trained on as it was given:
 

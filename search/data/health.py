@@ -122,7 +122,7 @@ def measure(
     prompts: Prompts | None = None,
     notes: Sequence[str] = (),
 ) -> Health:
-    """Count by language what was read and what the tokenizer makes of it.
+    """Count the sentences that were read and their tokens, by language.
 
     Args:
         train, validation: the sentences of ``loaded``, tokenised.

@@ -32,7 +32,7 @@ def describe_states(base: Base, digest: str) -> str:
             "config": config,
             "dtype": str(base.model.dtype),
             "attention": base.attention,
-            "first_position": base.first_position,
+            "first_position": base.position_offset,
             "device": base.device.type,
             "torch": version("torch"),
             "transformers": version("transformers"),
@@ -46,7 +46,7 @@ def weights_digest(config: BaseConfig, store: Store) -> str:
     """SHA-256 of the files of a base: its weights, those of an adapter, and the code it brings.
 
     Reading them takes long where they are large, so the digest of a file is stored: it holds for as
-    long as nobody has touched the file.
+    long as the file has not changed.
     """
     sha = hashlib.sha256()
     for file in (file for place in weight_sources(config) for file in _files(*place)):

@@ -207,9 +207,9 @@ class FeatureSet:
                     values_TD = stored[nearest][rows].to(self.base.device)
                     states, reached = States(values_TD, tokens.offsets), nearest
                 if states is None:
-                    states = self.base.below(tokens, one.boundary)
+                    states = self.base.run_until(tokens, one.boundary)
                 elif reached < one.boundary:
-                    states = self.base.above(states, reached, until=one.boundary)
+                    states = self.base.run_from(states, reached, until=one.boundary)
                 self.layers_run += len(tokens.ids_T) * (one.boundary - reached)
                 reached = one.boundary
                 for name in one.names:

@@ -59,7 +59,9 @@ class Features:
         self._store = store
         self._digest = describe_states(base, digest)
         self._statistics = plan.statistics
-        self.boundaries = tuple(b for b in plan.boundaries if b == base.depth or base.cuttable(b))
+        self.boundaries = tuple(
+            b for b in plan.boundaries if b == base.depth or base.can_split_at(b)
+        )
         self._training = training
         self._max_epochs = max_epochs
         # Keyed by identity: to hash a corpus takes longer than a trial, and the sets keep it alive.
@@ -83,7 +85,7 @@ class Features:
         def feed(sentences: Sentences) -> States:
             states = stored(sentences)
             assert isinstance(states, States)
-            return base.above(states, stored.boundary, corpus.family(sentences, base.device))
+            return base.run_from(states, stored.boundary, corpus.family(sentences, base.device))
 
         return feed, f"layer {stored.boundary}"
 
@@ -153,7 +155,7 @@ def performance_notes(
             f"every trial runs the whole base: nothing can be stored in "
             f"{store_folder(cache.folder)}, which must be a folder to write to"
         )
-    if base.first_position is None:
+    if base.position_offset is None:
         notes.append(
             f"the base runs on padded sentences, which is slower: packed, a "
             f"{base.model.config.model_type} gives other states"

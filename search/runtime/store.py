@@ -95,21 +95,21 @@ class Store:
             tensors = _read(file)
         except Exception:  # a damaged file may fail in any way; it is written anew
             return None
-        with suppress(OSError):  # it is gone in the meantime, or somebody else's
+        with suppress(OSError):  # deleted meanwhile, or not owned by this user
             os.utime(file)
         return tensors
 
     def build(
         self, key: str, what: str, compute: Callable[[], Mapping[str, Tensor]], wait: bool
     ) -> dict[str, Tensor] | None:
-        """The tensors under a key, computed unless somebody else has done so.
+        """Read the tensors under a key, or compute and store them.
 
         Args:
             what: what they are, in words.
             wait: for whoever computes them now, if anybody does.
 
         Returns:
-            None where somebody else computes them and this is not to wait. Where they cannot be
+            None where another process computes them and ``wait`` is false. Where they cannot be
             stored, they are in memory only.
         """
         with self.held(key, wait) as held:

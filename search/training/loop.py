@@ -82,7 +82,7 @@ class EpochReport:
         )
 
     def sealed(self, done: EpochDone) -> bytes:
-        """The checkpoint with what is said of it, so that this is known where nobody heard it.
+        """The checkpoint with the epoch's report, for a resume after the report was lost.
 
         Args:
             done: the event made of this report.

@@ -302,14 +302,14 @@ class Bench:
     @contextmanager
     def _padded(self, padded: bool) -> Iterator[None]:
         base = self.base
-        before = base.first_position, base.attention
+        before = base.position_offset, base.attention
         if padded:
-            base.first_position = None
+            base.position_offset = None
             base.model.set_attn_implementation("sdpa")
         try:
             yield
         finally:
-            base.first_position = before[0]
+            base.position_offset = before[0]
             base.model.set_attn_implementation(before[1])
 
     def search(self) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def test_after_clear_a_running_search_goes_on(
     assert said("clear", "--folder", tmp_path).startswith(f"{count} files")
     assert store.entries() == []
     with torch.no_grad():
-        want = base.below(corpus.tokens(every), 2)
+        want = base.run_until(corpus.tokens(every), 2)
     got = features(every)
     assert isinstance(got, States)
     assert torch.equal(got.values_TD, want.values_TD)

@@ -52,7 +52,7 @@ def train_alone(workload: Workload, number: int, rung: str) -> dict[str, Any]:
     base = load(config.base)
     if rung == "padded":
         base.model.set_attn_implementation("sdpa")
-        base.first_position = None
+        base.position_offset = None
     corpora = workload.corpora(base.tokenize)
     features = _features(workload, config.base, base, rung)
     cpu, wall = time.process_time(), time.perf_counter()

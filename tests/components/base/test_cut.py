@@ -25,7 +25,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from components.adapter.family_lora import FamilyLora
 from components.adapter.lora import Lora
-from components.base.cut import Reached, started_at, stopped_at
+from components.base.cut import StopForward, started_at, stopped_at
 from components.base.model import Base
 from components.base.structure import layers_of
 from components.interface import AdapterConfig
@@ -108,15 +108,15 @@ def built(base: Base, kind: str, boundary: int) -> LowRankAdapter:
 @torch.no_grad()
 def test_below_then_above_is_the_whole(base: Base, tokens: Tokens) -> None:
     whole = base(tokens)
-    assert torch.equal(base.below(tokens, DEPTH).values_TD, whole.values_TD)
+    assert torch.equal(base.run_until(tokens, DEPTH).values_TD, whole.values_TD)
     for boundary in range(1, DEPTH):
-        below = base.below(tokens, boundary)
+        below = base.run_until(tokens, boundary)
         assert torch.equal(below.offsets, tokens.offsets)
         assert not torch.allclose(below.values_TD, whole.values_TD, atol=0.1)
-        above = base.above(below, boundary)
+        above = base.run_from(below, boundary)
         assert torch.equal(above.values_TD, whole.values_TD)
         assert torch.equal(above.offsets, tokens.offsets)
-        assert base.cuttable(boundary)
+        assert base.can_split_at(boundary)
 
 
 @torch.no_grad()
@@ -131,7 +131,7 @@ def test_what_enters_a_layer_is_what_transformers_says(tokens: Tokens) -> None:
     assert base.pack()
     for boundary in range(1, DEPTH + 1):
         want = torch.cat([states[boundary].squeeze(0) for states in alone])
-        got = base.below(tokens, boundary).values_TD
+        got = base.run_until(tokens, boundary).values_TD
         torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
 
 
@@ -141,11 +141,11 @@ def test_a_sentence_may_be_taken_out_of_its_batch(base: Base, tokens: Tokens) ->
     whole = base(tokens).values_TD
     ends = tokens.offsets.tolist()
     for boundary in range(1, DEPTH):
-        below = base.below(tokens, boundary).values_TD
+        below = base.run_until(tokens, boundary).values_TD
         for chosen in ([5], [20, 3, 3], list(range(0, 26, 2))):
             places = torch.cat([torch.arange(ends[b], ends[b + 1]) for b in chosen])
             offsets = torch.tensor([0, *(ends[b + 1] - ends[b] for b in chosen)]).cumsum(0)
-            above = base.above(States(below[places], offsets), boundary)
+            above = base.run_from(States(below[places], offsets), boundary)
             assert torch.equal(above.values_TD, whole[places])
 
 
@@ -161,17 +161,17 @@ def test_values_and_gradients_with_an_adapter_above(base: Base, tokens: Tokens, 
     for boundary in range(1, DEPTH):
         with torch.no_grad():
             plain = base(tokens).values_TD
-            frozen = base.below(tokens, boundary).values_TD
+            frozen = base.run_until(tokens, boundary).values_TD
         adapter = built(base, kind, boundary)
         adapter.train()
         try:
             with torch.no_grad():  # the layers below are still those of the base alone
-                below = base.below(tokens, boundary)
+                below = base.run_until(tokens, boundary)
             assert torch.equal(below.values_TD, frozen)
             torch.manual_seed(1)
             whole = outcome(base(tokens, family_B))
             torch.manual_seed(1)
-            after = outcome(base.above(below, boundary, family_B))
+            after = outcome(base.run_from(below, boundary, family_B))
         finally:
             adapter.remove()
         assert not torch.allclose(whole[0], plain, atol=1e-3)
@@ -211,7 +211,7 @@ def test_an_exception_leaves_nothing_behind(base: Base, tokens: Tokens) -> None:
     with torch.no_grad():
         expected = base(tokens).values_TD
     _, layers = layers_of(base.model)
-    below = base.below(tokens, 2)
+    below = base.run_until(tokens, 2)
     with pytest.raises(KeyError), started_at(layers, 2, below.values_TD.unsqueeze(0)):
         raise KeyError
     with pytest.raises(KeyError), stopped_at(layers[1]):
@@ -219,14 +219,14 @@ def test_an_exception_leaves_nothing_behind(base: Base, tokens: Tokens) -> None:
     # From inside the model: states of another width fit the last layer no more.
     narrow = States(below.values_TD[:, :7], below.offsets)
     with pytest.raises(RuntimeError):
-        base.above(narrow, 2)
+        base.run_from(narrow, 2)
 
     def broken(*args: Any) -> None:
         raise KeyError
 
     handle = layers[1].register_forward_pre_hook(broken)
     with pytest.raises(KeyError):
-        base.below(tokens, 2)
+        base.run_until(tokens, 2)
     handle.remove()
     with torch.no_grad():
         assert torch.equal(base(tokens).values_TD, expected)
@@ -239,14 +239,14 @@ def test_a_call_stops_at_the_layer_and_not_behind_it(base: Base, tokens: Tokens)
         layer.register_forward_hook(lambda *_, index=index: ran.append(index))
         for index, layer in enumerate(layers)
     ]
-    below = base.below(tokens, 2)
+    below = base.run_until(tokens, 2)
     assert ran == [0, 1]
     ran.clear()
-    base.above(below, 1)
+    base.run_from(below, 1)
     assert ran == [1, 2]
     for handle in handles:
         handle.remove()
-    with pytest.raises(Reached) as reached, stopped_at(layers[0]):
+    with pytest.raises(StopForward) as reached, stopped_at(layers[0]):
         base(tokens)
     assert reached.value.states.shape[-1] == 32
 
@@ -254,7 +254,7 @@ def test_a_call_stops_at_the_layer_and_not_behind_it(base: Base, tokens: Tokens)
 def test_a_padded_base_cannot_be_cut() -> None:
     base = base_of(AutoModel.from_config(MPNetConfig(**SIZES)))
     assert not base.pack()
-    assert not any(base.cuttable(boundary) for boundary in range(DEPTH + 1))
+    assert not any(base.can_split_at(boundary) for boundary in range(DEPTH + 1))
 
 
 class Skipping(Qwen3Model):
@@ -284,8 +284,10 @@ class Skipping(Qwen3Model):
 def test_a_model_whose_layers_feed_others_cannot_be_cut_there(tokens: Tokens) -> None:
     base = base_of(Skipping(Qwen3Config(**SIZES, **KEYS, head_dim=8)))
     assert base.pack()
-    assert base.cuttable(1)  # what the first layer said is what was stored
-    assert torch.equal(base.above(base.below(tokens, 1), 1).values_TD, base(tokens).values_TD)
-    assert not base.cuttable(2)
-    wrong = base.above(base.below(tokens, 2), 2).values_TD
+    assert base.can_split_at(1)  # what the first layer said is what was stored
+    assert torch.equal(
+        base.run_from(base.run_until(tokens, 1), 1).values_TD, base(tokens).values_TD
+    )
+    assert not base.can_split_at(2)
+    wrong = base.run_from(base.run_until(tokens, 2), 2).values_TD
     assert not torch.allclose(wrong, base(tokens).values_TD, atol=0.1)

@@ -36,7 +36,7 @@ def test_builtin_and_folder_are_the_same_model(folder: Path) -> None:
     for name, value in one.model.state_dict().items():
         assert torch.equal(value, other.model.state_dict()[name]), name
     assert one.width == 128
-    assert one.first_position == 0, "it runs packed"
+    assert one.position_offset == 0, "it runs packed"
     assert not one.model.training
     assert not any(p.requires_grad for p in one.model.parameters())
 
@@ -55,7 +55,7 @@ def test_the_skeleton_has_no_weights_but_tokenises(folder: Path) -> None:
 def test_dtype_is_what_was_asked_for() -> None:
     base = load(BaseConfig(model="builtin:tiny", dtype="bfloat16"))
     assert base.model.dtype == torch.bfloat16
-    assert base.first_position == 0, "half precision runs packed too"
+    assert base.position_offset == 0, "half precision runs packed too"
     assert load(BaseConfig(model="builtin:tiny")).model.dtype == torch.float32
 
 
@@ -70,7 +70,7 @@ def test_roberta_counts_its_positions_from_behind_the_padding(folder: Path) -> N
     model.save_pretrained(folder)
     base = load(BaseConfig(model=str(folder), max_length=999))
     assert base.max_length == 62
-    assert base.first_position == 2, "it runs packed"
+    assert base.position_offset == 2, "it runs packed"
     longest = Tokens.of([list(range(5, 67))])
     with torch.no_grad():
         expected = model(input_ids=longest.ids_T[None]).last_hidden_state[0]

@@ -39,7 +39,7 @@ def test_a_saved_model_gives_the_states_of_each_sentence_alone(
     saved: Path, model: PreTrainedModel
 ) -> None:
     base = load(BaseConfig(model=str(saved), max_length=16))
-    assert base.first_position == 0, "it runs packed"
+    assert base.position_offset == 0, "it runs packed"
     assert base.width == 32
     ids = base.tokenize(SENTENCES)
     states = base(Tokens.of(ids))

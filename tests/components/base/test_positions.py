@@ -64,7 +64,7 @@ def test_a_base_runs_at_its_largest_length_as_its_model_does(name: str, tmp_path
     ids = base.tokenize(["x" * 200, "a b"])
     assert len(ids[0]) == longest
     got = base(Tokens.of(ids))
-    if base.first_position is not None:  # back from packed sentences to the model's own way
+    if base.position_offset is not None:  # back from packed sentences to the model's own way
         base.model.set_attn_implementation("eager")
     for one, states_TD in zip(ids, got.values_TD.split([len(i) for i in ids]), strict=True):
         expected_TD = base.model(input_ids=torch.tensor([one])).last_hidden_state[0]

@@ -203,7 +203,7 @@ def test_a_model_can_be_cut(
     assert base.attention == "packed_varlen"
     expected = base(tokens).values_TD
     kernel.calls.clear()
-    got = base.above(base.below(tokens, 1), 1).values_TD
+    got = base.run_from(base.run_until(tokens, 1), 1).values_TD
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
     assert len(kernel.calls) == base.depth
 

@@ -239,7 +239,7 @@ def test_more_is_computed_from_what_is_there(
             states = features._set(corpus, boundary, None)(every)
             assert isinstance(states, States)
             assert torch.equal(
-                states.values_TD, base.below(corpus.tokens(every), boundary).values_TD
+                states.values_TD, base.run_until(corpus.tokens(every), boundary).values_TD
             )
     spared = {(): 0, (2,): 2, (4,): 2, (2, 6): 4}[first]  # under layer 4, layer 2 is still to come
     assert layers_run(features) == corpus.lengths.sum() * (DEPTH - spared)
@@ -272,7 +272,7 @@ def test_any_sentences_in_any_order(
         for name, sentences in wanted(corpus).items():
             got = stored(sentences)
             with torch.no_grad():
-                want = base.below(corpus.tokens(sentences), boundary)
+                want = base.run_until(corpus.tokens(sentences), boundary)
             if pooled:
                 assert isinstance(got, Statistics)
                 for statistic in STATISTICS:
@@ -376,7 +376,7 @@ def keys_of(base: Base, corpus: TokenisedCorpus, store: Store, **changed: Any) -
 
 def twin(base: Base, dtype: torch.dtype = torch.float32) -> Base:
     made = Base(copy.deepcopy(base.model).to(dtype), base.tokenizer, base.max_length)
-    made.first_position = base.first_position
+    made.position_offset = base.position_offset
     return made
 
 
@@ -392,7 +392,7 @@ def test_a_key_says_all_that_a_number_depends_on(
     shorter, padded, other = twin(base), twin(base), twin(base)
     shorter.max_length = 31  # which is in the tokens
     assert keys_of(shorter, corpus, store) == known[0]
-    padded.first_position = None
+    padded.position_offset = None
     other.model.config.rms_norm_eps *= 2
     others = [twin(base, torch.bfloat16), padded, other]
     known += [keys_of(one, corpus, store) for one in others]
@@ -442,7 +442,7 @@ def test_another_corpus_reuses_whole_shards(base: Base, store: Store) -> None:
     assert first.layers_run == 2 * smaller.lengths.sum()
     second = stored(larger, Sentences.join([order[chosen], order[~chosen]]))
     with torch.no_grad():
-        want = base.below(larger.tokens(order), 2)
+        want = base.run_until(larger.tokens(order), 2)
     for sentences, states in ((order, want), (order[chosen], got)):
         again = second(sentences)
         assert isinstance(again, States)
@@ -469,7 +469,7 @@ def test_bfloat16_is_stored_as_it_is(
     for boundary in (2, DEPTH):
         states = features._set(corpus, boundary, None)
         with torch.no_grad():  # in half precision a state depends on its batch
-            want = half.below(corpus.tokens(states.order), boundary)
+            want = half.run_until(corpus.tokens(states.order), boundary)
         got = states(states.order)
         assert isinstance(got, States)
         assert got.values_TD.dtype == torch.bfloat16
