@@ -82,7 +82,7 @@ class MixConfig(Config, ABC, Generic[PartConfig]):
                 yield from self._settings_faults(kinds[kind], kind, settings)
 
     def _settings_faults(
-        self, config: type[PartConfig], kind: str, settings: Mapping[str, Any]
+        self, config: type[PartConfig], kind: str, settings: Mapping[str, object]
     ) -> Iterator[InitErrorDetails]:
         """Pydantic's faults of one part's settings, moved to where they stand in this config."""
         known = [name for name in config.model_fields if name != "kind"]
@@ -107,7 +107,7 @@ class MixConfig(Config, ABC, Generic[PartConfig]):
         """A part's error: it names its keys as its own, not knowing that it is part of a mix."""
         return error.renamed(f"{self.family}.", f"{self.family}.settings.{kind}.")
 
-    def _fault(self, place: tuple[str | int, ...], given: Any, message: str) -> InitErrorDetails:
+    def _fault(self, place: tuple[str | int, ...], given: object, message: str) -> InitErrorDetails:
         """A fault at a key of this config, as a sentence that begins with the key."""
         error = ValueError(f"{self.family}.{'.'.join(map(str, place))} {message}")
         return InitErrorDetails(type="value_error", loc=place, input=given, ctx={"error": error})

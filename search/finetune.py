@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -101,7 +101,7 @@ def main(
             raise InputError("--languages is ''; it must name columns, with commas between them")
         _refuse_idle(assignments or [])
         source = Source({}, {})
-        given: dict[str, tuple[KeyPath, Any]] = {
+        given: dict[str, tuple[KeyPath, object]] = {
             "pooling": (("pooling", "kind"), pooling),
             "mlp-head" if mlp_head else "head": (("head", "kind"), "mlp" if mlp_head else head),
             "mlp-hidden": (("head", "hidden"), mlp_hidden),
@@ -160,7 +160,7 @@ def _refuse_idle(assignments: Sequence[str]) -> None:
         raise InputError(problems)
 
 
-def _put(source: Source, path: KeyPath, value: Any, place: str = "") -> None:
+def _put(source: Source, path: KeyPath, value: object, place: str = "") -> None:
     """Set a key, as if the option had been a line of a space file."""
     node = source.tree
     for step in path[:-1]:

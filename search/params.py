@@ -37,7 +37,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 # Label -> the family of the component that is counted, and its settings.
 LORA = {"kind": "lora", "rank": 16, "last_layers": 4}
-CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+CONFIGURATIONS: dict[str, tuple[str, dict[str, object]]] = {
     "linear projection only": ("head", {"kind": "linear"}),
     "+ attention pooling": ("pooling", {"kind": "attention"}),
     "MLP head (2048)": ("head", {"kind": "mlp", "hidden": 2048}),
@@ -192,7 +192,7 @@ def _settings(config: Config, **dump: Any) -> str:
     return _written({key: value for key, value in plain.items() if value != {}})[1:-1]
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_written(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
@@ -225,7 +225,7 @@ def _cells(exact: int | str, remark: str = "") -> tuple[str, Text]:
     return f"{exact:,}", Text(remark, "dim")
 
 
-def _auto_targets(settings: dict[str, Any], model: PreTrainedModel) -> str:
+def _auto_targets(settings: dict[str, object], model: PreTrainedModel) -> str:
     """Name the layers that an adapter with the targets ``auto`` changes."""
     if settings.get("targets") != "auto":
         return ""
@@ -277,7 +277,7 @@ def _count_space(file: Path) -> tuple[str, Table]:
     return title, table
 
 
-def _values(prepared: Prepared, grid: bool) -> Iterator[dict[str, Any]]:
+def _values(prepared: Prepared, grid: bool) -> Iterator[dict[str, object]]:
     from search.space.domains import probes, reference
     from search.space.grid import grid as combinations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from peft import LoraConfig
@@ -77,7 +77,7 @@ class FamilyLoraAdapter(LowRankAdapter):
         for layer in self.layers:
             layer.forward = types.MethodType(self._forward, layer)
 
-    def _forward(self, layer: LoraLayer, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def _forward(self, layer: LoraLayer, x: Tensor, *args: object, **kwargs: object) -> Tensor:
         """One linear layer: (..., D) -> (..., E), its tokens routed by family."""
         base: Tensor = layer.base_layer(x, *args, **kwargs)
         out_XE = base.reshape(-1, base.shape[-1])

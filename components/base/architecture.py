@@ -68,7 +68,7 @@ def text_part(model: PreTrainedModel) -> PreTrainedModel:
     return found[0]  # the outermost comes first
 
 
-def _encoder_class(settings: PreTrainedConfig) -> Any:
+def _encoder_class(settings: PreTrainedConfig) -> object:
     # An encoder that was saved alone (T5EncoderModel) says that it is no encoder-decoder, but its
     # model type still names the whole.
     name = MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(settings.model_type, "")
@@ -91,7 +91,7 @@ def _refuse_unpinned_code(config: BaseConfig, source: str) -> None:
     if fault:
         raise ValueError(f"base.revision {fault}")
     with one_sentence(config.model):
-        where: dict[str, Any] = {"revision": config.revision}
+        where: dict[str, object] = {"revision": config.revision}
         files = {
             "config.json": PreTrainedConfig.get_config_dict(source, **where)[0],
             "tokenizer_config.json": get_tokenizer_config(source, **where),

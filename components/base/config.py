@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -37,6 +37,6 @@ class BaseConfig(Config):
     allow_pickle: bool = False
 
 
-def options(config: BaseConfig) -> dict[str, Any]:
+def options(config: BaseConfig) -> dict[str, object]:
     """Arguments of every ``from_pretrained`` call for this base."""
     return {"revision": config.revision, "trust_remote_code": config.trust_remote_code}

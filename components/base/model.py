@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -107,7 +107,7 @@ class Base:
     def tokenization(self) -> str:
         """Everything that the ids of `tokenize` depend on beside the sentences, as text."""
         tokenizer = self.tokenizer
-        about: dict[str, Any] = {name: version(name) for name in ("transformers", "tokenizers")}
+        about: dict[str, object] = {name: version(name) for name in ("transformers", "tokenizers")}
         about |= {"kind": type(tokenizer).__name__, "max_length": self.max_length}
         settings = {k: v for k, v in tokenizer.init_kwargs.items() if k != "name_or_path"}
         about |= {"settings": settings, "side": tokenizer.truncation_side}

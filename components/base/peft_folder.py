@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import (
@@ -166,7 +165,7 @@ class AdapterFolder:
             raise self._refusal(f"{PICKLE} holds no mapping of names to tensors")
         return found
 
-    def _class(self, settings: PreTrainedConfig, weights: Mapping[str, Tensor]) -> Any:
+    def _class(self, settings: PreTrainedConfig, weights: Mapping[str, Tensor]) -> object:
         """The class that the adapter was trained on: without a head or, by its keys, with one.
 
         PEFT finds what to adapt by the names of modules, which are longer in a model with a head.

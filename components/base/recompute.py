@@ -47,7 +47,7 @@ def _twice(forward: Callable[..., Any], replacements: Sequence[Replacement]) -> 
         # the call that says so, and on a GPU in another thread.
         context = copy_context()
 
-        def again(*args: Any, **kwargs: Any) -> Any:
+        def again(*args: object, **kwargs: object) -> object:
             with fused(replacements):
                 return context.run(forward, *args, **kwargs)
 

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -27,7 +26,7 @@ def unpinned_revision(source: str, revision: str | None) -> str:
     )
 
 
-def code_elsewhere(source: str, files: Mapping[str, Any]) -> str:
+def code_elsewhere(source: str, files: Mapping[str, object]) -> str:
     """Why code that a model names is not its own: it lies in another repository; or empty.
 
     transformers takes such code (``other/repository--file.Class`` in ``auto_map``) from the newest

@@ -31,7 +31,7 @@ class Shipped:
 
     is_sentence_model: bool = False
     max_length: int | None = None
-    pooling: Mapping[str, Any] = field(default_factory=dict)
+    pooling: Mapping[str, object] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
@@ -99,7 +99,7 @@ def read_shipped(model: str, revision: str | None = None) -> Shipped:
 
 
 def _read_prompts(
-    config: Mapping[str, Any], faults: list[str]
+    config: Mapping[str, object], faults: list[str]
 ) -> tuple[dict[str, str], str | None]:
     """The prompts by their names, and the name of the default one."""
     given = config.get("prompts") or {}
@@ -129,7 +129,7 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _kind(part: Mapping[str, Any]) -> str:
+def _kind(part: Mapping[str, object]) -> str:
     """The class of a module, without its package."""
     return str(part.get("type", "")).rpartition(".")[2]
 

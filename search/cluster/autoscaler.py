@@ -49,7 +49,7 @@ def head_alone() -> list[Node]:
     ]
 
 
-def read_autoscaling_config(gcs_address: str) -> dict[str, Any] | None:
+def read_autoscaling_config(gcs_address: str) -> dict[str, object] | None:
     """Read the file that the autoscaler of a cluster was started with; None where there is none.
 
     It is named on the command line of Ray's monitor, a process of the head node.

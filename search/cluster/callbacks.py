@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
@@ -26,7 +25,7 @@ LOOK_EVERY_S = 5.0  # at the machines of a cluster that grows
 class Unpickled:
     """Tune pickles what it runs with; nothing of this project is ever restored from that."""
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}
 
 
@@ -44,7 +43,7 @@ class StopSwitch(Unpickled, Stopper):
         self.thrown = False
         self._request = request
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         return self.stop_all()
 
     def stop_all(self) -> bool:
@@ -90,7 +89,7 @@ class Recorder(Unpickled, Callback):
         self._max_epochs = max_epochs
 
     def on_trial_start(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: object
     ) -> None:
         """A trial is given to a lane, for the first time or again."""
         self._meet(trial)
@@ -100,8 +99,8 @@ class Recorder(Unpickled, Callback):
         iteration: int,
         trials: list[Trial],
         trial: Trial,
-        result: dict[str, Any],
-        **info: Any,
+        result: dict[str, object],
+        **info: object,
     ) -> None:
         """A trial has done an epoch, failed, or found that its lane can train nothing."""
         reply = result.get("reply")
@@ -122,14 +121,14 @@ class Recorder(Unpickled, Callback):
             self._note(reply.done)
 
     def on_trial_complete(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: object
     ) -> None:
         """A trial has ended: finished, stopped, or failed by its own fault."""
         reply = trial.last_result.get("reply")
         self._end(trial, reply.message if isinstance(reply, TrialFailed) else "")
 
     def on_trial_error(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: object
     ) -> None:
         """A trial has lost its lane, and either comes again or has lost too many."""
         if self._searcher.will_be_retried(self._meet(trial)):
@@ -192,7 +191,7 @@ class MachineWatch(Unpickled, Callback):
         self._there = self._wanted
         self._due = 0.0
 
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
         """Look again, if it is time to; Tune asks in every turn of its loop."""
         now = time.monotonic()
         if now < self._due:

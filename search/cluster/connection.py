@@ -8,7 +8,6 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import ray
 from ray._private import services
@@ -48,7 +47,7 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[str | None]:
     settings = QUIET if address else QUIET | ALONE
     os.environ.update(settings)
     logging.getLogger("ray").setLevel(logging.ERROR)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None:
             # Every process must be told which instance it belongs to: where a second one runs on
@@ -115,7 +114,7 @@ def _daemons_in_own_session() -> Iterator[None]:
     ordinary = services.ConsolePopen
 
     class InOwnSession(services.ConsolePopen):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
+        def __init__(self, *args: object, **kwargs: object) -> None:
             super().__init__(*args, **kwargs, start_new_session=True)
 
     services.ConsolePopen = InOwnSession

@@ -6,7 +6,6 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray import tune
@@ -23,7 +22,7 @@ LANE_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.0001}
 CLOSE_TIMEOUT_S = 60.0
 
 
-def work(settings: dict[str, Any]) -> None:
+def work(settings: dict[str, object]) -> None:
     """What Ray Train runs in each worker."""
     # Imported there only: the lane and Train's controller need none of the seconds it takes.
     from search.cluster import worker
@@ -54,8 +53,8 @@ class LaneSetup:
     cpus: int
     gpus: int
     start_attempts: int
-    work: dict[str, Any]
-    corpora: list[Any]
+    work: dict[str, object]
+    corpora: list[object]
 
 
 class Lane(tune.Trainable):
@@ -65,7 +64,7 @@ class Lane(tune.Trainable):
     processes a trial. Here the run is started once and ends with the lane.
     """
 
-    def setup(self, config: dict[str, Any], lane: LaneSetup | None = None) -> None:
+    def setup(self, config: dict[str, object], lane: LaneSetup | None = None) -> None:
         """Put the first trial in the mailbox."""
         assert lane is not None
         here = NodeAffinitySchedulingStrategy(lane.run_node, soft=False)
@@ -76,7 +75,7 @@ class Lane(tune.Trainable):
         # Started by the first step: Tune also makes lanes that it then finds no use for.
         self._run = threading.Thread(target=self._fit, daemon=True)
 
-    def _assign(self, config: dict[str, Any]) -> None:
+    def _assign(self, config: dict[str, object]) -> None:
         ray.get(self._mailbox.assign.remote(TrialSpec(**config)))
 
     def _fit(self) -> None:
@@ -105,12 +104,12 @@ class Lane(tune.Trainable):
             message = " ".join(str(error).split())[-500:]
         self._mailbox.abort.remote(message, fatal=False)
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> dict[str, object]:
         """The next result of the trial in the mailbox."""
         if not self._run.ident:
             self._run.start()
         reply: Reply = ray.get(self._mailbox.next_result.remote())
-        told: dict[str, Any] = {"accuracy": float("nan"), "epoch": 0, "done": True}
+        told: dict[str, object] = {"accuracy": float("nan"), "epoch": 0, "done": True}
         match reply:
             case LaneLost():
                 raise RuntimeError(reply.message)  # Tune starts another lane for this trial
@@ -122,7 +121,7 @@ class Lane(tune.Trainable):
                 told |= {"accuracy": done.accuracy, "epoch": done.epoch, "done": reply.last}
         return told | {"reply": reply}
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: dict[str, object]) -> bool:
         """Put the next trial in the mailbox."""
         self._assign(new_config)
         return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
@@ -60,7 +59,7 @@ def replay(scheduler: TrialScheduler, events: Iterable[Event], max_epochs: int) 
 class Numbered:
     """What a scheduler reads of a trial, under a name that does not change from lane to lane."""
 
-    config: dict[str, Any]
+    config: dict[str, object]
 
     @property
     def trial_id(self) -> str:
@@ -77,11 +76,11 @@ class ReferenceKeepingASHA(ASHAScheduler):
     would meet if the reference had been stopped.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: object) -> None:
         super().__init__(**settings)
         self._reference_dropped = False
 
-    def on_trial_add(self, tune_controller: Any, trial: Trial | Numbered) -> None:
+    def on_trial_add(self, tune_controller: object, trial: Trial | Numbered) -> None:
         """Take in a trial, or one that comes again: its rungs hold it by its number.
 
         One that has lost its lane, or whose search goes on after a loss, is another one to Tune.
@@ -89,7 +88,7 @@ class ReferenceKeepingASHA(ASHAScheduler):
         super().on_trial_add(tune_controller, Numbered(trial.config))
 
     def on_trial_result(
-        self, tune_controller: Any, trial: Trial | Numbered, result: dict[str, Any]
+        self, tune_controller: object, trial: Trial | Numbered, result: dict[str, object]
     ) -> str:
         """Decide whether a trial goes on after an epoch."""
         going_on: str = TrialScheduler.CONTINUE
@@ -103,12 +102,12 @@ class ReferenceKeepingASHA(ASHAScheduler):
         return going_on  # its worker ends it after the last epoch
 
     def on_trial_complete(
-        self, tune_controller: Any, trial: Trial | Numbered, result: dict[str, Any]
+        self, tune_controller: object, trial: Trial | Numbered, result: dict[str, object]
     ) -> None:
         """Record the last result of a trial."""
         if trial.config["trial"] != REFERENCE or not self._reference_dropped:
             super().on_trial_complete(tune_controller, Numbered(trial.config), result)
 
-    def on_trial_remove(self, tune_controller: Any, trial: Trial | Numbered) -> None:
+    def on_trial_remove(self, tune_controller: object, trial: Trial | Numbered) -> None:
         """Forget a trial that has been lost; what its rungs hold stays."""
         self._trial_info.pop(Numbered(trial.config).trial_id, None)

@@ -49,7 +49,7 @@ class StudySearcher(Searcher):
         max_epochs: int,
         metric: str,
         trials: int | None = None,
-        unfinished: Mapping[int, Mapping[str, Any]] | None = None,
+        unfinished: Mapping[int, Mapping[str, object]] | None = None,
     ) -> None:
         super().__init__(metric=metric, mode="max")
         self._study = study
@@ -67,7 +67,7 @@ class StudySearcher(Searcher):
         """The Optuna study."""
         return self._study.study
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, object] | str | None:
         """Draw a trial: its number, counted from 0, and its config as plain values.
 
         A trial that lost its lane is given again before a new one is drawn. Returns None while
@@ -86,7 +86,7 @@ class StudySearcher(Searcher):
         self._running[trial_id] = drawn
         return drawn.given
 
-    def drawn(self, number: int) -> dict[str, Any]:
+    def drawn(self, number: int) -> dict[str, object]:
         """What the sampler drew for a trial that runs, by the names of the domains."""
         records = (d.record for d in self._running.values() if d.given["trial"] == number)
         return next((record.params for record in records), {})

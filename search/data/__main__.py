@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -68,7 +68,7 @@ def main(
         from search.space.source import Source, assign, option_value
 
         sources = [option_value(file, "FILE") for file in files]
-        data: dict[str, Any] = {
+        data: dict[str, object] = {
             "train": sources[0] if len(sources) == 1 else sources,
             "pivot": pivot,
         }

@@ -71,7 +71,7 @@ class Health:
     pivot: str
     notes: tuple[str, ...]
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """All of it, and the warnings, as plain data."""
         return asdict(self) | {"warnings": list(self.warnings())}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator
 
@@ -22,7 +22,7 @@ class PromptSettings(Config):
     others: str
 
 
-def full_form(value: Any) -> Any:
+def full_form(value: object) -> object:
     """Turn one text for all sentences into one for each side; a mapping is left as it is."""
     if isinstance(value, str):
         return dict.fromkeys(SIDES, value)

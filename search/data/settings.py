@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field, field_validator
 
 from components.config import Config
@@ -58,7 +56,7 @@ class DataSettings(Config):
 
     @field_validator("languages", mode="before")
     @classmethod
-    def _as_list(cls, languages: Any) -> Any:
+    def _as_list(cls, languages: object) -> object:
         if isinstance(languages, str):
             return [name.strip() for name in languages.split(",")]
         return languages

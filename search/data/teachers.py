@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -133,7 +133,7 @@ def _without_consent(model: OtherModel, source: str) -> str:
     return ""
 
 
-def _json(file: Path) -> Any:
+def _json(file: Path) -> object:
     """What a file holds; None where it is not there or no JSON."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))

@@ -42,7 +42,7 @@ Pooling = Head = nn.Module
 '''
 
 
-def describe(component: nn.Module) -> dict[str, Any]:
+def describe(component: nn.Module) -> dict[str, object]:
     """A component's class and its constructor's arguments, which are its attributes, as data."""
     arguments = {}
     for name in inspect.signature(type(component)).parameters:

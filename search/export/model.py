@@ -133,7 +133,7 @@ def drops_texts(tokenizer: PreTrainedTokenizerBase) -> bool:
     return not all(tokenizer(list(DROPPED))["input_ids"])
 
 
-def _modules(component: Pooling | Head, wrapper: str, width: int, custom: Any) -> list[Any]:
+def _modules(component: Pooling | Head, wrapper: str, width: int, custom: object) -> list[object]:
     """A component as sentence-transformers' own modules or, where it has none, as ours."""
     described = component.stock()
     if described is not None:
@@ -145,7 +145,7 @@ def _modules(component: Pooling | Head, wrapper: str, width: int, custom: Any) -
     return [module]
 
 
-def _stock(described: StockModule) -> Any:
+def _stock(described: StockModule) -> object:
     arguments = dict(described.arguments)
     if "activation_function" in arguments:
         arguments["activation_function"] = getattr(nn, arguments["activation_function"])()

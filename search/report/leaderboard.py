@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 from search.events.journal import Outcome, Outcomes
 from search.settings.trial import Scores, flatten
@@ -36,8 +35,8 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
     fresh.replace(file)
 
 
-def _row(rank: int, outcome: Outcome) -> dict[str, Any]:
-    row: dict[str, Any] = {
+def _row(rank: int, outcome: Outcome) -> dict[str, object]:
+    row: dict[str, object] = {
         "rank": rank,
         "trial": outcome.trial,
         "state": outcome.state or "unfinished",
@@ -52,7 +51,7 @@ def _row(rank: int, outcome: Outcome) -> dict[str, Any]:
     return row
 
 
-def _scores(scores: Scores) -> dict[str, Any]:
+def _scores(scores: Scores) -> dict[str, object]:
     by_language = {f"accuracy/{name}": value for name, value in scores.by_language.items()}
     every = {"accuracy": scores.accuracy} | by_language
     return {column: round(value, 6) for column, value in every.items()}

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -162,11 +161,11 @@ class Prepared:
         """The facts of the run that a trial's settings must fit."""
         return context_of(self.skeleton, self.split, self.config)
 
-    def conflict(self, values: Mapping[str, Any]) -> str:
+    def conflict(self, values: Mapping[str, object]) -> str:
         """Say which setting of a trial can have no effect; empty where each has one."""
         return str(conflict(TrialConfig.of(values), self.context) or "")
 
-    def trainable_parameters(self, values: Mapping[str, Any]) -> int:
+    def trainable_parameters(self, values: Mapping[str, object]) -> int:
         """Exact number of parameters that a trial trains."""
         families = self.split.train.families
         return count_parameters(self.skeleton, TrialConfig.of(values), families, self.others)

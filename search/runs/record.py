@@ -41,7 +41,7 @@ class RunRecord:
     """
 
     folder: Path
-    space: dict[str, Any]
+    space: dict[str, object]
     directory: str
     versions: dict[str, str | None]
     data: dict[str, str]
@@ -134,7 +134,7 @@ def digests(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def space_differences(record: RunRecord, tree: Mapping[str, Any]) -> Iterator[Problem]:
+def space_differences(record: RunRecord, tree: Mapping[str, object]) -> Iterator[Problem]:
     """Settings that differ from those of a run, of those that may not."""
     from search.settings.trial import flatten
 
@@ -169,7 +169,7 @@ def data_differences(record: RunRecord, prepared: Prepared) -> Iterator[Problem]
             yield Problem("", 0, f"data.{part}", message)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "not set" if value is _ABSENT else shown(json.dumps(value, ensure_ascii=False))
 
 
@@ -181,7 +181,7 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def _write(file: Path, plain: Mapping[str, Any]) -> None:
+def _write(file: Path, plain: Mapping[str, object]) -> None:
     text = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
     fresh = file.with_suffix(".new")
     # A name of a file that is not UTF-8 is recorded with its bytes escaped.

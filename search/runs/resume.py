@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from search.events.journal import Outcomes, read_journal
 from search.events.types import EVENTS, EpochDone, Event
@@ -67,7 +67,7 @@ def describe_run(folder: Path) -> str:
     )
 
 
-def unfinished_alike(output: Path, tree: Mapping[str, Any]) -> Path | None:
+def unfinished_alike(output: Path, tree: Mapping[str, object]) -> Path | None:
     """The newest run folder with an unfinished search of the same space; None where there is none.
 
     Args:

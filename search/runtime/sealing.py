@@ -57,7 +57,7 @@ def keep_only(data: bytes, wanted: Callable[[str], bool]) -> bytes:
     header, tensors = _split(data)
     facts = header.pop(_METADATA, {})
     parts = []
-    kept: dict[str, Any] = {}
+    kept: dict[str, object] = {}
     size = 0
     for name, entry in header.items():
         if wanted(name):

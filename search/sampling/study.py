@@ -24,7 +24,7 @@ from search.space.domains import Choice, Domain, Space, reference
 from search.space.first_trials import first_picks
 from search.space.grid import MOST_COUNTED, grid, identity, numbers, size
 
-Refuse = Callable[[Mapping[str, Any]], str]
+Refuse = Callable[[Mapping[str, object]], str]
 # After so many draws in a row that are of no use (refused, or had before), one is looked for by
 # another way than the sampler's.
 MOST_REDRAWN = 30
@@ -45,8 +45,8 @@ class PastTrial:
     """
 
     number: int
-    values: Mapping[str, Any]
-    drawn: Mapping[str, Any]
+    values: Mapping[str, object]
+    drawn: Mapping[str, object]
     curve: Mapping[int, float]
     state: State | None
 
@@ -101,7 +101,7 @@ class SearchStudy:
                 self.unfinished[trial.number] = record
                 self._reported |= {(record.number, epoch) for epoch in trial.curve}
 
-    def draw(self) -> tuple[int, Trial, dict[str, Any]] | None:
+    def draw(self) -> tuple[int, Trial, dict[str, object]] | None:
         """Draw a trial: its number, its record, its config; None where every config has come."""
         drawn = self._draws.next()
         if drawn is None:
@@ -191,7 +191,7 @@ def _sampler(settings: SamplerConfig, number: int, attempt: int) -> optuna.sampl
         return make(seed=int(mixed[0]), **described.arguments)
 
 
-def suggest(trial: Trial, name: str, domain: Domain) -> Any:
+def suggest(trial: Trial, name: str, domain: Domain) -> object:
     """Draw a domain's value: the index of a choice's option, or a range's number."""
     if isinstance(domain, Choice):
         # Optuna warns at options that are no scalars, so it is shown the labels.
@@ -232,13 +232,13 @@ class Draws:
         self._reference, self._picks = reference(space)
         self._first = first_picks(space)
         self._grid = grid(space, refuse) if settings.is_exhaustive else None
-        self._untried: list[dict[str, Any]] | None = None
+        self._untried: list[dict[str, object]] | None = None
 
-    def _enqueue(self, picks: Mapping[str, Any], reference: bool = False) -> None:
+    def _enqueue(self, picks: Mapping[str, object], reference: bool = False) -> None:
         encoded = {name: _encode(self._domains[name], value) for name, value in picks.items()}
         self._study.enqueue_trial(encoded, user_attrs={"reference": reference})
 
-    def next(self) -> tuple[int, Trial, dict[str, Any]] | None:
+    def next(self) -> tuple[int, Trial, dict[str, object]] | None:
         """The next trial's number, counted from 0, its record in the study, and its values.
 
         None where every config of the space has come.
@@ -270,7 +270,7 @@ class Draws:
         self._enqueue(picks)
         return self._take(*self._ask())
 
-    def _ask(self) -> tuple[Trial, dict[str, Any]]:
+    def _ask(self) -> tuple[Trial, dict[str, object]]:
         trial = self._study.ask()
         return trial, self._space.resolve(lambda name, domain: suggest(trial, name, domain))
 
@@ -284,23 +284,23 @@ class Draws:
         taken = set(self._seen.values())
         return next(number for number in count() if number not in taken)
 
-    def skip(self, past: Mapping[int, Mapping[str, Any]]) -> None:
+    def skip(self, past: Mapping[int, Mapping[str, object]]) -> None:
         """Draw none of the trials that were drawn before, by their numbers."""
         self._seen |= {_identity(values): number for number, values in past.items()}
 
-    def _next_of_grid(self) -> dict[str, Any] | None:
+    def _next_of_grid(self) -> dict[str, object] | None:
         assert self._grid is not None
         fresh = (picks for values, picks in self._grid if _identity(values) not in self._seen)
         return next(fresh, None)
 
-    def _random_picks(self) -> dict[str, Any] | None:
+    def _random_picks(self) -> dict[str, object] | None:
         """A config that has not come yet, drawn evenly; None where there is none left."""
         source = random.Random(f"{self._settings.seed} {self._number()}")
         if size(self._space) > MOST_COUNTED:
             for _ in range(MOST_RANDOM):
-                picks: dict[str, Any] = {}
+                picks: dict[str, object] = {}
 
-                def pick(name: str, domain: Domain) -> Any:
+                def pick(name: str, domain: Domain) -> object:
                     picks[name] = _draw_evenly(source, domain)  # noqa: B023
                     return picks[name]  # noqa: B023
 
@@ -320,11 +320,11 @@ class Draws:
         return None
 
 
-def _identity(values: Mapping[str, Any]) -> str:
+def _identity(values: Mapping[str, object]) -> str:
     return identity(TrialConfig.of(values))
 
 
-def _draw_evenly(source: random.Random, domain: Domain) -> Any:
+def _draw_evenly(source: random.Random, domain: Domain) -> object:
     """A domain's value, as `suggest` gives it."""
     if isinstance(domain, Choice):
         return source.randrange(len(domain.options))
@@ -338,7 +338,7 @@ def _draw_evenly(source: random.Random, domain: Domain) -> Any:
 
 def draw(
     space: Space, settings: SamplerConfig, count: int, refuse: Refuse = lambda values: ""
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Configs that a search would try before it has seen a result: the reference, then others.
 
     Fewer than ``count`` where the space holds no more.

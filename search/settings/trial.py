@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -148,12 +148,12 @@ class TrialConfig(Config):
         }
         return frozenset(key for key, has in read.items() if not has)
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """Nested plain values; the case is among them only where there is one."""
         return self.model_dump(exclude=None if self.case else {"case"})
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> TrialConfig:
+    def of(cls, values: Mapping[str, object]) -> TrialConfig:
         """The config inside a full set of a space file's values."""
         return cls.model_validate({k: v for k, v in values.items() if k in cls.model_fields})
 
@@ -171,9 +171,9 @@ class Scores:
     by_language: dict[str, float]
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Nested settings -> one level with dotted keys; lists stay values."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")

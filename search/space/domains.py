@@ -44,7 +44,7 @@ DOMAIN_KEYS = ("choice", "int", "float")
 CASES = "cases"
 
 
-def is_domain(node: Any) -> bool:
+def is_domain(node: object) -> bool:
     """Whether a mapping of a space file is a domain."""
     return isinstance(node, dict) and any(key in node for key in DOMAIN_KEYS)
 
@@ -75,7 +75,7 @@ class Space:
         tree = self.tree
         if CASES in tree:  # what a case replaces is not asked for
             tree = fold({**tree, CASES: _resolve(tree[CASES], CASES, pick)})
-        resolved: dict[str, Any] = _resolve(tree, "", pick)
+        resolved: dict[str, object] = _resolve(tree, "", pick)
         return resolved
 
     def domains(self) -> dict[str, Domain]:
@@ -102,7 +102,7 @@ def fold(values: dict[str, Any]) -> dict[str, Any]:
     return folded
 
 
-def _over(beside: Any, section: Any) -> Any:
+def _over(beside: object, section: object) -> object:
     if not isinstance(section, dict) or "kind" in section:
         return section
     if isinstance(beside, Choice):
@@ -110,7 +110,7 @@ def _over(beside: Any, section: Any) -> Any:
     return {**beside, **section} if isinstance(beside, dict) else section
 
 
-def _name(name: str, node: Any, label: str | None = None) -> str:
+def _name(name: str, node: object, label: str | None = None) -> str:
     """Name of a child: options with settings of their own carry their label."""
     return f"{name}.{label}" if name and label else name or str(label)
 
@@ -126,7 +126,7 @@ def _resolve(node: Any, name: str, pick: Callable[[str, Domain], Any]) -> Any:
     return node
 
 
-def _domains(node: Any, name: str, origin: KeyPath) -> Iterator[tuple[str, Domain, KeyPath]]:
+def _domains(node: object, name: str, origin: KeyPath) -> Iterator[tuple[str, Domain, KeyPath]]:
     if isinstance(node, dict):
         for key, child in node.items():
             yield from _domains(child, _name(name, node, key), (*origin, key))
@@ -142,7 +142,7 @@ def _domains(node: Any, name: str, origin: KeyPath) -> Iterator[tuple[str, Domai
 class Probe:
     """One full set of values, and for every value the place in the source that it came from."""
 
-    values: dict[str, Any]
+    values: dict[str, object]
     origins: Mapping[KeyPath, KeyPath]
 
     def origin_of(self, path: KeyPath) -> KeyPath:
@@ -216,9 +216,9 @@ def _probe(node: Any, path: KeyPath, origin: KeyPath) -> Iterator[tuple[Any, dic
 
 
 def _join(
-    children: dict[str, tuple[Any, dict[Any, Any]]], path: KeyPath, origin: KeyPath
-) -> tuple[dict[str, Any], dict[Any, Any]]:
-    origins: dict[Any, Any] = {path: origin}
+    children: dict[str, tuple[object, dict[object, object]]], path: KeyPath, origin: KeyPath
+) -> tuple[dict[str, object], dict[object, object]]:
+    origins: dict[object, object] = {path: origin}
     for _, below in children.values():
         origins |= below
     return {key: value for key, (value, _) in children.items()}, origins
@@ -227,7 +227,7 @@ def _join(
 REFERENCE = {"pooling": "mean", "head": "linear", "adapter": "none"}
 
 
-def reference(space: Space) -> tuple[dict[str, Any], dict[str, Any]]:
+def reference(space: Space) -> tuple[dict[str, object], dict[str, object]]:
     """The reference trial: frozen base, mean pooling, linear head; what every other has to beat.
 
     Everything else is in the middle of its range (of the exponents, where the range is log), or
@@ -238,9 +238,9 @@ def reference(space: Space) -> tuple[dict[str, Any], dict[str, Any]]:
     Returns:
         Its values, and the picks (as `Space.resolve` calls for them) that lie in the space.
     """
-    picks: dict[str, Any] = {}
+    picks: dict[str, object] = {}
 
-    def pick(name: str, domain: Domain) -> Any:
+    def pick(name: str, domain: Domain) -> object:
         if isinstance(domain, Range):
             picks[name] = middle(domain)
         elif name == CASES:
@@ -266,11 +266,11 @@ def reference(space: Space) -> tuple[dict[str, Any], dict[str, Any]]:
     return values, picks
 
 
-def _is_plain(case: Mapping[str, Any]) -> bool:
+def _is_plain(case: Mapping[str, object]) -> bool:
     return all(kind in _kinds(case[family]) for family, kind in REFERENCE.items() if family in case)
 
 
-def _kinds(component: Any) -> list[str | None]:
+def _kinds(component: object) -> list[str | None]:
     options = component.options if isinstance(component, Choice) else (component,)
     return [o.get("kind") if isinstance(o, dict) else None for o in options]
 

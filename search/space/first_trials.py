@@ -14,7 +14,7 @@ from search.settings.problems import InputError, Problem, shown
 from search.space.domains import CASES, Choice, Domain, Range, Space, middle, reference
 from search.space.source import KeyPath
 
-Picks = dict[str, Any]
+Picks = dict[str, object]
 _MISSING = object()
 
 
@@ -39,7 +39,7 @@ def identity_picks(space: Space) -> Picks | None:
         return None
     picks: Picks = {}
 
-    def pick(name: str, domain: Domain) -> Any:
+    def pick(name: str, domain: Domain) -> object:
         picks[name] = _plain(name, domain)
         return picks[name]
 
@@ -50,7 +50,7 @@ def identity_picks(space: Space) -> Picks | None:
     return picks if kinds["pooling"] in ("mean", None) else None
 
 
-def _plain(name: str, domain: Domain) -> Any:
+def _plain(name: str, domain: Domain) -> object:
     """What the trial without a head takes of a domain."""
     if isinstance(domain, Range):
         return middle(domain)
@@ -108,7 +108,7 @@ class _Place:
         self.picks: Picks = {}
         self.faults: list[tuple[KeyPath, str]] = []
 
-    def node(self, node: Any, name: str, given: Any, path: KeyPath) -> None:
+    def node(self, node: object, name: str, given: object, path: KeyPath) -> None:
         """Match a part of the space with what is given for it."""
         if isinstance(node, Choice):
             self._choice(node, name, given, path)
@@ -132,7 +132,7 @@ class _Place:
             below = f"{name}.{key}" if name else key
             self.node(child, below, given.get(key, _MISSING), (*path, key))
 
-    def _choice(self, domain: Choice, name: str, given: Any, path: KeyPath) -> None:
+    def _choice(self, domain: Choice, name: str, given: object, path: KeyPath) -> None:
         if given is _MISSING:
             index = self._others.get(name, 0)
             self._take(domain, name, index, _MISSING, path)
@@ -151,7 +151,7 @@ class _Place:
         self.picks |= best.picks
         self.faults += best.faults
 
-    def _take(self, domain: Choice, name: str, index: int, given: Any, path: KeyPath) -> None:
+    def _take(self, domain: Choice, name: str, index: int, given: object, path: KeyPath) -> None:
         self.picks[name] = index
         self.node(domain.options[index], f"{name}.{domain.labels[index]}", given, path)
 
@@ -173,7 +173,7 @@ class _Place:
         self.picks[name] = int(given) if domain.integer else float(given)
 
 
-def _may_be(option: Any, given: Any) -> bool:
+def _may_be(option: object, given: object) -> bool:
     """Whether an option is the one that is meant, whatever else is in it."""
     if isinstance(option, dict) and isinstance(given, dict):
         return "kind" not in given or option.get("kind") == given["kind"]

@@ -20,9 +20,9 @@ MOST_COUNTED = 10_000
 
 def grid(
     space: Space,
-    refuse: Callable[[Mapping[str, Any]], str] = lambda values: "",
-    numbers_of: Callable[[Domain], Sequence[Any]] | None = None,
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    refuse: Callable[[Mapping[str, object]], str] = lambda values: "",
+    numbers_of: Callable[[Domain], Sequence[object]] | None = None,
+) -> Iterator[tuple[dict[str, object], dict[str, object]]]:
     """Every combination of the options of choices and the numbers of ranges.
 
     Args:
@@ -37,11 +37,11 @@ def grid(
     """
     taken: list[int] = []
     while True:
-        picks: dict[str, Any] = {}
+        picks: dict[str, object] = {}
         places: list[int] = []
         sizes: list[int] = []
 
-        def pick(name: str, domain: Domain) -> Any:
+        def pick(name: str, domain: Domain) -> object:
             numbers = (numbers_of or points)(domain)
             place = taken[len(places)] if len(places) < len(taken) else 0  # noqa: B023
             places.append(place)  # noqa: B023
@@ -77,7 +77,7 @@ class Distinct:
 
 
 def distinct(
-    space: Space, refuse: Callable[[Mapping[str, Any]], str], most: int | None
+    space: Space, refuse: Callable[[Mapping[str, object]], str], most: int | None
 ) -> Distinct:
     """Count the distinct trial configs of a space, the reference among them.
 
@@ -135,7 +135,7 @@ def size(space: Space) -> float:
     return sum(_size(fold({**space.tree, CASES: case})) for case in cases.options)
 
 
-def _size(node: Any) -> float:
+def _size(node: object) -> float:
     if isinstance(node, dict):
         return math.prod(map(_size, node.values()))
     if isinstance(node, Choice):
@@ -151,7 +151,7 @@ def _count(domain: Range) -> float:
     return math.floor((domain.high - domain.low) / step + 1e-9) + 1
 
 
-def numbers(domain: Domain) -> Sequence[Any]:
+def numbers(domain: Domain) -> Sequence[object]:
     """Everything that a sampler may take of a domain of which `size` is finite."""
     if isinstance(domain, Choice):
         return range(len(domain.options))
@@ -162,7 +162,7 @@ def numbers(domain: Domain) -> Sequence[Any]:
     return [float(domain.low + (domain.step or 0) * index) for index in range(count)]
 
 
-def points(domain: Domain) -> list[Any]:
+def points(domain: Domain) -> list[object]:
     """What a grid takes of a domain: the indices of a choice's options, or a range's numbers.
 
     Raises:

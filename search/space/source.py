@@ -91,7 +91,7 @@ def assign(source: Source, assignments: Sequence[str]) -> None:
         raise InputError(problems)
 
 
-def option_value(text: str, name: str) -> Any:
+def option_value(text: str, name: str) -> object:
     """The value of an option: a word, or a mapping or list as YAML writes them in one line.
 
     Args:
@@ -106,7 +106,7 @@ def option_value(text: str, name: str) -> Any:
     return _plain(_parse(written, name), (), {}, name, 0)
 
 
-def _parse(text: str, name: str) -> Any:
+def _parse(text: str, name: str) -> object:
     try:
         check_yaml(text)
         return YAML(typ="rt", pure=True).load(text)
@@ -128,7 +128,7 @@ def _parse(text: str, name: str) -> Any:
         raise InputError([Problem(name, 0, "", f"is not YAML: {reason}")]) from error
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     """What a value is, in the words of YAML."""
     if isinstance(value, CommentedSeq):
         return f"a list of {len(value)}"
@@ -170,7 +170,7 @@ def _plain(
     return str(value)  # dates and the like: the field they meet says what must stand there
 
 
-def _bad_key(key: Any) -> str:
+def _bad_key(key: object) -> str:
     """Why a key is none."""
     if key is None or key == "":
         return "has an empty key (nothing, ~ or null before ':'); it must be a name"
@@ -182,7 +182,7 @@ def _bad_key(key: Any) -> str:
     return f"has the key {shown(key)!r}; it must be a name"
 
 
-def _line(node: CommentedMap | CommentedSeq, key: Any) -> int:
+def _line(node: CommentedMap | CommentedSeq, key: object) -> int:
     """Line of an item; one merged in (``<<: *name``) stands where its mapping does."""
     place = (node.lc.data or {}).get(key)
     return int(node.lc.line if place is None else place[0]) + 1

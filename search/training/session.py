@@ -42,7 +42,7 @@ class SessionSettings:
     rung_epochs: int
     pivot: str
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """All of it as plain data, for processes that do not import torch."""
         sections = {
             name: getattr(self, name).model_dump() for name in ("base", "cache", "training")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -97,7 +96,7 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
-def _shown_value(array: pa.Array, row: int) -> Any:
+def _shown_value(array: pa.Array, row: int) -> object:
     """A value for a message; the name of its type where Python has no form for it here."""
     try:
         return array[row].as_py()

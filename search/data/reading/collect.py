@@ -102,7 +102,7 @@ class Collector:
         self._chunks.append((rows, chunk))
         self.rows += rows
 
-    def _text(self, name: str, values: Sequence[Any] | pa.Array, place: Place) -> pa.Array:
+    def _text(self, name: str, values: Sequence[object] | pa.Array, place: Place) -> pa.Array:
         if isinstance(values, pa.Array):
             return values.cast(TEXT)
         try:
@@ -204,7 +204,7 @@ class Collector:
         )
 
 
-def stray(place: str, name: str, value: Any) -> str:
+def stray(place: str, name: str, value: object) -> str:
     """A sentence for a value that is no text."""
     return (
         f"{place}: holds {shown(repr(value))} in the column {name!r}; it must hold sentences "

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from search.data.reading.collect import BLOCK_ROWS, Collector, stray
 from search.data.reading.interface import Request
@@ -25,7 +24,7 @@ def read_json(file: Path, collector: Collector) -> None:
         InputError: a line is no JSON or no object, or a value is no text.
     """
     request, name = collector.request, str(file)
-    cells: dict[str, list[Any]] = {}
+    cells: dict[str, list[object]] = {}
     numbers: list[int] = []
     odd: dict[str, str] = {}  # column of numbers so far -> the fault that text beside them is
     before = collector.rows
@@ -44,7 +43,7 @@ def read_json(file: Path, collector: Collector) -> None:
                 f"{name!r}, line {number}: holds {shown(json.dumps(row))}; a row must be an "
                 f'object, such as {{"en": "...", "de": "..."}}'
             )
-        nested: dict[str, Any] = {}
+        nested: dict[str, object] = {}
         for key in NESTED:
             if isinstance(row.get(key), dict):
                 nested |= row[key]
@@ -84,7 +83,7 @@ def read_json(file: Path, collector: Collector) -> None:
         raise request.error(f"{name!r} is empty; it must hold sentences")
 
 
-def _rows(file: Path, request: Request) -> Iterator[tuple[int, Any]]:
+def _rows(file: Path, request: Request) -> Iterator[tuple[int, object]]:
     lines = numbered_lines(file, request)
     for number, line in lines:
         text = line.strip()
@@ -100,7 +99,7 @@ def _rows(file: Path, request: Request) -> Iterator[tuple[int, Any]]:
             raise _fault(str(file), number, error, request) from error
 
 
-def _array(name: str, first: int, text: str, request: Request) -> Iterator[tuple[int, Any]]:
+def _array(name: str, first: int, text: str, request: Request) -> Iterator[tuple[int, object]]:
     """The elements of an array, one at a time, so that only the text is held as a whole."""
     decoder = json.JSONDecoder(object_pairs_hook=_unique)
     line, counted = first, 0
@@ -135,7 +134,7 @@ class RepeatedKeyError(ValueError):
     """An object names a key twice: JSON does not say which value holds."""
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         (key, count), *_ = Counter(key for key, _ in pairs).most_common(1)

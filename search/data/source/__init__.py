@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os.path import expanduser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["AnySource", "PairColumns", "SourceConfig", "SourceTable", "full_form", "read_source"]
 
 
-def full_form(value: Any) -> Any:
+def full_form(value: object) -> object:
     """Translate a short form of a source; anything else is left as it is.
 
     - ``builtin:cldr``;

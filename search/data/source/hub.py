@@ -4,7 +4,7 @@ import logging
 import tempfile
 from os.path import expanduser
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -50,7 +50,7 @@ class Hub(SourceConfig):
         try:
             # Of a local folder, a copy in the user's cache would go stale.
             with tempfile.TemporaryDirectory() as scratch:
-                where: dict[str, Any] = {"cache_dir": scratch} if local else {}
+                where: dict[str, object] = {"cache_dir": scratch} if local else {}
                 if not local and self.revision is not None:
                     where["revision"] = self.revision
                 try:

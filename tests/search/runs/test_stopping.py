@@ -17,9 +17,12 @@ STATUSES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 @pytest.fixture(autouse=True)
 def _handlers_are_put_back() -> Iterator[None]:
+    # The tests may themselves run under `nohup`, which is heeded.
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     before = {number: signal.getsignal(number) for number in STATUSES}
     yield
     assert {number: signal.getsignal(number) for number in STATUSES} == before
+    signal.signal(signal.SIGHUP, inherited)
 
 
 @pytest.mark.parametrize("number", STATUSES)
