@@ -66,15 +66,19 @@ def union_of(package: str, base: type[Config], default: str | None = None) -> An
 
     Args:
         default: kind of a mapping that names none; None where it must name one.
+
+    A string is taken for a mapping that holds this kind and nothing else.
     """
     members = tuple(variants(package, base).values())
     if len(members) == 1:  # pydantic refuses a discriminator where there is nothing to tell apart
         return members[0]
     union: Any = Annotated[Union[members], Field(discriminator="kind")]  # noqa: UP007
-    if default is None:
-        return union
 
     def with_kind(value: object) -> object:
-        return {"kind": default} | value if isinstance(value, dict) else value
+        if isinstance(value, str):
+            return {"kind": value}
+        if isinstance(value, dict) and default is not None:
+            return {"kind": default} | value
+        return value
 
     return Annotated[union, BeforeValidator(with_kind)]

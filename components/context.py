@@ -25,6 +25,7 @@ class Context:
         workers: processes that train one model together.
         head: of the same trial.
         loss: of the same trial.
+        languages: that are scored: those of the run without the pivot.
     """
 
     width: int
@@ -33,6 +34,7 @@ class Context:
     workers: int
     head: HeadConfig | None = None
     loss: LossConfig | None = None
+    languages: Sequence[str] = ()
 
     def one_family(self, section: str, kind: str) -> SettingError | None:
         """Find that a section which treats families differently has only one, if so."""

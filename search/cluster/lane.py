@@ -14,6 +14,7 @@ from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.cluster.mailbox import TrialMailbox
+from search.cluster.scheduling import OBJECTIVE
 from search.events.replies import EpochReply, LaneLost, Reply, TrialFailed, TrialSpec
 
 # Lanes only pass messages, so they take no CPU. This resource, which every head node has, keeps
@@ -109,7 +110,7 @@ class Lane(tune.Trainable):
         if not self._run.ident:
             self._run.start()
         reply: Reply = ray.get(self._mailbox.next_result.remote())
-        told: dict[str, object] = {"accuracy": float("nan"), "epoch": 0, "done": True}
+        told: dict[str, object] = {OBJECTIVE: float("nan"), "epoch": 0, "done": True}
         match reply:
             case LaneLost():
                 raise RuntimeError(reply.message)  # Tune starts another lane for this trial
@@ -118,7 +119,7 @@ class Lane(tune.Trainable):
             case EpochReply():
                 done = reply.done.model_copy(update={"lane": os.getpid()})
                 reply = reply.model_copy(update={"done": done})
-                told |= {"accuracy": done.accuracy, "epoch": done.epoch, "done": reply.last}
+                told |= {OBJECTIVE: done.value, "epoch": done.epoch, "done": reply.last}
         return told | {"reply": reply}
 
     def reset_config(self, new_config: dict[str, object]) -> bool:

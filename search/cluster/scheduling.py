@@ -11,18 +11,20 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from search.events.types import EpochDone, Event
 from search.settings.interface import SchedulerConfig
 
+# Key, in what Tune is told, of the value that is maximised.
+OBJECTIVE = "objective"
 # Number of the reference trial, which is drawn first.
 REFERENCE = 0
 
 
-def make_scheduler(settings: SchedulerConfig, metric: str) -> TrialScheduler:
+def make_scheduler(settings: SchedulerConfig) -> TrialScheduler:
     """Make the Ray Tune scheduler that the settings describe."""
     if not settings.rungs():
         return FIFOScheduler()
     # time_attr is our own count: Tune's training_iteration starts anew in a resumed trial.
     return ReferenceKeepingASHA(
         time_attr="epoch",
-        metric=metric,
+        metric=OBJECTIVE,
         mode="max",
         max_t=settings.max_epochs,
         grace_period=settings.grace_epochs,
@@ -46,7 +48,7 @@ def replay(scheduler: TrialScheduler, events: Iterable[Event], max_epochs: int) 
         if event.trial not in known:
             known.add(event.trial)
             scheduler.on_trial_add(None, trial)
-        result = {"epoch": event.epoch, "accuracy": event.accuracy}
+        result = {"epoch": event.epoch, OBJECTIVE: event.value}
         if event.epoch >= max_epochs:
             done.add(event.trial)
             scheduler.on_trial_complete(None, trial, result)

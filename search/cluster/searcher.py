@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
+from search.cluster.scheduling import OBJECTIVE
 from search.sampling.study import SearchStudy
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ class StudySearcher(Searcher):
 
     Args:
         max_epochs: epochs of a trial that finished.
-        metric: key of the result to maximise.
         trials: how many to draw; None for as many as are asked for.
         unfinished: past trials, by their numbers, that go on before any other is drawn.
     """
@@ -47,11 +47,10 @@ class StudySearcher(Searcher):
         study: SearchStudy,
         *,
         max_epochs: int,
-        metric: str,
         trials: int | None = None,
         unfinished: Mapping[int, Mapping[str, object]] | None = None,
     ) -> None:
-        super().__init__(metric=metric, mode="max")
+        super().__init__(metric=OBJECTIVE, mode="max")
         self._study = study
         self._max_epochs = max_epochs
         self._left = math.inf if trials is None else trials

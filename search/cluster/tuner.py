@@ -56,7 +56,7 @@ def run_trials(
     config, split = prepared.config, prepared.split
     settings = config.search
     stop = StopSwitch(request)
-    scheduler = make_scheduler(settings.scheduler, settings.metric)
+    scheduler = make_scheduler(settings.scheduler)
     events = settle(run.past, scheduler, run.journal, settings.scheduler.max_epochs)
     before = Outcomes(events)
     view.resume(before)
@@ -73,7 +73,6 @@ def run_trials(
     searcher = StudySearcher(
         study,
         max_epochs=settings.scheduler.max_epochs,
-        metric=settings.metric,
         trials=max(0, prepared.trials - len(before.by_trial)),
         unfinished={n: o.values for n, o in before.by_trial.items() if o.state is None},
     )

@@ -1,23 +1,24 @@
-"""Retrieval accuracy, language by language."""
+"""Encode a corpus and score it, language by language."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from components.encoder import Encoder
 from search.data.tokens import Sentences, TokenisedCorpus
 from search.features import Feed, plain_feed
 from search.runtime.ranks import Ranks
+from search.scoring.interface import Comparison, Metric
+from search.scoring.metric.accuracy import Accuracy
+from search.scoring.neighbours import Direction
+from search.scoring.settings import Scoring
 from search.settings.trial import Scores
 
 TOKENS_A_CALL = 8192
-QUERIES_A_CALL = 1024
 
 
 @torch.no_grad()
@@ -55,15 +56,20 @@ def encode(
 
 
 def evaluate(
-    encoder: Encoder, corpus: TokenisedCorpus, ranks: Ranks, feed: Feed | None = None
+    encoder: Encoder,
+    corpus: TokenisedCorpus,
+    ranks: Ranks,
+    feed: Feed | None = None,
+    scoring: Scoring | None = None,
 ) -> Scores:
     """Score an encoder on validation sentences; it is left in evaluation mode."""
     encoder.eval()
-    return score(encode(encoder, corpus, corpus.present(), ranks, feed), corpus)
+    emb_BE = encode(encoder, corpus, corpus.present(), ranks, feed)
+    return score(emb_BE.to(encoder.base.device), corpus, scoring)
 
 
-def score(emb_BE: Tensor, corpus: TokenisedCorpus) -> Scores:
-    """Score the embeddings of a corpus' sentences.
+def score(emb_BE: Tensor, corpus: TokenisedCorpus, scoring: Scoring | None = None) -> Scores:
+    """Score the embeddings of a corpus' sentences, on the device that holds them.
 
     For each language other than the pivot, over the rows that have both: the share of sentences
     whose nearest neighbour (by cosine) in the other language is right, the mean of both directions.
@@ -72,40 +78,51 @@ def score(emb_BE: Tensor, corpus: TokenisedCorpus) -> Scores:
 
     Args:
         emb_BE: unit vectors of ``corpus.present()``, in that order.
+        scoring: what else is measured, and what is maximised; the mean of accuracy by default.
+    """
+    scoring = scoring or Scoring()
+    pairs = comparisons(emb_BE, corpus)
+    by_language = {name: measure(Accuracy(), pair) for name, pair in pairs.items()}
+    accuracy = float(np.mean(list(by_language.values())))
+    if scoring.is_mean_accuracy:
+        return Scores(accuracy, by_language)
+    is_accuracy = scoring.metric.kind == "accuracy"
+    metric = (
+        by_language
+        if is_accuracy
+        else {name: measure(scoring.metric, pair) for name, pair in pairs.items()}
+    )
+    families = dict(zip(corpus.languages, corpus.family_of_language, strict=True))
+    objective = scoring.value(metric, families)
+    return Scores(accuracy, by_language, objective, {} if is_accuracy else metric)
+
+
+def comparisons(emb_BE: Tensor, corpus: TokenisedCorpus) -> dict[str, Comparison]:
+    """Put each language beside the pivot, over the rows that have both.
+
+    Args:
+        emb_BE: unit vectors of ``corpus.present()``, in that order.
     """
     sentences = corpus.present()
     place = np.full(corpus.lengths.shape, -1)
     place[sentences.language, sentences.row] = np.arange(len(sentences))
-    by_language = {}
+    pairs = {}
     for index, name in enumerate(corpus.languages):
         if index == corpus.pivot:
             continue
         both = np.flatnonzero((place[index] >= 0) & (place[corpus.pivot] >= 0))
-        sides = [Sentences(np.full(len(both), one), both) for one in (index, corpus.pivot)]
-        here, there = (place[side.language, side.row] for side in sides)
-        right = [
-            top1(emb_BE[query], emb_BE[candidate], corpus.is_same_in_parts(*of))
-            for query, candidate, of in ((here, there, sides), (there, here, sides[::-1]))
-        ]
-        by_language[name] = sum(right) / 2
-    return Scores(float(np.mean(list(by_language.values()))), by_language)
+        here, there = (Sentences(np.full(len(both), one), both) for one in (index, corpus.pivot))
+        emb_QE, pivot_QE = (
+            emb_BE[torch.from_numpy(place[side.language, side.row]).to(emb_BE.device)]
+            for side in (here, there)
+        )
+        pairs[name] = Comparison(
+            Direction(emb_QE, pivot_QE, corpus.is_same_in_parts(here, there)),
+            Direction(pivot_QE, emb_QE, corpus.is_same_in_parts(there, here)),
+        )
+    return pairs
 
 
-def top1(
-    query_NE: Tensor, candidate_NE: Tensor, is_same: Callable[[slice], NDArray[np.bool_]]
-) -> float:
-    """Share of the queries whose nearest candidate is right; NaN if any number is.
-
-    Args:
-        is_same: some of the queries -> which candidates are right for which.
-    """
-    # A sum over unit vectors is finite where all of them are, and takes a fifteenth of the time.
-    if not math.isfinite(query_NE.sum() + candidate_NE.sum()):
-        return math.nan
-    right = 0
-    for start in range(0, len(query_NE), QUERIES_A_CALL):
-        part = slice(start, start + QUERIES_A_CALL)
-        nearest = (query_NE[part] @ candidate_NE.T).argmax(dim=1).cpu().numpy()
-        same = is_same(part)
-        right += int(same[np.arange(len(same)), nearest].sum())
-    return right / len(query_NE)
+def measure(metric: Metric, pair: Comparison) -> float:
+    """Measure one language; NaN where an embedding is not finite."""
+    return metric.measure(pair) if pair.is_finite else math.nan

@@ -21,6 +21,7 @@ from search.evaluation.retrieval import evaluate
 from search.features import Features, plain_feed
 from search.runtime.randomness import random_state, set_random_state
 from search.runtime.ranks import Ranks
+from search.scoring.settings import Scoring
 from search.settings.trial import Scores
 
 # Names of sentence-transformers' pooling modes -> ours.
@@ -62,6 +63,7 @@ def score_untouched(
     corpus: TokenisedCorpus,
     features: Features | None = None,
     ranks: Ranks | None = None,
+    scoring: Scoring | None = None,
 ) -> Scores:
     """Score a base with its own pooling and no training: what a trial must at least beat.
 
@@ -69,13 +71,14 @@ def score_untouched(
         corpus: validation sentences.
         features: stored outputs of the base's layers, which make this nearly free.
         ranks: the workers that share the sentences; this process alone by default.
+        scoring: what is maximised; the mean of accuracy by default.
     """
     random = random_state()  # trials draw the same numbers whether this has run or not
     try:
         encoder = assemble(base, NoAdapterConfig(), own_pooling(base.shipped), Identity())
         try:
             feed = features.feed(encoder, corpus)[0] if features else plain_feed(encoder, corpus)
-            return evaluate(encoder, corpus, ranks or Ranks(), feed)
+            return evaluate(encoder, corpus, ranks or Ranks(), feed, scoring)
         finally:
             encoder.close()
     finally:

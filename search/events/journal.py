@@ -134,7 +134,8 @@ class Outcome:
         seconds: of training and evaluation.
         error: why it failed.
         drawn: what the sampler drew for it.
-        curve: epoch -> accuracy after it.
+        scores: of the last epoch.
+        curve: epoch -> what the search maximises, after it.
     """
 
     trial: int
@@ -143,12 +144,21 @@ class Outcome:
     state: State | None = None
     epochs: int = 0
     seconds: float = 0.0
-    accuracy: float = math.nan
-    by_language: dict[str, float] = field(default_factory=dict)
+    scores: Scores = field(default_factory=lambda: Scores(math.nan, {}))
     trainable_parameters: int | None = None
     error: str = ""
     drawn: Mapping[str, JsonValue] = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def accuracy(self) -> float:
+        """Of the last epoch, mean over the languages."""
+        return self.scores.accuracy
+
+    @property
+    def by_language(self) -> dict[str, float]:
+        """Accuracy of the last epoch."""
+        return self.scores.by_language
 
 
 class Outcomes:
@@ -176,22 +186,25 @@ class Outcomes:
                 if event.epoch < outcome.epochs:
                     outcome.curve = {e: a for e, a in outcome.curve.items() if e <= event.epoch}
                     outcome.epochs = event.epoch
-                    outcome.accuracy = outcome.curve.get(event.epoch, math.nan)
-                    outcome.by_language = {}
+                    # Only what is maximised is known of earlier epochs.
+                    kept = outcome.curve.get(event.epoch, math.nan)
+                    known = outcome.scores.objective is None
+                    outcome.scores = Scores(
+                        kept if known else math.nan, {}, None if known else kept
+                    )
             case EpochDone():
                 outcome = self.by_trial[event.trial]
-                outcome.curve[event.epoch] = event.accuracy
+                outcome.curve[event.epoch] = event.value
                 outcome.epochs = event.epoch
                 outcome.seconds = event.seconds
-                outcome.accuracy = event.accuracy
-                outcome.by_language = event.by_language
+                outcome.scores = scores_of(event)
                 outcome.trainable_parameters = event.trainable_parameters
             case TrialEnded():
                 outcome = self.by_trial[event.trial]
                 outcome.state = event.state
                 outcome.error = event.error
             case UntouchedScored():
-                self.untouched = Scores(event.accuracy, event.by_language)
+                self.untouched = scores_of(event)
 
     def count(self, state: State | None) -> int:
         """Trials in a state; None counts those that run."""
@@ -200,7 +213,7 @@ class Outcomes:
     def reference(self) -> Scores | None:
         """Scores of the reference trial, as far as it has come; None where there are none."""
         found = next((o for o in self.by_trial.values() if o.reference and o.epochs), None)
-        return None if found is None else Scores(found.accuracy, found.by_language)
+        return None if found is None else found.scores
 
     def languages(self) -> list[str]:
         """Every language that a trial or the base without training has a score of."""
@@ -209,19 +222,20 @@ class Outcomes:
         return list(dict.fromkeys([*of_trials, *of_base]))
 
     def ranked(self) -> list[Outcome]:
-        """Best first: by accuracy, then the smaller model, then the earlier trial; failed last."""
+        """Best first: by what is maximised, the smaller model, the earlier trial; failed last."""
 
         def merit(outcome: Outcome) -> tuple[bool, float, int, int]:
-            without = outcome.state == "failed" or not math.isfinite(outcome.accuracy)
-            accuracy = 0.0 if without else -outcome.accuracy
-            return (without, accuracy, outcome.trainable_parameters or 0, outcome.trial)
+            without = outcome.state == "failed" or not math.isfinite(outcome.scores.value)
+            value = 0.0 if without else -outcome.scores.value
+            return (without, value, outcome.trainable_parameters or 0, outcome.trial)
 
         return sorted(self.by_trial.values(), key=merit)
 
     def best(self) -> Outcome | None:
         """The first of the ranking, if it has a score."""
         first = next(iter(self.ranked()), None)
-        scored = first is not None and first.state != "failed" and math.isfinite(first.accuracy)
+        scored = first is not None and first.state != "failed"
+        scored = scored and first is not None and math.isfinite(first.scores.value)
         return first if scored else None
 
     def ended(self) -> list[Outcome]:
@@ -230,7 +244,12 @@ class Outcomes:
         An unfinished trial may have a checkpoint that is newer than its score.
         """
         ended = (o for o in self.ranked() if o.state in ("finished", "stopped"))
-        return [outcome for outcome in ended if math.isfinite(outcome.accuracy)]
+        return [outcome for outcome in ended if math.isfinite(outcome.scores.value)]
+
+
+def scores_of(event: EpochDone | UntouchedScored) -> Scores:
+    """The scores that an event tells of."""
+    return Scores(event.accuracy, event.by_language, event.objective, event.metric)
 
 
 def state_of(epochs: int, max_epochs: int, error: str) -> State:

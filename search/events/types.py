@@ -68,6 +68,8 @@ class EpochDone(Message):
         loss: mean over the epoch's steps.
         accuracy: mean of ``by_language``.
         by_language: top-1 retrieval accuracy against the pivot, mean of both directions.
+        objective: what the search maximises; None where that is ``accuracy``.
+        metric: language -> metric of the search, where that is not the accuracy.
         seconds: of training and evaluation since the trial began.
         trainable_parameters: of encoder and loss.
         start: what the encoder started from (see `search.training.loop.EpochReport`).
@@ -81,12 +83,19 @@ class EpochDone(Message):
     loss: float
     accuracy: float
     by_language: dict[str, float]
+    objective: float | None = None
+    metric: dict[str, float] = {}
     seconds: float
     trainable_parameters: int
     start: str
     lane: int = 0
     began: float
     ended: float
+
+    @property
+    def value(self) -> float:
+        """What the search maximises."""
+        return self.accuracy if self.objective is None else self.objective
 
 
 class TrialEnded(Message):
@@ -106,12 +115,14 @@ class UntouchedScored(Message):
     """The base was scored without training.
 
     Attributes:
-        accuracy, by_language: as in `EpochDone`.
+        accuracy, by_language, objective, metric: as in `EpochDone`.
     """
 
     event: Literal["untouched"] = "untouched"
     accuracy: float
     by_language: dict[str, float]
+    objective: float | None = None
+    metric: dict[str, float] = {}
 
 
 class Note(Message):

@@ -16,14 +16,20 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
     """Write one row a trial, best first, in place of what the file held.
 
     Columns: rank, trial, state, accuracy, epochs, seconds, trainable_parameters, one
-    accuracy/<language> each, then the config with dotted keys. A setting that a trial has not got
+    accuracy/<language> each, then the config with dotted keys. Where the search maximises something
+    else than the mean accuracy, ``objective`` has its value and metric/<language> that of a metric
+    other than the accuracy. A setting that a trial has not got
     is empty, and so are the scores of a trial that failed. A trial that the run's end has cut short
     is ``unfinished``. The last row, whose state is
     ``untouched``, has the scores of the base without training; it has no rank and no trial.
     """
     ranked = outcomes.ranked()
     settings = dict.fromkeys(name for outcome in ranked for name in flatten(outcome.values))
-    columns = [*FIXED, *(f"accuracy/{language}" for language in outcomes.languages()), *settings]
+    scores = [outcome.scores for outcome in ranked if _has_score(outcome)]
+    scores += [] if outcomes.untouched is None else [outcomes.untouched]
+    measured = dict.fromkeys(name for one in scores for name in _scores(one))
+    measured |= dict.fromkeys(f"accuracy/{language}" for language in outcomes.languages())
+    columns = [*FIXED, *(name for name in measured if name not in FIXED), *settings]
     fresh = file.with_suffix(".new")
     with fresh.open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, columns, restval="")
@@ -44,14 +50,21 @@ def _row(rank: int, outcome: Outcome) -> dict[str, object]:
         "seconds": round(outcome.seconds, 3),
         "trainable_parameters": outcome.trainable_parameters,
     }
-    if outcome.epochs and outcome.state != "failed":
-        row |= _scores(Scores(outcome.accuracy, outcome.by_language))
+    if _has_score(outcome):
+        row |= _scores(outcome.scores)
     for key, value in flatten(outcome.values).items():
         row[key] = json.dumps(value) if isinstance(value, list | bool) else value
     return row
 
 
+def _has_score(outcome: Outcome) -> bool:
+    return outcome.epochs > 0 and outcome.state != "failed"
+
+
 def _scores(scores: Scores) -> dict[str, object]:
-    by_language = {f"accuracy/{name}": value for name, value in scores.by_language.items()}
-    every = {"accuracy": scores.accuracy} | by_language
+    every = {"accuracy": scores.accuracy}
+    if scores.objective is not None:
+        every["objective"] = scores.objective
+    every |= {f"accuracy/{name}": value for name, value in scores.by_language.items()}
+    every |= {f"metric/{name}": value for name, value in scores.metric.items()}
     return {column: round(value, 6) for column, value in every.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import shorten
 from types import TracebackType
 from typing import Any
@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.events.journal import Outcome, Outcomes
+from search.settings.trial import Scores
 
 BAR = 24
 ERROR = 60  # characters of one in the table; the whole stands in the line of its trial
@@ -86,7 +87,7 @@ class View:
             if outcome.state is not None and outcome.trial not in self._ended:
                 self._ended.add(outcome.trial)
                 best = outcomes.best()
-                so_far = f", best {best.accuracy:.3f} (trial {best.trial})" if best else ""
+                so_far = f", best {best.scores.value:.3f} (trial {best.trial})" if best else ""
                 self._line(f"[{len(self._ended)}/{self._trials}] {describe(outcome)}{so_far}")
 
     def tell(self, text: str) -> None:
@@ -134,9 +135,9 @@ class View:
         if running:
             table = Table.grid(padding=(0, 2))
             for outcome in running:
-                accuracy = f"{outcome.accuracy:.3f}" if outcome.epochs else ""
+                reached = f"{outcome.scores.value:.3f}" if outcome.epochs else ""
                 table.add_row(
-                    f"trial {outcome.trial}", f"epoch {outcome.epochs}", accuracy, label(outcome)
+                    f"trial {outcome.trial}", f"epoch {outcome.epochs}", reached, label(outcome)
                 )
             parts += ["", table]
         best = outcomes.best()
@@ -170,7 +171,8 @@ def ranking(outcomes: Outcomes, most: int = 10) -> Table:
     ranked = outcomes.ranked()
     languages = outcomes.languages()
     table = Table(box=None, padding=(0, 1), header_style="bold", title="accuracy")
-    for column in ("#", "trial", "state", "all", *languages):
+    objective = any(outcome.scores.objective is not None for outcome in ranked)
+    for column in ("#", "trial", "state", *(["objective"] if objective else []), "all", *languages):
         if column == "state":
             table.add_column(column, no_wrap=True, min_width=len("unfinished"))
         else:
@@ -180,7 +182,7 @@ def ranking(outcomes: Outcomes, most: int = 10) -> Table:
         if rank > most and not outcome.reference and not outcome.values.get("case"):
             continue
         scored = outcome.epochs > 0 and outcome.state != "failed"
-        scores = [outcome.accuracy, *(outcome.by_language.get(name) for name in languages)]
+        scores = _columns(outcome.scores, languages, objective)
         table.add_row(
             str(rank),
             str(outcome.trial),
@@ -190,11 +192,15 @@ def ranking(outcomes: Outcomes, most: int = 10) -> Table:
             style="dim" if outcome.reference else None,
         )
     if outcomes.untouched is not None:
-        by_language = outcomes.untouched.by_language
-        scores = [outcomes.untouched.accuracy, *(by_language.get(name) for name in languages)]
+        scores = _columns(outcomes.untouched, languages, objective)
         shown = [f"{score:.2f}" if score is not None else "" for score in scores]
         table.add_row("", "", "untouched", *shown, "the base without training", style="dim")
     return table
+
+
+def _columns(scores: Scores, languages: Sequence[str], objective: bool) -> list[float | None]:
+    first = [scores.objective] if objective else []
+    return [*first, scores.accuracy, *(scores.by_language.get(name) for name in languages)]
 
 
 def _score(outcome: Outcome | None, language: str) -> float | None:
@@ -208,7 +214,10 @@ def describe(outcome: Outcome) -> str:
     what = f"trial {outcome.trial} {outcome.state}"
     if outcome.state == "failed":
         return f"{what} after epoch {outcome.epochs}: {outcome.error} ({label(outcome)})"
-    return f"{what} at epoch {outcome.epochs}, accuracy {outcome.accuracy:.3f} ({label(outcome)})"
+    objective = outcome.scores.objective
+    also = "" if objective is None else f"objective {objective:.3f}, "
+    reached = f"{also}accuracy {outcome.accuracy:.3f}"
+    return f"{what} at epoch {outcome.epochs}, {reached} ({label(outcome)})"
 
 
 def label(outcome: Outcome) -> str:

@@ -46,7 +46,7 @@ def export_trial(
     """
     from components.languages import FamilyTable
     from search.export import ExportError, export
-    from search.settings.trial import Scores, TrialConfig
+    from search.settings.trial import TrialConfig
 
     split = prepared.split
     try:
@@ -57,7 +57,7 @@ def export_trial(
             validation=split.validation_text,
             tokenised=split.validation,
             table=FamilyTable(prepared.config.data.families),
-            expected=Scores(outcome.accuracy, outcome.by_language),
+            expected=outcome.scores,
             reference=outcomes.reference(),
             untouched=outcomes.untouched,
             prompts=split.prompts,

@@ -82,9 +82,9 @@ def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Out
         console.print("best/ could not be made: no checkpoint can be used", style="red")
         return NONE_FINISHED
     untouched = outcomes.untouched
-    if untouched is not None and best.accuracy <= untouched.accuracy:
+    if untouched is not None and best.scores.value <= untouched.value:
         console.print(
-            f"no trial is better than the base without training ({untouched.accuracy:.3f}); best/ "
+            f"no trial is better than the base without training ({untouched.value:.3f}); best/ "
             f"is the best trial all the same",
             style="yellow",
         )

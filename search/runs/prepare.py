@@ -150,6 +150,7 @@ class Prepared:
             max_epochs=config.search.scheduler.max_epochs,
             rung_epochs=config.search.scheduler.grace_epochs,
             pivot=config.data.pivot,
+            scoring=config.search.scoring,
         )
 
     def placing(self) -> AbstractContextManager[None]:
@@ -236,7 +237,10 @@ def check_space(space: Space, config: RunConfig, skeleton: Base, split: Split) -
         wrong_batch = _wrong_batch(trial, split.train, config.lane.workers)
         if wrong_batch:
             problems.append(space.problem(probe, wrong_batch.key, str(wrong_batch)))
-    problems += without_effect(space, context_of(skeleton, split, config))
+    context = context_of(skeleton, split, config)
+    if fault := config.search.objective.incompatibility(context):
+        problems.append(space.source.problem(tuple(fault.key.split(".")), str(fault), fault.key))
+    problems += without_effect(space, context)
     if problems:
         raise InputError(problems)
     return Prepared(space, config, skeleton, split, others)
@@ -245,7 +249,11 @@ def check_space(space: Space, config: RunConfig, skeleton: Base, split: Split) -
 def context_of(skeleton: Base, split: Split, config: RunConfig) -> Context:
     """Gather the facts of a run that a trial's settings must fit."""
     return Context(
-        skeleton.width, skeleton.causal, split.train.families, workers=config.lane.workers
+        skeleton.width,
+        skeleton.causal,
+        split.train.families,
+        workers=config.lane.workers,
+        languages=[name for name in split.train.languages if name != config.data.pivot],
     )
 
 

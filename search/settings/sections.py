@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from components.config import Config
+from search.scoring.settings import Scoring
 from search.settings.interface import Count
 from search.settings.sampler import AnySampler
 from search.settings.scheduler import AnyScheduler
@@ -14,8 +15,8 @@ from search.settings.scheduler import AnyScheduler
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class SearchSettings(Config):
-    """The search itself.
+class SearchSettings(Scoring):
+    """The search itself; ``metric`` and ``objective`` say what it maximises (`Scoring`).
 
     Attributes:
         trials: how many; None for 24, or for all that a grid has. No config is trained twice, so
@@ -29,12 +30,16 @@ class SearchSettings(Config):
     """
 
     trials: Count | None = None
-    metric: Literal["accuracy"] = "accuracy"
     concurrency: Count | None = None
     keep: Count = 5
     start: list[dict[str, Any]] = Field(default=[])
     sampler: AnySampler = Field(default={"kind": "tpe"}, validate_default=True)
     scheduler: AnyScheduler = Field(default={"kind": "asha"}, validate_default=True)
+
+    @property
+    def scoring(self) -> Scoring:
+        """What is maximised, alone."""
+        return Scoring(metric=self.metric, objective=self.objective)
 
 
 class LaneSettings(Config):

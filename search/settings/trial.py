@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -165,10 +165,19 @@ class Scores:
     Attributes:
         accuracy: mean of ``by_language``.
         by_language: top-1 retrieval accuracy against the pivot, mean of both directions.
+        objective: what the search maximises; None where that is ``accuracy``.
+        metric: language -> metric of the search, where that is not the accuracy.
     """
 
     accuracy: float
     by_language: dict[str, float]
+    objective: float | None = None
+    metric: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def value(self) -> float:
+        """What is to be maximised."""
+        return self.accuracy if self.objective is None else self.objective
 
 
 def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:

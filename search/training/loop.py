@@ -22,6 +22,7 @@ from search.evaluation.retrieval import encode, evaluate
 from search.events.types import EpochDone
 from search.features import Features, plain_feed
 from search.runtime.ranks import Ranks
+from search.scoring.settings import Scoring
 from search.settings.interface import Mining
 from search.settings.trial import Scores, TrialConfig
 from search.training.checkpoint import Checkpoint, capture, restore
@@ -74,6 +75,8 @@ class EpochReport:
             loss=self.loss,
             accuracy=self.scores.accuracy,
             by_language=self.scores.by_language,
+            objective=self.scores.objective,
+            metric=self.scores.metric,
             seconds=self.seconds,
             trainable_parameters=self.trainable_parameters,
             start=self.start,
@@ -101,6 +104,7 @@ def train(
     teachers: Teachers | None = None,
     features: Features | None = None,
     ranks: Ranks | None = None,
+    scoring: Scoring | None = None,
     resume: Checkpoint | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Generator[EpochReport, None, None]:
@@ -115,6 +119,7 @@ def train(
         features: stored outputs of the base's frozen layers; every trial runs the whole base by
             default.
         ranks: the workers that share the batch; this process alone by default.
+        scoring: what is maximised; the mean of accuracy by default.
         interrupted: asked before every step; True ends the iterator. The same on all workers.
 
     Raises:
@@ -163,6 +168,9 @@ def train(
             encoder.eval()
             return lambda sentences: encode(encoder, corpus, sentences, ranks, feed)
 
+        def score() -> Scores:
+            return evaluate(encoder, validation, ranks, validation_feed, scoring)
+
         def report(loss: float, scores: Scores) -> EpochReport:
             state = capture(objective, optimizer, done, seconds, mined)
             size = trainable_parameters(objective)
@@ -171,7 +179,7 @@ def train(
         if done >= max_epochs:
             # Its lane was lost between the last checkpoint and the word of it: say it again. The
             # loss of that epoch is not known any more.
-            yield report(math.nan, evaluate(encoder, validation, ranks, validation_feed))
+            yield report(math.nan, score())
         for epoch in range(done, max_epochs):
             start = time.perf_counter()
             if mining is not None and epoch % mining.every == 0:
@@ -199,8 +207,8 @@ def train(
             mean_loss = sum(means) / len(means)
             if not math.isfinite(mean_loss):
                 raise TrialError(f"the loss is {mean_loss} in epoch {epoch + 1}")
-            scores = evaluate(encoder, validation, ranks, validation_feed)
-            if not math.isfinite(scores.accuracy):
+            scores = score()
+            if not (math.isfinite(scores.accuracy) and math.isfinite(scores.value)):
                 raise TrialError(f"an embedding is not finite after epoch {epoch + 1}")
             seconds += time.perf_counter() - start
             done = epoch + 1

@@ -16,6 +16,7 @@ from search.evaluation.untouched import score_untouched
 from search.events.types import UntouchedScored
 from search.features import FeaturePlan, open_features, performance_notes
 from search.runtime.ranks import Ranks
+from search.scoring.settings import Scoring
 from search.settings.sections import CacheSettings
 from search.settings.trial import TrainingConfig, TrialConfig
 from search.training.checkpoint import Checkpoint
@@ -32,6 +33,7 @@ class SessionSettings:
         max_epochs: epochs of a finished trial.
         rung_epochs: epochs of the first rung, of which the warm-up is a share.
         pivot: language that the others are scored against.
+        scoring: what is maximised.
     """
 
     base: BaseConfig
@@ -41,11 +43,13 @@ class SessionSettings:
     max_epochs: int
     rung_epochs: int
     pivot: str
+    scoring: Scoring
 
     def plain(self) -> dict[str, object]:
         """All of it as plain data, for processes that do not import torch."""
         sections = {
-            name: getattr(self, name).model_dump() for name in ("base", "cache", "training")
+            name: getattr(self, name).model_dump()
+            for name in ("base", "cache", "training", "scoring")
         }
         return asdict(self) | sections
 
@@ -60,6 +64,7 @@ class SessionSettings:
             max_epochs=plain["max_epochs"],
             rung_epochs=plain["rung_epochs"],
             pivot=plain["pivot"],
+            scoring=Scoring(**plain["scoring"]),
         )
 
 
@@ -110,7 +115,9 @@ class Session:
 
     def score_untouched(self) -> UntouchedScored:
         """Score the base without training."""
-        scores = score_untouched(self._base, self._validation, self._features, self.ranks)
+        scores = score_untouched(
+            self._base, self._validation, self._features, self.ranks, scoring=self.settings.scoring
+        )
         return UntouchedScored(**asdict(scores))
 
     def train(
@@ -130,6 +137,7 @@ class Session:
             teachers=self._teachers,
             features=self._features,
             ranks=self.ranks,
+            scoring=self.settings.scoring,
             resume=resume,
             interrupted=interrupted,
         )

@@ -16,13 +16,20 @@ from components.encoder import Encoder, assemble
 from search.data.corpus import Corpus
 from search.data.tokens import Sentences, TokenisedCorpus, tokenise
 from search.evaluation import retrieval
-from search.evaluation.retrieval import encode, evaluate, score, top1
+from search.evaluation.retrieval import encode, evaluate, measure, score
 from search.runtime.ranks import Ranks
+from search.scoring.interface import Comparison
+from search.scoring.metric.accuracy import Accuracy
+from search.scoring.neighbours import Direction, IsSame
 from search.settings.trial import TrialConfig
 
 
 def corpus_of(columns: dict[str, list[str | None]], pivot: str = "en") -> TokenisedCorpus:
     return tokenise(Corpus.of(columns), pivot, lambda texts: [[1] * len(text) for text in texts])
+
+
+def top1(query: Tensor, candidate: Tensor, is_same: IsSame) -> float:
+    return float(Direction(query, candidate, is_same).is_right_Q.double().mean())
 
 
 def slow_top1(query: Tensor, candidate: Tensor, right: Callable[[int, int], bool]) -> float:
@@ -68,7 +75,8 @@ def test_the_translation_s_double_counts_as_right() -> None:
 def test_no_number_is_no_score(bad: float, side: int) -> None:
     sides = [unit(4, 3), unit(4, 3)]
     sides[side][2, 1] = bad
-    assert math.isnan(top1(sides[0], sides[1], np.eye(4, dtype=np.bool_).__getitem__))
+    ways = [Direction(a, b, np.eye(4, dtype=np.bool_).__getitem__) for a, b in (sides, sides[::-1])]
+    assert math.isnan(measure(Accuracy(), Comparison(*ways)))
 
 
 def test_score_equals_slow_loops_over_the_rows_that_have_both() -> None:
