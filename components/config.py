@@ -61,13 +61,14 @@ def variants(package: str, base: type[Config]) -> dict[str, type[Config]]:
     return found
 
 
-def union_of(package: str, base: type[Config], default: str | None = None) -> Any:
+def union_of(
+    package: str, base: type[Config], default: str | None = None, *, by_name: bool = False
+) -> Any:
     """Form the pydantic union of a folder's config classes, told apart by ``kind``.
 
     Args:
         default: kind of a mapping that names none; None where it must name one.
-
-    A string is taken for a mapping that holds this kind and nothing else.
+        by_name: a string stands for a mapping that holds this kind and nothing else.
     """
     members = tuple(variants(package, base).values())
     if len(members) == 1:  # pydantic refuses a discriminator where there is nothing to tell apart
@@ -75,7 +76,7 @@ def union_of(package: str, base: type[Config], default: str | None = None) -> An
     union: Any = Annotated[Union[members], Field(discriminator="kind")]  # noqa: UP007
 
     def with_kind(value: object) -> object:
-        if isinstance(value, str):
+        if by_name and isinstance(value, str):
             return {"kind": value}
         if isinstance(value, dict) and default is not None:
             return {"kind": default} | value

