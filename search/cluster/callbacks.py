@@ -14,8 +14,8 @@ from search.cluster.searcher import StudySearcher
 from search.events.journal import Journal, Outcomes, state_of
 from search.events.replies import EpochReply, LaneImpossible, TrialFailed
 from search.events.types import Event, Note, State, TrialEnded, TrialStarted
-from search.report.leaderboard import write_leaderboard
 from search.report.terminal import View
+from search.runs.results import Results
 from search.runs.retention import Retention
 from search.runs.stopping import StopRequest
 
@@ -55,7 +55,7 @@ class Recorder(Unpickled, Callback):
     """Writes what Tune hears into the journal and shows it.
 
     Args:
-        leaderboard: file that is written anew at every end of a trial.
+        results: what is shown of the trials, written anew at every end of one.
         retention: removes checkpoints at every end of a trial.
         searcher: knows what was drawn for a trial, and whether one that has lost its lane is given
             to another.
@@ -72,7 +72,7 @@ class Recorder(Unpickled, Callback):
         view: View,
         max_epochs: int,
         switch: StopSwitch,
-        leaderboard: Path,
+        results: Results,
         retention: Retention,
         searcher: StudySearcher,
         past: Iterable[Event] = (),
@@ -80,7 +80,7 @@ class Recorder(Unpickled, Callback):
         self.outcomes = Outcomes(past)
         self.fatal = ""
         self._switch = switch
-        self._leaderboard = leaderboard
+        self._results = results
         self._retention = retention
         self._told: set[str] = set()
         self._searcher = searcher
@@ -153,7 +153,8 @@ class Recorder(Unpickled, Callback):
         """Note the end of a trial, and rank them anew."""
         self._note(TrialEnded(trial=number, state=state, error=error))
         self._retention.apply(self.outcomes)
-        write_leaderboard(self._leaderboard, self.outcomes)
+        if fault := self._results.write(self.outcomes):
+            self._view.status(fault)
 
     def _meet(self, trial: Trial) -> int:
         """Note a trial when it is first heard of: where its lane is lost at once, by its end."""

@@ -20,8 +20,9 @@ from search.cluster.scheduling import make_scheduler
 from search.cluster.searcher import StudySearcher
 from search.events.journal import Outcomes
 from search.report.terminal import View
-from search.runs.folder import LEADERBOARD, Run
+from search.runs.folder import Run
 from search.runs.prepare import Prepared
+from search.runs.results import Results
 from search.runs.resume import TRIALS
 from search.runs.retention import Retention
 from search.runs.stopping import StopRequest
@@ -81,7 +82,7 @@ def run_trials(
         view,
         settings.scheduler.max_epochs,
         stop,
-        leaderboard=folder / LEADERBOARD,
+        results=Results(folder),
         retention=retention,
         searcher=searcher,
         past=events,

@@ -16,6 +16,7 @@ from search.runs.console import (
 )
 from search.runs.exporting import export_trial, read_checkpoint
 from search.runs.lock import hold
+from search.runs.results import LEADERBOARD
 from search.runs.resume import JOURNAL, resume_command
 from search.runs.stopping import Stop
 from search.settings.problems import shown
@@ -35,6 +36,7 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
         The exit status.
     """
     from search.events.journal import Outcomes, read_journal
+    from search.report.page import REPORT
     from search.report.terminal import ranking
 
     if not folder.exists():
@@ -43,7 +45,9 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
         return NONE_FINISHED if stop is None or stop.status is None else stop.status
     outcomes = Outcomes(read_journal(folder / JOURNAL))
     console.print(ranking(outcomes))
-    console.print(f"\nleaderboard: {folder / 'leaderboard.csv'}", markup=False, soft_wrap=True)
+    console.print(f"\nleaderboard: {folder / LEADERBOARD}", markup=False, soft_wrap=True)
+    if (folder / REPORT).exists():
+        console.print(f"report: {folder / REPORT}", markup=False, soft_wrap=True)
     if stop:
         unfinished = outcomes.count(None)
         console.print(

@@ -17,6 +17,7 @@ from rich.console import Console
 from search.events.types import TrialStarted
 from search.runs.lock import hold
 from search.runs.record import RunRecord, rewrite_record, write_record
+from search.runs.results import Results
 from search.runs.resume import JOURNAL, Past, describe_run, take_up
 from search.settings.problems import InputError
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from search.events.journal import Journal
     from search.runs.prepare import Prepared
 
-LEADERBOARD = "leaderboard.csv"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MOST_OF_STEM = 60  # characters of the space file's name
 
@@ -101,7 +101,6 @@ def open_run(
     """
     from search.events.journal import Journal, Outcomes, read_journal
     from search.report.health import print_health
-    from search.report.leaderboard import write_leaderboard
 
     if record is None:
         _make(folder)
@@ -132,7 +131,9 @@ def open_run(
                     outcomes = Outcomes(read_journal(folder / JOURNAL))
                     keep = record is not None or bool(outcomes.by_trial)
                     if keep:
-                        write_leaderboard(folder / LEADERBOARD, outcomes)
+                        fault = Results(folder).write(outcomes, final=True)
+                        if fault:
+                            console.print(fault, markup=False, style="yellow")
     except OSError as error:
         if error.filename is None:  # so it is with what is written to an open file
             raise OSError(error.errno, error.strerror or str(error), str(folder)) from error

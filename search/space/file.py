@@ -340,7 +340,9 @@ def _sentence(fault: Mapping[str, Any], known: Sequence[str]) -> str:
         return f"is no known key; it must be among {', '.join(known)}{nearest(key, known)}"
     if kind == "missing":
         return "is missing; it must be given"
-    if kind in ("union_tag_not_found", "model_attributes_type", "model_type"):
+    if kind == "model_type":
+        return f"is {_short(given)}; it must be a mapping of settings"
+    if kind in ("union_tag_not_found", "model_attributes_type"):
         example = f", such as {{kind: {given}}}" if isinstance(given, str) else ""
         return f"is {_short(given)}; it must be a mapping with a 'kind'{example}"
     if kind in ("union_tag_invalid", "literal_error"):

@@ -1,0 +1,41 @@
+"""The command: ``python -m search.report``: a page that explains a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.runs.console import exit_on_input_error, make_console
+from search.runs.resume import JOURNAL
+from search.settings.problems import InputError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; the page goes to the first.")],
+) -> None:
+    """Write report.html from the journals of runs, one below the other."""
+    from search.events.journal import Outcomes, read_journal
+    from search.report.page import REPORT, write_page
+    from search.report.section import ReportedRun
+    from search.runs.record import read_tokens
+
+    with exit_on_input_error():
+        for run in runs:
+            if not (run / JOURNAL).is_file():
+                raise InputError(f"RUN is {str(run)!r}; it must be a run folder, with {JOURNAL}")
+        pages = [
+            ReportedRun(run.resolve().name, Outcomes(read_journal(run / JOURNAL)), read_tokens(run))
+            for run in runs
+        ]
+        file = runs[0] / REPORT
+        write_page(file, pages)
+        make_console().print(f"report: {file}", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,51 @@
+"""What a section of report.html is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from search.events.journal import Outcomes
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """What the page knows of a run.
+
+    Attributes:
+        name: of its folder.
+        outcomes: its trials.
+        tokens: language -> mean tokens of a sentence; empty where this was not recorded.
+    """
+
+    name: str
+    outcomes: Outcomes
+    tokens: Mapping[str, float] = field(default_factory=dict)
+
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        title: its heading, as text.
+        sentences: paragraphs above the chart, as text.
+        traces, layout: a Plotly figure; no traces, no chart.
+        columns, rows: the table behind the chart; shown openly where there is no chart.
+    """
+
+    title: str
+    sentences: Sequence[str] = ()
+    traces: Sequence[dict[str, Any]] = ()
+    layout: dict[str, Any] = field(default_factory=dict)
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[Cell]] = ()
+
+
+def format_gain(gain: float) -> str:
+    """Write a difference of accuracies with its sign."""
+    return f"{gain:+.3f}"

@@ -1,0 +1,1 @@
+"""The sections of report.html: a file each, found by being there."""

@@ -1,0 +1,71 @@
+"""Whether languages that the tokenizer cuts into many tokens still lose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from scipy.stats import spearmanr
+
+from search.report.section import Cell, ReportedRun, Section
+
+ORDER = 15
+
+
+def describe(run: ReportedRun) -> Section:
+    """Draw each language's accuracy against its mean tokens a sentence, before and after."""
+    outcomes = run.outcomes
+    best, reference, untouched = outcomes.best(), outcomes.reference(), outcomes.untouched
+    title = "Accuracy against tokens a sentence"
+    series: dict[str, Mapping[str, float]] = {}
+    if untouched is not None:
+        series["the untouched base"] = untouched.by_language
+    if reference is not None:
+        series["the reference"] = reference.by_language
+    if best is not None and not best.reference:
+        series[f"trial {best.trial}, the best"] = best.by_language
+    shown = {name: run.tokens[name] for name in outcomes.languages() if name in run.tokens}
+    languages = sorted(shown, key=lambda name: shown[name])
+    if not series or not languages:
+        return Section(title, ["No trial has a score, or the run did not record tokens."])
+    tokens = [shown[name] for name in languages]
+    sentences = [
+        "Each point is a language. The rank correlation is -1 where every language with more "
+        "tokens a sentence is found less often, and near 0 where the number of tokens does not "
+        "matter."
+    ]
+    for name, by_language in series.items():
+        correlation = rank_correlation(tokens, [by_language.get(one) for one in languages])
+        if correlation is not None:
+            sentences.append(f"Rank correlation of {name}: {correlation:+.2f}.")
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers+text" if index == len(series) - 1 else "lines+markers",
+            "name": name,
+            "x": tokens,
+            "y": [by_language.get(one) for one in languages],
+            "text": languages,
+            "textposition": "top center",
+        }
+        for index, (name, by_language) in enumerate(series.items())
+    ]
+    rows: list[list[Cell]] = [
+        [name, shown[name], *(by_language.get(name) for by_language in series.values())]
+        for name in languages
+    ]
+    layout = {
+        "height": 420,
+        "xaxis": {"title": {"text": "mean tokens a sentence"}},
+        "yaxis": {"title": {"text": "accuracy"}, "range": [0, 1.05]},
+        "legend": {"orientation": "h", "y": 1.1},
+    }
+    columns = ["language", "tokens", *series]
+    return Section(title, sentences, traces, layout, columns, rows)
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float | None]) -> float | None:
+    """Spearman's rank correlation of the pairs that are whole; None where it is not defined."""
+    pairs = [(a, b) for a, b in zip(x, y, strict=True) if b is not None]
+    if len(pairs) < 3 or any(len({pair[side] for pair in pairs}) < 2 for side in (0, 1)):
+        return None
+    return float(spearmanr(*zip(*pairs, strict=True)).statistic)

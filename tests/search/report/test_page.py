@@ -1,0 +1,105 @@
+"""report.html: what a reader finds on it, and that nothing is fetched."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from search.events.journal import Journal, Outcomes
+from search.events.types import EpochDone, TrialEnded, TrialStarted
+from search.report.__main__ import app
+from search.report.page import load_sections, write_page
+from search.report.section import ReportedRun
+from search.report.sections.tokens import rank_correlation
+
+
+def epoch(trial: int, number: int, **scores: float) -> EpochDone:
+    return EpochDone(
+        trial=trial,
+        epoch=number,
+        loss=1.0,
+        accuracy=sum(scores.values()) / len(scores),
+        by_language=scores,
+        seconds=1.5,
+        trainable_parameters=1000 * (trial + 1),
+        start="tokens",
+        began=0.0,
+        ended=1.0,
+    )
+
+
+EVENTS = [
+    TrialStarted(trial=0, reference=True, values={"pooling": {"kind": "mean"}}),
+    TrialStarted(trial=1, reference=False, values={"pooling": {"kind": "max"}}),
+    TrialStarted(trial=2, reference=False, values={"pooling": {"kind": "<b>"}}),
+    epoch(0, 1, de=0.8, gu=0.2),
+    epoch(1, 1, de=0.7, gu=0.5),
+    TrialEnded(trial=0, state="finished"),
+    TrialEnded(trial=1, state="stopped"),
+    TrialEnded(trial=2, state="failed", error="</script><script>alert(1)</script>"),
+]
+
+
+def test_sections_give_gains_over_the_reference() -> None:
+    winner, tokens, languages, curves, failures = load_sections(
+        ReportedRun("run", Outcomes(EVENTS))
+    )
+    said = " ".join(winner.sentences)
+    assert "Trial 1 is the best, with accuracy 0.600." in said
+    assert "Against the reference (0.500): +0.100." in said
+    assert "Languages worse than the reference: de (-0.100)." in said
+    assert winner.rows == [["pooling.kind", "max", "mean"]]
+    assert [row[0] for row in languages.rows] == [1, 0]
+    for row, expected in zip(languages.rows, [(-0.1, 0.3), (0, 0)], strict=True):
+        assert all(math.isclose(a, b, abs_tol=1e-9) for a, b in zip(row[1:], expected, strict=True))
+    assert curves.rows == [[1, "stopped", 1, 0.6], [0, "finished", 1, 0.5]]
+    assert "did not record tokens" in tokens.sentences[0]
+    assert failures.rows == [[2, 0, "</script><script>alert(1)</script>"]]
+
+
+def test_accuracy_is_set_against_the_tokens_of_a_sentence() -> None:
+    events = [*EVENTS[:3], epoch(0, 1, de=0.8, gu=0.2, ko=0.5), epoch(1, 1, de=0.7, gu=0.9, ko=0.8)]
+    events += EVENTS[5:]
+    run = ReportedRun("run", Outcomes(events), {"en": 8.0, "gu": 38.0, "de": 12.0, "ko": 20.0})
+    section = load_sections(run)[1]
+    assert section.columns == ["language", "tokens", "the reference", "trial 1, the best"]
+    assert section.rows == [
+        ["de", 12.0, 0.8, 0.7], ["ko", 20.0, 0.5, 0.8], ["gu", 38.0, 0.2, 0.9]
+    ]  # fmt: skip
+    assert section.sentences[1:] == [
+        "Rank correlation of the reference: -1.00.",
+        "Rank correlation of trial 1, the best: +1.00.",
+    ]
+
+
+def test_rank_correlation_needs_three_pairs_that_differ() -> None:
+    assert rank_correlation([1, 2, 3], [0.1, None, 0.2]) is None
+    assert rank_correlation([1, 2, 3], [0.5, 0.5, 0.5]) is None
+    assert math.isclose(rank_correlation([1, 2, 3, 4], [0.1, 0.3, 0.2, 0.4]) or 0, 0.8)
+
+
+def test_page_of_a_run_is_small_and_loads_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    for event in EVENTS:
+        journal.append(event)
+    journal.close()
+    result = CliRunner().invoke(app, [str(tmp_path), str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert len(page.encode()) < 5_000_000
+    assert page.count("<h1>") >= 2 and 'id="chart3"' in page
+    assert not re.search(r"<(script|link|img|iframe)[^>]*\b(src|href)=", page.split("<script>")[0])
+    assert "&lt;/script&gt;" in page and "<script>alert" not in page
+
+
+def test_page_of_a_run_without_scores_is_written(tmp_path: Path) -> None:
+    write_page(tmp_path / "report.html", [ReportedRun("empty", Outcomes())])
+    assert "No trial has a score." in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(tmp_path)])
+    assert result.exit_code == 2
