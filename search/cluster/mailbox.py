@@ -48,6 +48,7 @@ class MailboxState:
         self._starts: Counter[int] = Counter()
         self._worker_error = ""
         self._continue_requested = False
+        self._reported = 0  # epochs of the trial
         self._results: list[Reply] = []
 
     async def start(self, rank: int) -> bool:
@@ -74,6 +75,7 @@ class MailboxState:
             self._attempts = 0
             self._worker_error = ""
             self._continue_requested = False
+            self._reported = 0
             self._results.clear()
             self._changed.notify_all()
 
@@ -103,6 +105,9 @@ class MailboxState:
     ) -> bool:
         """Report a result, and wait until the lane asks for the next one.
 
+        A worker that resumes a trial reports the epoch of its checkpoint again; the lane gets an
+        epoch once.
+
         Returns:
             Whether to continue this trial.
         """
@@ -119,9 +124,11 @@ class MailboxState:
             if isinstance(result, TrialFailed) or result.last:
                 self._finish(result)
                 return False
-            self._continue_requested = False
-            self._results.append(result)
-            self._changed.notify_all()
+            if result.done.epoch > self._reported:
+                self._reported = result.done.epoch
+                self._continue_requested = False
+                self._results.append(result)
+                self._changed.notify_all()
             await self._changed.wait_for(
                 lambda: self._continue_requested or not self._current(sequence)
             )

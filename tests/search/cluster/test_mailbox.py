@@ -214,6 +214,30 @@ def test_a_restarted_worker_goes_on_from_the_checkpoint(folder: Path) -> None:
     run(scene())
 
 
+def test_an_epoch_that_is_reported_again_reaches_the_lane_once(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder))
+        await mailbox.assign(order(0))
+        taken = await mailbox.take()
+        assert taken is not None
+        lost = asyncio.create_task(mailbox.report(taken[0], epoch(1), b"one"))
+        assert await mailbox.next_result() == epoch(1)
+        await settle()
+        lost.cancel()
+
+        assert await mailbox.take() == (1, order(0), b"one")
+        again = asyncio.create_task(mailbox.report(taken[0], epoch(1)))
+        await settle()
+        assert not again.done()  # not a step before the lane asks
+        asked = asyncio.create_task(mailbox.next_result())
+        assert await again
+        assert not asked.done()
+        assert not await mailbox.report(taken[0], epoch(2, last=True))
+        assert await asked == epoch(2, last=True)
+
+    run(scene())
+
+
 def test_another_mailbox_over_the_same_folder_goes_on_too(folder: Path) -> None:
     async def scene() -> None:
         first = MailboxState(str(folder))
