@@ -1,15 +1,16 @@
-"""The append-only record of a run: every report and every ending."""
+"""The append-only record of a run: every report and every ending, a line and its checksum each."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from search.events.types import (
     EVENTS,
@@ -36,16 +37,22 @@ class Journal:
 
     def __init__(self, file: Path) -> None:
         whole = 0
+        self._sum = 0
         if file.exists():
-            whole = file.read_bytes().rfind(b"\n") + 1
+            data = file.read_bytes()
+            whole = data.rfind(b"\n") + 1
             os.truncate(file, whole)  # the next event must not be glued to half a line
+            for line in data[:whole].splitlines():
+                _, self._sum = _split(line, self._sum)
         self._out = file.open("a", encoding="utf-8")
         if not whole:
             self.append(JournalStarted())
 
     def append(self, event: Event) -> None:
         """Write an event; it is on its way to the disk when this returns."""
-        self._out.write(event.model_dump_json() + "\n")
+        text = event.model_dump_json()
+        self._sum = zlib.crc32(text.encode(), self._sum)
+        self._out.write(f"{text[:-1]}{_checksum(self._sum)}\n")
         self._out.flush()
 
     def close(self) -> None:
@@ -62,6 +69,7 @@ def read_journal(file: Path) -> Iterator[Event]:
         InputError: the journal is of another format, or a line in it is damaged.
     """
     epochs: dict[int, int] = {}
+    total = 0
     with file.open("rb") as lines:  # a cut may go through the middle of a character
         for number, line in enumerate(lines, start=1):
             if not line.endswith(b"\n"):
@@ -69,12 +77,36 @@ def read_journal(file: Path) -> Iterator[Event]:
             if number == 1:
                 _check_format(file, line)
             try:
-                event = EVENTS.validate_json(line)
-            except ValidationError as error:
-                raise _damaged(file, number, "is no event of a run") from error
+                text, total = _split(line.removesuffix(b"\n"), total)
+                event = EVENTS.validate_json(text)
+            except ValueError as error:
+                why = "or the one before it is not what was written"
+                raise _damaged(file, number, why) from error
             if fault := _out_of_order(event, epochs):
                 raise _damaged(file, number, fault)
             yield event
+
+
+def _checksum(total: int) -> str:
+    """What stands instead of the last brace of an event: a key with the CRC-32 of all up to it."""
+    return f',"crc":"{total:08x}"}}'
+
+
+def _split(line: bytes, total: int) -> tuple[bytes, int]:
+    """The event in a line, and the checksum of all events up to it; a line may be without one.
+
+    Args:
+        total: checksum of the events before.
+
+    Raises:
+        ValueError: the line is not what was written, or one before it has been removed.
+    """
+    at = line.rfind(b',"crc":')
+    event = line if at < 0 else line[:at] + b"}"
+    total = zlib.crc32(event, total)
+    if at >= 0 and line[at:] != _checksum(total).encode():
+        raise ValueError("the checksum is another one")
+    return event, total
 
 
 def _out_of_order(event: Event, epochs: dict[int, int]) -> str:

@@ -150,12 +150,26 @@ def take_up(folder: Path) -> Past:
     """
     for partial in [*folder.glob("*.new"), *(folder / TRIALS).glob("*/*.new")]:
         shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+    if not (folder / JOURNAL).exists():
+        if (folder / TRIALS).exists():
+            raise InputError(
+                f"the journal {folder / JOURNAL} is not there, though trials have been trained; "
+                f"without it nobody knows what they are, and a new search must be started"
+            )
+        return Past()  # it was lost before it began
     events = tuple(read_journal(folder / JOURNAL))
     by_trial = Outcomes(events).by_trial
     notes = []
-    for kept in (folder / TRIALS).glob("*"):
-        if not kept.name.isdecimal() or int(kept.name) not in by_trial:
-            shutil.rmtree(kept)
+    unknown = [
+        kept
+        for kept in (folder / TRIALS).glob("*")
+        if not kept.name.isdecimal() or int(kept.name) not in by_trial
+    ]
+    for kept in unknown:
+        shutil.rmtree(kept)
+    if unknown:
+        names = ", ".join(sorted(kept.name for kept in unknown))
+        notes.append(f"what was kept of trials that the journal does not know is removed: {names}")
     standing = {}
     for number, outcome in by_trial.items():
         if outcome.state is None:

@@ -1,6 +1,7 @@
 """The command: ``python -m tests.faults [FAULTS]``: inject them, and print what came of each.
 
-Every search is real: Ray is started, the tiny base is trained. One takes about half a minute.
+Searches that get signals are real: Ray is started, the tiny base is trained; one takes about half a
+minute. Journals are damaged in searches of which only the training is left out.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults import signals
+from tests.faults import journals, signals
 from tests.faults.searches import Row
 
 FAULTS: dict[str, Callable[[Path, int], Iterator[Row]]] = {
+    "journals": journals.rows,
     "signals": signals.rows,
 }
 
