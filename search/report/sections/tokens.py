@@ -40,7 +40,8 @@ def describe(run: ReportedRun) -> Section:
     traces = [
         {
             "type": "scatter",
-            "mode": "lines+markers+text" if index == len(series) - 1 else "lines+markers",
+            "mode": "markers+text" if index == len(series) - 1 else "markers",
+            "marker": {"size": 10},
             "name": name,
             "x": tokens,
             "y": [by_language.get(one) for one in languages],

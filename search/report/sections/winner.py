@@ -36,8 +36,13 @@ def describe(run: ReportedRun) -> Section:
         sentences.append(f"Languages worse than the reference: {losses}.")
     own = next((flatten(o.values) for o in outcomes.by_trial.values() if o.reference), {})
     rows: list[list[Cell]] = [
-        [name, str(value), str(own[name]) if name in own else "not there"]
+        [name, _written(value), _written(own[name]) if name in own else "not there"]
         for name, value in flatten(best.values).items()
         if name not in own or own[name] != value
     ]
     return Section("The winner", sentences, columns=["setting", "winner", "reference"], rows=rows)
+
+
+def _written(value: object) -> str:
+    """Write a setting, a fraction with as many digits as matter."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
