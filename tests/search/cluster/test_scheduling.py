@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from search.cluster.scheduling import ReferenceKeepingASHA, make_scheduler, replay
+from search.cluster.scheduling import OBJECTIVE, ReferenceKeepingASHA, make_scheduler, replay
 from search.events.types import EpochDone
 from search.settings.scheduler.asha import Asha
 from search.settings.scheduler.none import NoScheduler
@@ -40,7 +40,7 @@ def run_all(scheduler: TrialScheduler, curves: dict[int, list[float]]) -> dict[i
         scheduler.on_trial_add(None, trial)
         decisions[number] = []
         for epoch, accuracy in enumerate(curve, start=1):
-            result = {"epoch": epoch, "accuracy": accuracy}
+            result = {"epoch": epoch, OBJECTIVE: accuracy}
             if epoch == EPOCHS:  # the worker ends it, and Tune asks no more
                 scheduler.on_trial_complete(None, trial, result)
                 break
@@ -60,7 +60,7 @@ def curves_of(seed: int, reference_last: bool) -> dict[int, list[float]]:
 
 def make(kind: type[ASHAScheduler]) -> ASHAScheduler:
     return kind(
-        time_attr="epoch", metric="accuracy", mode="max", max_t=EPOCHS, grace_period=1,
+        time_attr="epoch", metric=OBJECTIVE, mode="max", max_t=EPOCHS, grace_period=1,
         reduction_factor=3,
     )  # fmt: skip
 
@@ -94,16 +94,16 @@ def test_a_reference_that_was_dropped_stays_so_in_another_lane() -> None:
     for lane in ("first", "second"):  # the same trial, under another id of Tune's
         trial = FakeTrial(lane, {"trial": 0})
         scheduler.on_trial_add(None, trial)
-        assert scheduler.on_trial_result(None, trial, {"epoch": 1, "accuracy": 0.1}) == CONTINUE
+        assert scheduler.on_trial_result(None, trial, {"epoch": 1, OBJECTIVE: 0.1}) == CONTINUE
     scores = [score for _, rung in scheduler._brackets[0]._rungs for score in rung.values()]
     assert sorted(scores) == [0.1, 0.9]
 
 
 def test_settings_make_the_scheduler() -> None:
-    made = make_scheduler(Asha(max_epochs=8, reduction=2, grace_epochs=2), "accuracy")
+    made = make_scheduler(Asha(max_epochs=8, reduction=2, grace_epochs=2))
     assert isinstance(made, ReferenceKeepingASHA)
     assert [milestone for milestone, _ in made._brackets[0]._rungs] == [8, 4, 2]
-    assert type(make_scheduler(NoScheduler(), "accuracy")) is FIFOScheduler
+    assert type(make_scheduler(NoScheduler())) is FIFOScheduler
 
 
 def rungs_of(scheduler: ASHAScheduler) -> list[tuple[int, dict[str, float]]]:
@@ -127,7 +127,7 @@ def test_a_replay_of_any_part_of_a_search_leads_to_the_same_rungs_and_decisions(
         number = draw.choice(running)
         epochs[number] += 1
         accuracy = curves[number][epochs[number] - 1]
-        result = {"epoch": epochs[number], "accuracy": accuracy}
+        result = {"epoch": epochs[number], OBJECTIVE: accuracy}
         events.append(report(number, epochs[number], accuracy))
         if epochs[number] == EPOCHS:
             live.on_trial_complete(None, trials[number], result)
@@ -148,7 +148,7 @@ def test_a_trial_that_comes_again_has_its_place_in_the_rungs() -> None:
         trial = FakeTrial(name, {"trial": 5})
         scheduler.on_trial_add(None, trial)
         for epoch in epochs:
-            result = {"epoch": epoch, "accuracy": epoch / 10}
+            result = {"epoch": epoch, OBJECTIVE: epoch / 10}
             assert scheduler.on_trial_result(None, trial, result) == CONTINUE
         scheduler.on_trial_remove(None, trial)
     assert rungs_of(scheduler) == [(9, {}), (3, {"trial 5": 0.3}), (1, {"trial 5": 0.1})]
@@ -156,4 +156,4 @@ def test_a_trial_that_comes_again_has_its_place_in_the_rungs() -> None:
 
 def test_without_rungs_a_replay_stops_nothing() -> None:
     events = [report(0, 1, 0.5), report(0, 2, 0.1), report(1, 1, 0.0)]
-    assert replay(make_scheduler(NoScheduler(), "accuracy"), events, EPOCHS) == set()
+    assert replay(make_scheduler(NoScheduler()), events, EPOCHS) == set()

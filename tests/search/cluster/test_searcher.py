@@ -16,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from search.cluster.scheduling import OBJECTIVE
 from search.cluster.searcher import MOST_LOSSES, StudySearcher
 from search.sampling.study import SearchStudy, draw
 from search.settings.sampler.grid import Grid
@@ -60,7 +61,7 @@ def searcher(space: Space, tmp_path: Path) -> Callable[..., StudySearcher]:
             name=name,
             **{} if refuse is None else {"refuse": refuse},
         )
-        return StudySearcher(study, max_epochs=EPOCHS, metric="accuracy", trials=trials)
+        return StudySearcher(study, max_epochs=EPOCHS, trials=trials)
 
     return make
 
@@ -73,7 +74,7 @@ def run(searcher: StudySearcher, name: str, accuracies: list[float]) -> dict[str
     suggested = searcher.suggest(name)
     result: dict[str, Any] = {}
     for epoch, accuracy in enumerate(accuracies, start=1):
-        result = {"epoch": epoch, "accuracy": accuracy}
+        result = {"epoch": epoch, OBJECTIVE: accuracy}
         searcher.on_trial_result(name, result)
     searcher.on_trial_complete(name, result)
     return suggested
@@ -85,14 +86,14 @@ def test_stopped_finished_and_failed_are_pruned_complete_and_fail(searcher: Make
     run(study, "finished", [0.1 * n for n in range(EPOCHS)])
     run(study, "nan", [0.1, math.nan])
     study.suggest("failed")
-    study.on_trial_result("failed", {"epoch": 1, "accuracy": 0.4})
-    study.on_trial_complete("failed", {"epoch": 1, "accuracy": math.nan, "failed": "why"})
+    study.on_trial_result("failed", {"epoch": 1, OBJECTIVE: 0.4})
+    study.on_trial_complete("failed", {"epoch": 1, OBJECTIVE: math.nan, "failed": "why"})
     for time in range(MOST_LOSSES + 1):
         study.suggest(f"lost {time}")
-        study.on_trial_complete(f"lost {time}", {"epoch": 2, "accuracy": 0.5}, error=True)
+        study.on_trial_complete(f"lost {time}", {"epoch": 2, OBJECTIVE: 0.5}, error=True)
     study.suggest("silent")
     study.on_trial_complete("silent", {})
-    study.on_trial_complete("never heard of", {"epoch": 1, "accuracy": 0.5})
+    study.on_trial_complete("never heard of", {"epoch": 1, OBJECTIVE: 0.5})
     states = [trial.state for trial in study.study.trials]
     assert states == [TrialState.PRUNED, TrialState.COMPLETE, *[TrialState.FAIL] * 4]
     stopped, finished, nan, failed, *_ = study.study.trials
@@ -107,9 +108,9 @@ def test_a_trial_that_loses_its_lane_will_be_retried_before_a_new_one(searcher: 
     study = searcher(trials=2)
     first = study.suggest("a")
     assert isinstance(first, dict)
-    study.on_trial_result("a", {"epoch": 1, "accuracy": 0.4})
+    study.on_trial_result("a", {"epoch": 1, OBJECTIVE: 0.4})
     assert not study.will_be_retried(0)
-    study.on_trial_complete("a", {"epoch": 1, "accuracy": 0.4}, error=True)
+    study.on_trial_complete("a", {"epoch": 1, OBJECTIVE: 0.4}, error=True)
     assert study.will_be_retried(0)
     assert study.suggest("b") == first
     assert not study.will_be_retried(0)
@@ -118,11 +119,11 @@ def test_a_trial_that_loses_its_lane_will_be_retried_before_a_new_one(searcher: 
     assert second["trial"] == 1
     # All are drawn, but one under way may still be lost: there is none for now, not for good.
     assert study.suggest("d") is None
-    study.on_trial_complete("c", {"epoch": EPOCHS, "accuracy": 0.5})
-    study.on_trial_result("b", {"epoch": 1, "accuracy": 0.4})
+    study.on_trial_complete("c", {"epoch": EPOCHS, OBJECTIVE: 0.5})
+    study.on_trial_result("b", {"epoch": 1, OBJECTIVE: 0.4})
     study.on_trial_complete("b", None, error=True)
     assert study.suggest("e") == first
-    study.on_trial_complete("e", {"epoch": EPOCHS, "accuracy": 0.6})
+    study.on_trial_complete("e", {"epoch": EPOCHS, OBJECTIVE: 0.6})
     assert study.suggest("f") == Searcher.FINISHED
     assert [trial.state for trial in study.study.trials] == [TrialState.COMPLETE] * 2
     assert len(study.study.trials[0].intermediate_values) == 2
@@ -131,7 +132,7 @@ def test_a_trial_that_loses_its_lane_will_be_retried_before_a_new_one(searcher: 
 def test_a_result_that_comes_only_with_the_end_is_noted(searcher: Make) -> None:
     study = searcher()
     study.suggest("a")
-    study.on_trial_complete("a", {"epoch": 1, "accuracy": 0.25})
+    study.on_trial_complete("a", {"epoch": 1, OBJECTIVE: 0.25})
     assert study.study.trials[0].intermediate_values == {1: 0.25}
 
 
@@ -202,7 +203,7 @@ def test_a_space_without_domains_is_one_trial(
 ) -> None:
     space, _ = load_space(space_file("training: {batch_size: 8}"))
     drawn = SearchStudy(space, Tpe(), log=tmp_path / "log", name="n")
-    study = StudySearcher(drawn, max_epochs=1, metric="accuracy")
+    study = StudySearcher(drawn, max_epochs=1)
     assert run(study, "a", [0.5])["trial"] == 0
     assert study.suggest("b") == Searcher.FINISHED
 
@@ -316,13 +317,13 @@ def test_every_config_of_a_finite_space_comes_once_and_then_the_search_ends(
         running.append(str(number))
         if len(running) == lanes:  # the best config is always the same: a sampler would repeat it
             score = 0.9 if values["pooling"]["kind"] == "mean" else 0.1
-            study.on_trial_complete(running.pop(0), {"epoch": EPOCHS, "accuracy": score})
+            study.on_trial_complete(running.pop(0), {"epoch": EPOCHS, OBJECTIVE: score})
     # The reference takes the middle of each range: one of these configs.
     assert len(found) == len(set(found))
     assert set(found) == expected
     while running:
         assert study.suggest("none for now") is None
-        study.on_trial_complete(running.pop(), {"epoch": EPOCHS, "accuracy": 0.1})
+        study.on_trial_complete(running.pop(), {"epoch": EPOCHS, OBJECTIVE: 0.1})
     assert study.suggest("none for good") == Searcher.FINISHED
     for trial in study.study.trials:
         repeats = trial.user_attrs.get("repeats")
