@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,13 +43,24 @@ def new_search(output: Path, name: str, *arguments: str) -> list[str]:
     return [str(SPACE), "--output", str(output), "--name", name, *arguments]
 
 
-def start(arguments: Sequence[str]) -> subprocess.Popen[str]:
-    """Start the command in a session of its own, so that signals to its group reach no one else."""
+def start(arguments: Sequence[str], scratch: Path | None = None) -> subprocess.Popen[str]:
+    """Start the command in a session of its own, so that signals to its group reach no one else.
+
+    Args:
+        scratch: folder for its temporary files, so that they are told from those of other searches.
+    """
+    if scratch is None:
+        environment = dict(os.environ)
+    else:
+        environment = os.environ | {
+            "TMPDIR": str(scratch), "RAY_TMPDIR": tempfile.gettempdir()
+        }  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-m", "search.run", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env=environment,
         start_new_session=True,
     )
 
@@ -92,16 +104,18 @@ def below(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def left_over(started: list[psutil.Process], scratch_before: set[str]) -> list[str]:
+def short_folder() -> Path:
+    """Make a folder whose sockets may have names: these must be short."""
+    return Path(tempfile.mkdtemp(prefix="f-"))
+
+
+def left_over(started: list[psutil.Process], scratch: Path) -> list[str]:
     """Processes and scratch files of a search that are still there after the time allowed."""
     _, alive = psutil.wait_procs(started, timeout=CLEAN_WITHIN_S)
     names = [f"process {process.pid}" for process in alive]
-    return names + sorted(scratch() - scratch_before)
-
-
-def scratch() -> set[str]:
-    """Scratch folders of searches."""
-    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("isogloss-")}
+    names += sorted(file.name for file in scratch.glob("isogloss-*"))
+    shutil.rmtree(scratch)
+    return names
 
 
 def leaderboard(folder: Path) -> list[dict[str, str]]:

@@ -16,7 +16,7 @@ from tests.faults.searches import (
     left_over,
     new_search,
     one_finished,
-    scratch,
+    short_folder,
     start,
     wait_for,
 )
@@ -47,8 +47,8 @@ def by_signal(output: Path, name: str) -> Row:
     """Send a signal to a search in which a trial has finished."""
     send, status = SIGNALS[name]
     folder = output / name.replace(" ", "-")
-    before = scratch()
-    process = start(new_search(output, folder.name, *LONG))
+    scratch = short_folder()
+    process = start(new_search(output, folder.name, *LONG), scratch)
     wait_for(process, folder, one_finished)
     started = below(process)
     sent = time.monotonic()
@@ -56,7 +56,7 @@ def by_signal(output: Path, name: str) -> Row:
     printed, _ = process.communicate(timeout=120)
     seconds = time.monotonic() - sent
     best = (folder / "best").exists()
-    left = left_over(started, before)
+    left = left_over(started, scratch)
     ranked = len(leaderboard(folder))
     found = (
         f"exit {process.returncode} after {seconds:.1f} s, {ranked - 1} trials ranked, best/ "
@@ -76,16 +76,16 @@ def by_signal(output: Path, name: str) -> Row:
 
 def by_timeout(output: Path, seconds: int = 40) -> Row:
     """Give a search less time than its trials need."""
-    before = scratch()
+    scratch = short_folder()
     began = time.monotonic()
-    process = start(new_search(output, "timeout", *LONG, "--timeout", f"{seconds}s"))
+    process = start(new_search(output, "timeout", *LONG, "--timeout", f"{seconds}s"), scratch)
     folder = output / "timeout"
     wait_for(process, folder, one_finished)
     started = below(process)
     printed, _ = process.communicate(timeout=120)
     took = time.monotonic() - began
     best = (folder / "best").exists()
-    left = left_over(started, before)
+    left = left_over(started, scratch)
     found = (
         f"exit {process.returncode} after {took:.1f} s of {seconds}, best/ "
         f"{'there' if best else 'missing'}, left: {', '.join(left) or 'nothing'}"
