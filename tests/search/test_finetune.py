@@ -68,7 +68,8 @@ def test_the_run_folder_is_that_of_a_search(tmp_path: Path) -> None:
     folder = tmp_path / "one"
     there = {path.name for path in folder.iterdir()}
     assert there == {
-        "best", "journal.jsonl", "leaderboard.csv", "output.log", "run.json", "trials",
+        "best", "journal.jsonl", "leaderboard.csv", "output.log", "report.html", "run.json",
+        "trials",
     }  # fmt: skip
     config = values(folder)
     assert config["adapter"]["rank"] == 2

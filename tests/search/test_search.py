@@ -82,7 +82,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_the_run_folder(searched: tuple[Path, str]) -> None:
     folder, printed = searched
     assert {p.name for p in folder.iterdir()} == {
-        "run.json", "journal.jsonl", "study.log", "leaderboard.csv", "trials", "best", "output.log",
+        "run.json", "journal.jsonl", "study.log", "leaderboard.csv", "report.html", "trials",
+        "best", "output.log",
     }  # fmt: skip
     rows = leaderboard(folder)
     assert len(rows) == 8
