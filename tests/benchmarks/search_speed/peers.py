@@ -50,7 +50,9 @@ from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, TrainerCallback
 
 from components.base.locate import locate
-from search.evaluation.retrieval import top1
+from search.scoring.interface import Comparison
+from search.scoring.metric.accuracy import Accuracy as AccuracyMetric
+from search.scoring.neighbours import Direction
 from tests.benchmarks.search_speed.workload import (
     LANGUAGES,
     LORA,
@@ -210,7 +212,9 @@ class Accuracy(SentenceEvaluator):
             return np.eye(rows, dtype=np.bool_)[part]
 
         scores = [
-            (top1(side, pivot, same) + top1(pivot, side, same)) / 2
+            AccuracyMetric().measure(
+                Comparison(Direction(side, pivot, same), Direction(pivot, side, same))
+            )
             for name, side in by_language.items()
             if name != PIVOT
         ]
