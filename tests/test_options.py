@@ -1,4 +1,4 @@
-"""Every cure in the README is in spaces/notes.yaml too, trains, and trains nothing else."""
+"""Every cure in docs/components.md is in spaces/notes.yaml too, trains, and trains nothing else."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ EPOCHS = 5
 def rows() -> dict[str, dict[str, Any]]:
     """The table: name of an option -> the sections that ask for it."""
     found = {}
-    for number, name, cell in ROW.findall((ROOT / "README.md").read_text(encoding="utf-8")):
+    page = (ROOT / "docs" / "components.md").read_text(encoding="utf-8")
+    for number, name, cell in ROW.findall(page):
         sections: dict[str, Any] = {}
         for snippet in re.findall(r"`([^`]+)`", cell):
             sections |= YAML(typ="safe").load(snippet)
