@@ -237,7 +237,9 @@ def _dry_run(source: Source, address: str | None) -> int:
     console.print(f"{len(drawn)} configs{after if learns else ''}")
     if plan is not None:
         console.print(f"on this machine: {plan}", markup=False)
-    for note in filter(None, (*prepared.skeleton.notes, prepared.too_few, prepared.repeats)):
+    cache_note = prepared.features.note(prepared.config.cache)
+    notes = (*prepared.skeleton.notes, prepared.too_few, prepared.repeats, cache_note)
+    for note in filter(None, notes):
         console.print(note, markup=False)
     return FINISHED
 

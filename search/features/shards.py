@@ -1,7 +1,8 @@
 """Hidden states and statistics of a corpus at one layer, stored in shards.
 
 In float32 on a CPU a stored state of a packed base is, bit for bit, what the base would give in any
-batch.
+batch. Shards for which the store has no room are not kept in memory either: those of their
+sentences that are asked for are computed, each time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ TOKENS_A_CALL = 8192
 # Of a GPU's memory: shards stay there while so much of it is free for training.
 GPU_FREE = 0.5
 TOKEN_STATES = "values_TD"
+STATISTIC_BYTES = 4  # of a number: statistics are in float32
+NO_SHARD = -1
 
 
 class FeatureSet:
@@ -39,8 +42,9 @@ class FeatureSet:
             holds sentences from both sides of that line.
 
     Attributes:
-        below: sets of states at lower layers, of the same corpus in the same order; they are
-            computed in the same pass where they are missing.
+        below: sets of states at lower layers, of the same corpus in the same order, ascending; they
+            are computed in the same pass where they are missing and there is room.
+        unstored: numbers of the shards for which there is no room.
         layers_run: number of layers run so far, times the tokens that each was run for.
     """
 
@@ -84,27 +88,34 @@ class FeatureSet:
         self._shard[at] = shard
         self._place[at] = row - row[self._starts[shard]]
         self._loaded: dict[int, dict[str, Tensor]] = {}
+        self.unstored: set[int] = set()
 
     def __call__(self, sentences: Sentences) -> States | Statistics:
         """Fetch the states or statistics of some sentences, on the base's device."""
         at = sentences.language, sentences.row
         shard_B, place_B, rows_B = self._shard[at], self._place[at], self._rows[at]
+        self._ensure(np.unique(shard_B).tolist())
+        shard_B = np.where(np.isin(shard_B, list(self.unstored)), NO_SHARD, shard_B)
         offsets = np.concatenate([[0], np.cumsum(rows_B)])
         # Fetched shard by shard, then put where they were asked for.
         order = np.argsort(shard_B, kind="stable")
         numbers, first = np.unique(shard_B[order], return_index=True)
         shards, sizes = numbers.tolist(), np.add.reduceat(rows_B[order], first).tolist()
         device = self.base.device
-        source = _places(place_B[order], rows_B[order]).to(device)
+        source = _places(place_B[order], rows_B[order])
         target = _places(offsets[order], rows_B[order]).to(device)
-        self._ensure(shards)
+        computed = None
+        if NO_SHARD in shards:
+            computed = self._compute_some(sentences[order[shard_B[order] == NO_SHARD]])
 
         def stored(name: str) -> Tensor:
-            kept = [self._loaded[shard][name] for shard in shards]
-            parts = [
-                values.index_select(0, rows.to(values.device)).to(device)
-                for values, rows in zip(kept, torch.split(source, sizes), strict=True)
-            ]
+            parts = []
+            for shard, rows in zip(shards, torch.split(source, sizes), strict=True):
+                if shard == NO_SHARD:
+                    parts.append(getattr(computed, name))
+                else:
+                    values = self._loaded[shard][name]
+                    parts.append(values.index_select(0, rows.to(values.device)).to(device))
             fetched = torch.cat(parts)
             return torch.empty_like(fetched).index_copy_(0, target, fetched)
 
@@ -116,7 +127,7 @@ class FeatureSet:
         """Load or compute shards; those that another process computes are awaited last."""
         missing = [shard for shard in shards if shard not in self._loaded]
         wait = False
-        while missing:
+        while missing := [shard for shard in missing if shard not in self.unstored]:
             for shard in missing:
                 tensors = self._fetch(shard, wait)
                 if tensors is not None:
@@ -125,7 +136,12 @@ class FeatureSet:
             wait = True
 
     def _fetch(self, shard: int, wait: bool) -> dict[str, Tensor] | None:
-        """Load or compute a shard; None if another process computes it and ``wait`` is False."""
+        """Load or compute a shard.
+
+        Returns:
+            None if another process computes it and ``wait`` is False, or if it cannot be stored,
+            which is then noted.
+        """
         key = self._sentences_key(shard)
         tensors = self._load(key)
         if len(tensors) == len(self.names):
@@ -134,9 +150,38 @@ class FeatureSet:
             if not held:
                 return None
             tensors = self._load(key)
-            if len(tensors) < len(self.names):
+            if len(tensors) < len(self.names) and self.store.fits(self._bytes(shard)):
                 self._compute(shard, key, tensors)
+            if len(tensors) < len(self.names):
+                self.unstored.add(shard)
+                return None
             return tensors
+
+    def _bytes(self, shard: int) -> int:
+        """Size of a shard's tensors."""
+        sentences = self._sentences(shard)
+        rows = int(self._rows[sentences.language, sentences.row].sum())
+        item = STATISTIC_BYTES if self.pooled else self.base.model.dtype.itemsize
+        return rows * self.base.width * item * len(self.names)
+
+    @torch.no_grad()
+    def _compute_some(self, sentences: Sentences) -> States:
+        """Compute the states of some sentences, from the highest layer below that may be stored."""
+        if self.below:
+            nearest = self.below[-1]
+            states = nearest(sentences)
+            assert isinstance(states, States)
+            reached = nearest.boundary
+            self._count(len(states.values_TD), reached)
+            if reached == self.boundary:
+                return states
+            return self.base.run_from(states, reached, until=self.boundary)
+        tokens = self.corpus.tokens(sentences, self.base.device)
+        self._count(len(tokens.ids_T))
+        return self.base.run_until(tokens, self.boundary)
+
+    def _count(self, tokens: int, reached: int = 0) -> None:
+        self.layers_run += tokens * (self.boundary - reached)
 
     def _load(self, sentences: str) -> dict[str, Tensor]:
         """Load what is stored of a shard, by name; missing names are left out."""
@@ -179,15 +224,15 @@ class FeatureSet:
         """Compute a shard from the highest stored states, and store what is missing up to it.
 
         Args:
-            there: what is stored of the shard; what is computed is added.
+            there: what is stored of the shard; what is computed and stored is added.
         """
         stored: dict[int, Tensor] = {}
         missing = [self]
-        for one in self.below:
+        for one in reversed(self.below):
             tensors = one._load(key)
             if tensors:
                 stored[one.boundary] = tensors[TOKEN_STATES]
-            else:
+            elif self.store.fits(sum(other._bytes(shard) for other in [*missing, one])):
                 missing.append(one)
         # States first where statistics of them are to be taken.
         missing.sort(key=lambda one: (one.boundary, one.pooled))
@@ -215,10 +260,11 @@ class FeatureSet:
                 for name in one.names:
                     if one is not self or name not in there:
                         parts.setdefault((one, name), []).append(getattr(states, name).cpu())
-        for (one, name), part in parts.items():
-            made = {name: torch.cat(part)}
+        # What was asked for first: in the end there may be no room for the rest.
+        for one, name in sorted(parts, key=lambda part: part[0] is not self):
+            made = {name: torch.cat(parts.pop((one, name)))}
             kept = self.store.keep(one._key(key, name), one._describe(name), made)
-            if one is self:
+            if one is self and kept:
                 there[name] = kept[name]
 
 

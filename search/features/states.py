@@ -68,6 +68,16 @@ class Features:
         self._sets: dict[tuple[int, int, tuple[str, ...] | None], FeatureSet] = {}
         self._orders: dict[int, tuple[Sentences, int]] = {}
 
+    def note(self, cache: CacheSettings) -> str:
+        """Say that shards found no room; empty while all did."""
+        if not any(stored.unstored for stored in self._sets.values()):
+            return ""
+        return (
+            f"not all hidden states find room in {self._store.folder} (cache.max_gb is "
+            f"{cache.max_gb:g}, shared by the searches that run now): what is missing is computed "
+            f"in every pass over the sentences"
+        )
+
     def feed(self, encoder: Encoder, corpus: TokenisedCorpus) -> tuple[Feed, str]:
         """Choose what an encoder starts from; returns it and its name for people."""
         base, boundary = self._base, encoder.adapter.boundary
@@ -136,9 +146,15 @@ def open_features(
     plan: FeaturePlan,
     training: TrainingConfig,
     max_epochs: int,
+    began: float | None = None,
 ) -> Features | None:
-    """Open the stored features of a base; None where the settings or the file system allow none."""
-    store = open_store(cache.folder, cache.max_gb)
+    """Open the stored features of a base; None where the settings or the file system allow none.
+
+    Args:
+        began: when the search began, in seconds since 1970; now by default. What was used since
+            stays in the store.
+    """
+    store = open_store(cache.folder, cache.max_gb, began)
     if store is None:
         return None
     digest = weights_digest(config, store)
@@ -150,6 +166,8 @@ def performance_notes(
 ) -> list[str]:
     """Say where the base runs a slow path: padded, or without stored states."""
     notes = list(base.notes)
+    if features and (note := plan.note(cache)):
+        notes.append(note)
     if features is None and cache.max_gb:
         notes.append(
             f"every trial runs the whole base: nothing can be stored in "

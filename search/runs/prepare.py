@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from components.base import Base, load_skeleton
 from components.context import Context
 from components.errors import SettingError
 from components.other_model import OtherModel
-from search.data.pairs import Pairs
 from search.data.split import Split, load_split
 from search.data.teachers import load_teacher
 from search.data.tokens import TokenisedCorpus
-from search.features import FeaturePlan, chosen_boundaries
+from search.features import FeaturePlan
+from search.runs.feature_plan import plan_features
 from search.runs.parameter_count import count_parameters
 from search.settings.problems import InputError
 from search.settings.trial import TrialConfig, flatten
@@ -42,6 +43,7 @@ class Prepared:
         split: the sentences.
         others: the further models that trials may ask for, teachers and finders of negatives, and
             the widths of their embeddings.
+        began: when all this had been read, in seconds since 1970.
     """
 
     space: Space
@@ -49,6 +51,7 @@ class Prepared:
     skeleton: Base
     split: Split
     others: Mapping[OtherModel, int]
+    began: float = field(default_factory=time.time)
 
     @cached_property
     def trials(self) -> int:
@@ -104,39 +107,7 @@ class Prepared:
     @cached_property
     def features(self) -> FeaturePlan:
         """What the search stores of the base's frozen layers."""
-        space, config, skeleton = self.space, self.config, self.skeleton
-        adapters: dict[str, int] = {}
-        read: dict[str, frozenset[str] | None] = {}
-        for probe in probes(space):
-            trial = TrialConfig.of(probe.values)
-            with torch.device("meta"):
-                if repr(trial.adapter) not in adapters:
-                    built = trial.adapter.build(skeleton.model, self.split.train.families)
-                    adapters[repr(trial.adapter)] = built.boundary
-                    built.remove()
-                if repr(trial.pooling) not in read:
-                    read[repr(trial.pooling)] = trial.pooling.build(skeleton.width).statistics
-        corpus = self.split.train
-        mean = len(corpus.ids) / max(1, sum(corpus.counts))
-        scheduler, training = config.search.scheduler, config.training
-        pairs = Pairs(
-            corpus, training.pairs_per_epoch, training.language_temperature, training.seed
-        ).size
-        met = min(sum(corpus.counts), 2 * pairs * scheduler.max_epochs)
-        # A trial's passes over the sentences that trials meet, times the trials of each adapter.
-        passes = self.trials * scheduler.expected_epochs() * 2 * pairs / met / len(adapters)
-        expected: dict[int, float] = {}
-        for boundary in adapters.values():
-            expected[boundary] = expected.get(boundary, 0.0) + passes
-        whole = skeleton.depth in expected
-        share = sum(names is None for names in read.values()) / len(read)
-        expected[skeleton.depth] = share * expected.get(skeleton.depth, 0.0)
-        size = skeleton.model.dtype.itemsize * skeleton.width
-        budget = config.cache.max_gb * 1e9
-        expected = {boundary: count for boundary, count in expected.items() if count}
-        boundaries = chosen_boundaries(expected, whole, size, int(met * mean), budget)
-        statistics = frozenset().union(*(names for names in read.values() if names is not None))
-        return FeaturePlan(tuple(boundaries), tuple(sorted(statistics)))
+        return plan_features(self.space, self.config, self.skeleton, self.split, self.trials)
 
     @property
     def session(self) -> SessionSettings:
@@ -151,6 +122,7 @@ class Prepared:
             rung_epochs=config.search.scheduler.grace_epochs,
             pivot=config.data.pivot,
             scoring=config.search.scoring,
+            began=self.began,
         )
 
     def placing(self) -> AbstractContextManager[None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +26,8 @@ SUFFIX = ".arrow"
 # Of the files of a key: nothing else in a folder is a store's to remove.
 FILES = "??/" + 64 * "?"
 FOLDER_VARIABLE = "ISOGLOSS_CACHE"
+# The system's clock for the times of files lags behind by some milliseconds.
+CLOCK_LAG = 1.0
 
 
 def default_folder() -> Path:
@@ -38,18 +42,19 @@ def store_folder(named: str | None) -> Path:
     return Path(expanduser(named)) if named else default_folder()
 
 
-def open_store(folder: str | None, max_gb: float) -> Store | None:
+def open_store(folder: str | None, max_gb: float, since: float | None = None) -> Store | None:
     """Open the store of a search; None where nothing may be stored or the folder is unwritable.
 
     Args:
         folder: None for the default one.
         max_gb: its size, at most; 0 for no store.
+        since: when the search began, as for `Store`.
     """
     if not max_gb:
         return None
     place = store_folder(folder)
     try:
-        store = Store(place, max_gb * 1e9)
+        store = Store(place, max_gb * 1e9, since)
         with TemporaryFile(dir=place):
             return store
     except OSError:
@@ -76,16 +81,20 @@ class Store:
 
     A key is 64 hexadecimal digits. Files appear whole or not at all, and are checked as they are
     opened; a damaged one is as good as none. Where the size would grow past the limit, those that
-    were used longest ago go.
+    were used longest ago go, but none that was used since the search began: trials pass over the
+    same files again and again, and where these are more than the limit allows, each would go
+    shortly before it is asked for. What finds no room is not stored.
 
     Args:
         folder: made where it does not exist.
         most: bytes.
+        since: when the search began, in seconds since 1970; now by default.
     """
 
-    def __init__(self, folder: Path, most: float) -> None:
+    def __init__(self, folder: Path, most: float, since: float | None = None) -> None:
         self.folder = folder
         self._most = most
+        self._since = (time.time() if since is None else since) - CLOCK_LAG
         folder.mkdir(parents=True, exist_ok=True)
 
     def load(self, key: str) -> dict[str, Tensor] | None:
@@ -116,10 +125,21 @@ class Store:
             if not held:
                 return None
             there = self.load(key)
-            return self.keep(key, what, compute()) if there is None else there
+            if there is not None:
+                return there
+            made = {name: tensor.detach().cpu() for name, tensor in compute().items()}
+            return self.keep(key, what, made) or made
 
-    def keep(self, key: str, what: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Store tensors and map them into memory; where they cannot be stored, they are as given.
+    def fits(self, size: float) -> bool:
+        """Whether there is room for so many bytes more, or would be once older files have gone."""
+        files = self._files()
+        old = sum(freed for used, freed, _ in files if used < self._since)
+        total = sum(freed for _, freed, _ in files)
+        free = shutil.disk_usage(self.folder).free
+        return size <= free and size + total - old <= self._most
+
+    def keep(self, key: str, what: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Store tensors and map them into memory; None where they cannot be stored.
 
         For whoever holds the key, or one that stands for it.
         """
@@ -131,13 +151,12 @@ class Store:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 _write(fresh, given, what)
                 size = fresh.stat().st_size
-                if size <= self._most:
-                    with FileLock(self.folder / "room.lock"):
-                        self._make_room(size)
+                with FileLock(self.folder / "room.lock"):
+                    if self._make_room(size):
                         fresh.replace(file)
             finally:
                 fresh.unlink(missing_ok=True)
-        return self.load(key) or given
+        return self.load(key)
 
     @contextmanager
     def held(self, key: str, wait: bool) -> Iterator[bool]:
@@ -181,14 +200,19 @@ class Store:
                     lock.unlink(missing_ok=True)
         return gone
 
-    def _make_room(self, size: int) -> None:
+    def _make_room(self, size: int) -> bool:
+        """Remove old files until there is room; whether there is."""
         files = self._files()
-        total = size + sum(freed for _, freed, _ in files)
-        for _, freed, file in files:
-            if total <= self._most:
+        excess = size + sum(freed for _, freed, _ in files) - self._most
+        old = [(freed, file) for used, freed, file in files if used < self._since]
+        if excess > sum(freed for freed, _ in old):
+            return False
+        for freed, file in old:
+            if excess <= 0:
                 break
             file.unlink(missing_ok=True)  # whoever has it mapped keeps it until they let go
-            total -= freed
+            excess -= freed
+        return True
 
     def _files(self) -> list[tuple[float, int, Path]]:
         """When each was used, its size and its path, longest unused first."""

@@ -34,6 +34,8 @@ class SessionSettings:
         rung_epochs: epochs of the first rung, of which the warm-up is a share.
         pivot: language that the others are scored against.
         scoring: what is maximised.
+        began: when the search began, in seconds since 1970: what is stored that was used since
+            stays.
     """
 
     base: BaseConfig
@@ -44,6 +46,7 @@ class SessionSettings:
     rung_epochs: int
     pivot: str
     scoring: Scoring
+    began: float
 
     def plain(self) -> dict[str, object]:
         """All of it as plain data, for processes that do not import torch."""
@@ -65,6 +68,7 @@ class SessionSettings:
             rung_epochs=plain["rung_epochs"],
             pivot=plain["pivot"],
             scoring=Scoring(**plain["scoring"]),
+            began=plain["began"],
         )
 
 
@@ -76,9 +80,6 @@ class Session:
         text: the sentences of ``corpus`` as text; needed where a trial may ask for other models.
         device: where the base is loaded.
         ranks: the workers that share each batch; this process alone by default.
-
-    Attributes:
-        notes: what the user should know of how the base runs.
 
     Raises:
         ValueError: the base cannot be loaded.
@@ -105,13 +106,22 @@ class Session:
             settings.features,
             settings.training,
             settings.max_epochs,
+            settings.began,
         )
-        self.notes = performance_notes(
+        self._notes = performance_notes(
             self._base, self._features, settings.cache, settings.features
         )
         self._teachers = None
         if text is not None:
             self._teachers = Teachers(text, settings.pivot, self._base.device)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of how the base runs, by now."""
+        later = self._features.note(self.settings.cache) if self._features else ""
+        # Where the plan said so before, it is known.
+        told = self.settings.features.note(self.settings.cache)
+        return [*self._notes, *([later] if later and not told else [])]
 
     def score_untouched(self) -> UntouchedScored:
         """Score the base without training."""

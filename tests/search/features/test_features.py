@@ -6,6 +6,7 @@ import copy
 import itertools
 import os
 import random
+import re
 import shutil
 import time
 from collections import Counter
@@ -52,6 +53,7 @@ from search.settings.scheduler.none import NoScheduler
 from search.settings.sections import CacheSettings
 from search.settings.trial import TrainingConfig, TrialConfig
 from search.training.loop import EpochReport, train
+from search.training.session import Session
 from tests.components.base.test_cut import Skipping
 from tests.components.base.test_packing import KEYS, base_of
 from tests.components.conftest import SIZES
@@ -584,6 +586,44 @@ def test_a_folder_that_nothing_can_be_written_to(base: Base, folder: Path) -> No
     assert "every trial runs the whole base" in note and str(folder) in note
 
 
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_a_pass_over_more_than_the_limit(
+    base: Base, corpora: Corpora, config: MakeConfig, tmp_path: Path, share: float
+) -> None:
+    """What has no room is computed each time, for the sentences asked for and no others."""
+    trials = [config(**TRIALS[name]) for name in ("last 2", "mean", "attention")]
+
+    def run(features: Features | None) -> list[list[EpochReport]]:
+        return [
+            list(train(trial, base, *corpora, max_epochs=EPOCHS, features=features))
+            for trial in trials
+        ]
+
+    plain = run(None)
+    large = Store(tmp_path / "large", 1e9)
+    run(opened(base, large, statistics=("mean",)))
+    limit = max(1.0, share * sum(entry.size for entry in large.entries()))
+    store = Store(tmp_path / "small", limit)
+    features = opened(base, store, statistics=("mean",))
+    before = features.note(CacheSettings(max_gb=limit / 1e9))
+    for got, want in zip(run(features), plain, strict=True):
+        assert_same(got, want)
+    stored = {entry.file: entry.used for entry in store.entries()}
+    assert bool(stored) == bool(share)
+    assert sum(entry.size for entry in store.entries()) <= limit
+    done = layers_run(features)
+    again = opened(base, Store(store.folder, limit, since=0.0), statistics=("mean",))
+    for got, want in zip(run(again), plain, strict=True):
+        assert_same(got, want)
+    assert {entry.file for entry in store.entries()} == stored.keys(), "none went for another"
+    sets = again._sets.values()
+    assert sum(len(part.unstored) for part in sets) > 0
+    for part in sets:
+        assert not part.unstored & part._loaded.keys()
+    assert 0 < layers_run(again) <= done
+    assert not before and "find room" in again.note(CacheSettings(max_gb=limit / 1e9))
+
+
 @pytest.fixture
 def model_folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(locate("builtin:tiny"), tmp_path / "model"))
@@ -644,7 +684,10 @@ def test_chosen_boundaries_against_every_set() -> None:
             for _ in range(draw.randint(0, 7))
         }
         room = draw.choice([0, 1, 2, 7])
-        got = chosen_boundaries(expected, whole, 10, 100, room * 1000.0 + draw.choice([0, 999]))
+        budget = room * 1000.0 + draw.choice([0, 999])
+        got = chosen_boundaries(expected, whole, 10, 100, budget)
+        if budget:
+            room = max(room, 1)  # in part
         possible = [boundary for boundary in expected if boundary > 0]
         best = max(
             saved_by(some, whole, expected)
@@ -677,8 +720,9 @@ def test_what_saves_nothing_is_not_stored() -> None:
     assert chosen_boundaries({4: 0.5}, False, 1, 1, 1e9) == []
     assert chosen_boundaries({4: 0.5}, True, 1, 1, 1e9) == [4]  # it is passed in any case
     assert chosen_boundaries({12: 3.0}, False, 1, 1, 1e9) == [12]
-    assert chosen_boundaries({4: 2.0}, False, 1, 10, 9) == []
     assert chosen_boundaries({4: 2.0}, False, 1, 10, 10) == [4]
+    assert chosen_boundaries({4: 2.0, 5: 19.0}, False, 1, 10, 9) == [5]  # in part
+    assert chosen_boundaries({4: 2.0}, False, 1, 10, 0) == []
 
 
 def halving(settings: Asha, trials: int) -> float:
@@ -743,10 +787,44 @@ def test_boundaries_of_a_space(space_file: Callable[..., Path]) -> None:
     # compute these once takes two.
     assert boundaries(20, trials=2, epochs=1, frozen=False) == [2]
     assert boundaries(20, trials=1, epochs=1, frozen=False) == []
-    tokens = prepare(
+    split = prepare(
         space_file(SPACE.format(trials=1, gb=0, epochs=9, frozen="", poolings=[{"kind": "mean"}]))
-    ).split.train.lengths.sum()
-    one = tokens * 128 * 4 / 1e9  # a state is 128 numbers of 4 bytes
+    ).split
+    parts = split.train, split.validation
+    one = sum(len(part.ids) for part in parts) * 128 * 4 / 1e9  # a state is 128 numbers of 4 bytes
+    rest = sum(part.ids.nbytes + part.starts.nbytes for part in parts)
+    rest = 1.02 * (rest + sum(sum(part.counts) for part in parts) * 128 * 4) / 1e9  # the mean
     # Room for one: two kinds of trials start from layer 4, or one from 5, or three from 2.
-    assert boundaries(1.01 * one) == [4]
-    assert boundaries(0.99 * one) == []
+    assert boundaries(rest + 1.03 * one) == [4]
+    assert boundaries(rest + 1.01 * one) == [4]  # in part
+    assert boundaries(rest + 3.05 * one) == [2, 4]
+    assert boundaries(rest + 3.07 * one) == [2, 4, 5]
+    assert boundaries(0.99 * rest) == []
+
+
+def test_the_size_that_is_told_holds_everything(
+    space_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    text = SPACE.format(
+        trials=50, gb=0.001, epochs=2, frozen="- {kind: none}", poolings=[{"kind": "mean"}]
+    )
+    told = prepare(space_file(text))
+    found = re.search(
+        r"take ([\d.e-]+) GB.*max_gb=([\d.e-]+) ", told.features.note(told.config.cache)
+    )
+    assert found and found[1] == found[2]
+    changes = [f"cache.max_gb={found[1]}", f"cache.folder={tmp_path}"]
+    prepared = prepare(space_file(text), changes)
+    assert prepared.features.note(prepared.config.cache) == ""
+    assert prepared.features.boundaries == (2, 4, 5)
+    session = Session(
+        prepared.session, prepared.split.train, prepared.split.validation, None, "cpu"
+    )
+    for trial in ({}, {"adapter": LORA | {"last_layers": 1}}):
+        for _ in session.train(TrialConfig.of(prepared.config.model_dump() | trial)):
+            pass
+    assert session.notes == []
+    assert session._features is not None
+    assert sum(len(part.unstored) for part in session._features._sets.values()) == 0
+    stored = sum(entry.size for entry in Store(tmp_path, 1e9).entries())
+    assert 0.9 * float(found[1]) < stored / 1e9 <= float(found[1])

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -155,6 +156,8 @@ def test_the_longest_unused_go_first_and_the_limit_holds(tmp_path: Path) -> None
     assert store.load(key(0)) is not None  # used just now
     built(store, 4, of(4, rows=1000))
     assert _names(store) == ["of 2", "of 3", "of 0", "of 4"]
+    _age(store, 0, 50)
+    _age(store, 4, 40)
     built(store, 5, of(5, rows=2000))
     assert _names(store) == ["of 0", "of 4", "of 5"]
     assert sum(entry.size for entry in store.entries()) <= limit
@@ -164,9 +167,62 @@ def test_the_longest_unused_go_first_and_the_limit_holds(tmp_path: Path) -> None
     assert not any(name.endswith(".new") for name in files(store))
 
 
+def test_what_was_used_since_the_search_began_stays(tmp_path: Path) -> None:
+    """Passes over more than the limit find, each time, what the first one has stored."""
+    limit = 3.5 * 12_000
+    store = Store(tmp_path, limit)
+    for seed in (8, 9):
+        built(store, seed, of(seed, rows=1000))
+        _age(store, seed, 100)
+    computed: list[int] = []
+
+    def compute(seed: int) -> dict[str, Tensor]:
+        computed.append(seed)
+        return of(seed, rows=1000)
+
+    for _ in range(3):
+        for seed in range(5):
+            got = store.build(key(seed), f"of {seed}", lambda seed=seed: compute(seed), wait=True)
+            assert got is not None and same(got, of(seed, rows=1000))
+        assert sorted(_names(store)) == ["of 0", "of 1", "of 2"]
+    assert computed == [0, 1, 2, 3, 4, 3, 4, 3, 4]
+    assert not any(name.endswith(".new") for name in files(store))
+    # A second lane of the search keeps them too; the next search does not.
+    began = time.time()
+    assert Store(tmp_path, limit, since=began - 60).keep(key(5), "of 5", of(5, rows=1000)) is None
+    for seed in range(3):
+        _age(store, seed, 10 - seed)
+    assert Store(tmp_path, limit, since=began).keep(key(5), "of 5", of(5, rows=1000)) is not None
+    assert _names(store) == ["of 1", "of 2", "of 5"]
+
+
+def test_what_fits_is_known_before_it_is_computed(tmp_path: Path) -> None:
+    store = Store(tmp_path, 30_000)
+    assert store.fits(30_000) and not store.fits(30_001)
+    built(store, 0, of(0, rows=1000))
+    (entry,) = store.entries()
+    assert store.fits(30_000 - entry.size) and not store.fits(30_001 - entry.size)
+    _age(store, 0, 100)
+    assert store.fits(30_000) and not store.fits(30_001)
+    assert not Store(tmp_path, 1e30).fits(1e29)  # no disk has so much
+
+
+def test_a_reader_maps_and_does_not_copy(store: Store) -> None:
+    built(store, "x", {"a": torch.ones(20_000_000)})
+    first, second = (store.load(key("x")) for _ in range(2))
+    before = psutil.Process().memory_full_info()
+    third = store.load(key("x"))
+    after = psutil.Process().memory_full_info()
+    # Pages that several readings share are not private; a copy would be 80 MB.
+    assert after.uss - before.uss < 8e6
+    assert first is not None and second is not None and third is not None
+    assert first["a"].sum() == second["a"].sum() == third["a"].sum() == 20_000_000
+
+
 def test_an_evicted_file_stays_readable_for_whoever_has_it(tmp_path: Path) -> None:
     store = Store(tmp_path, 20_000)
     first = built(store, 0, of(0, rows=1000))
+    _age(store, 0, 100)
     for seed in range(1, 5):
         built(store, seed, of(seed, rows=1000))
     assert store.load(key(0)) is None
