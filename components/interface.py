@@ -120,6 +120,13 @@ class Adapter(nn.Module, ABC):
     def folders(self, folder: Path) -> None:
         """Write what cannot be merged: one PEFT folder a family, named by it; for most, nothing."""
 
+    def save_peft(self, folder: Path) -> bool:
+        """Write what `merge` would fold into the base as a PEFT folder; False where it is nothing.
+
+        The adapter stays in force.
+        """
+        return False
+
 
 class Loss(nn.Module, ABC):
     """Embeddings of sentences and their translations in, a scalar out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -53,6 +54,10 @@ class LoraAdapter(LowRankAdapter):
             plain = type(layer.base_layer) is nn.Linear and not layer.lora_variant
             if plain and not config.lora_dropout:
                 layer.forward = types.MethodType(_forward, layer)
+
+    def save_peft(self, folder: Path) -> bool:
+        self._peft[0].save_pretrained(str(folder), save_embedding_layers=False)
+        return True
 
 
 def _forward(layer: LoraLayer, x: Tensor) -> Tensor:

@@ -2,11 +2,12 @@
 
 from search.export.custom import CUSTOM_FILE, trusted
 from search.export.export import ExportError, export, load_folder, score_folder
-from search.export.model import Routing, write_model
+from search.export.model import Form, Routing, write_model
 
 __all__ = [
     "CUSTOM_FILE",
     "ExportError",
+    "Form",
     "Routing",
     "export",
     "load_folder",

@@ -14,7 +14,7 @@ from search.data.prompts import Prompts
 from search.settings.trial import Scores, TrialConfig
 
 # A name on the hub: owner and repository, in the characters that it allows there.
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 # What Markdown gives a meaning inside a line.
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$@:-])")
 
@@ -118,7 +118,7 @@ def front_matter(config: TrialConfig, languages: tuple[str, ...]) -> str:
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
         tags=["sentence-transformers", "feature-extraction", "isogloss"],
-        base_model=base if _HUB_NAME.fullmatch(base) else None,
+        base_model=base if HUB_NAME.fullmatch(base) else None,
     )
     found: str = data.to_yaml()
     return found.strip()

@@ -12,15 +12,17 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from components.base import load
-from components.encoder import assemble
+from components.encoder import Encoder, assemble
 from components.languages import FamilyTable
 from search.data.corpus import Corpus
 from search.data.prompts import Prompts
 from search.data.tokens import TokenisedCorpus
-from search.evaluation.retrieval import score
+from search.evaluation.retrieval import encode, score
 from search.export.card import card
 from search.export.custom import trusted
-from search.export.model import Routing, write_model
+from search.export.model import Form, Routing, write_model
+from search.export.reference import base_reference
+from search.runtime.ranks import Ranks
 from search.settings.trial import Scores, TrialConfig
 from search.training.checkpoint import Checkpoint, restore_weights
 
@@ -48,13 +50,14 @@ def export(
     reference: Scores | None = None,
     untouched: Scores | None = None,
     prompts: Prompts | None = None,
+    form: Form | None = None,
 ) -> Scores:
     """Write an encoder as a sentence-transformers folder, load it again and hold it to its score.
 
-    An adapter is merged into the base or, where it is one of families, saved beside it as PEFT
-    folders; the folder needs neither the base nor PEFT. The base is saved in the dtype that it was
-    run in, or in float32 (``base.save_dtype``), all else in float32. The folder appears under its
-    name only once it has proved equal.
+    By default an adapter is merged into the base or, where it is one of families, saved beside it
+    as PEFT folders; the folder needs neither the base nor PEFT. The base is saved in the dtype that
+    it was run in, or in float32 (``base.save_dtype``), all else in float32. The folder appears
+    under its name only once it has proved equal.
 
     Args:
         folder: what it holds is replaced.
@@ -63,27 +66,33 @@ def export(
         reference, untouched: scores of the reference trial and of the base without training, for
             the model card.
         prompts: what stands before each sentence in ``tokenised``; nothing by default.
+        form: another way to write it.
 
     Returns:
         The scores of the folder as sentence-transformers loads it.
 
     Raises:
         ExportError: the loaded model scores otherwise.
+        ValueError: the trial cannot be written in this form.
     """
+    form = form or Form()
+    reference_of_base = _reference(config) if form.adapters == "peft" else None
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     base = load(config.base, device)
     trained_in = base.model.dtype
-    dtype = torch.float32 if config.base.save_dtype == "float32" else trained_in
+    dtype = form.dtype or (torch.float32 if config.base.save_dtype == "float32" else trained_in)
     pairs = pairs_by_language(tokenised)
     tolerance = TOLERANCE
-    if trained_in != torch.float32:
+    if (trained_in, dtype) != (torch.float32, torch.float32):
         fewest = min((count for count in pairs.values() if count), default=1)
         tolerance = max(HALF_TOLERANCE, HALF_SENTENCES / fewest)
     encoder = assemble(base, config.adapter, config.pooling, config.head, tokenised.families)
     restore_weights(checkpoint.part("encoder."), encoder)
     encoder.eval()
+    if form.truncate_dim is not None:
+        expected = _truncated_scores(encoder, form.truncate_dim, tokenised)
     routed = config.adapter.routes or config.head.routes
     write_model(
         encoder,
@@ -91,6 +100,8 @@ def export(
         Routing.of(tokenised, table or FamilyTable()) if routed else None,
         prompts=prompts,
         dtype=dtype,
+        truncate_dim=form.truncate_dim,
+        reference=reference_of_base,
     )
     text = card(
         config,
@@ -113,6 +124,35 @@ def export(
         )
     replace_folder(fresh, folder)
     return scores
+
+
+def _reference(config: TrialConfig) -> str:
+    """What the base of a trial is found by, where only what was trained is to be written.
+
+    Raises:
+        ValueError: what was trained are weights of the base's own, or the base is an adapter.
+    """
+    if config.adapter.trains_base:
+        raise ValueError(
+            f"--adapters is 'peft', but the adapter {config.adapter.kind!r} of this trial trained "
+            f"the base's own weights; it must be 'merged'"
+        )
+    return base_reference(config.base)
+
+
+def _truncated_scores(encoder: Encoder, kept: int, tokenised: TokenisedCorpus) -> Scores:
+    """Score the first dimensions of the embeddings.
+
+    Raises:
+        ValueError: there are no more dimensions than these.
+    """
+    if not 1 <= kept < encoder.out:
+        raise ValueError(
+            f"--truncate-dim is {kept}; it must be less than the {encoder.out} dimensions of the "
+            f"embedding"
+        )
+    emb_BE = encode(encoder, tokenised, tokenised.present(), Ranks())
+    return score(torch.nn.functional.normalize(emb_BE[:, :kept], dim=-1), tokenised)
 
 
 def replace_folder(fresh: Path, folder: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -22,12 +23,14 @@ from components.stock import StockModule
 from search.data.prompts import Prompts
 from search.data.tokens import TokenisedCorpus
 from search.export.custom import custom_file, describe
+from search.export.reference import refuse_difference, write_adapter
 
 # Texts that some tokenizers drop whole.
 DROPPED = (" ", "\t", "\n", "\x00", "\u00ad", "\u200b", "\ufeff", "\u0301", "\ue000", "\ufffd")
 # What sentence-transformers renders each text with (and a prompt, as a first message), for
 # tokenizers that make no tokens of an empty text: the text as it is, or one padding token.
 EMPTY_AS_PAD = "{{ messages | map(attribute='content') | join or pad_token }}"
+SETTINGS = "sentence_bert_config.json"  # of sentence-transformers' module that runs the base
 _FORWARD = {"method": "forward", "method_output_name": "last_hidden_state"}
 
 
@@ -52,6 +55,22 @@ class Routing:
         return cls(corpus.families, languages, table.words())
 
 
+@dataclass(frozen=True)
+class Form:
+    """How a model is written.
+
+    Attributes:
+        adapters: ``merged`` into the base, which the folder holds; or as ``peft`` has them, beside
+            the name of a base that the folder does not hold.
+        dtype: of the base's weights; None for that of ``base.save_dtype``.
+        truncate_dim: dimensions of an embedding that are kept, the first ones; None for all.
+    """
+
+    adapters: Literal["merged", "peft"] = "merged"
+    dtype: torch.dtype | None = None
+    truncate_dim: int | None = None
+
+
 def write_model(
     encoder: Encoder,
     folder: Path,
@@ -59,21 +78,32 @@ def write_model(
     *,
     prompts: Prompts | None = None,
     dtype: torch.dtype | None = None,
+    truncate_dim: int | None = None,
+    reference: str | None = None,
 ) -> None:
-    """Write an encoder, merging its adapter, where it can be, into the base for good.
+    """Write an encoder, and take its adapter, where it can be merged, into the base for good.
 
     Args:
         routing: where a component treats families differently.
         prompts: what ``encode`` is to put before sentences; nothing by default.
-        dtype: of the base's weights as they are saved, that of the base or a wider one.
+        dtype: of the base's weights; that of the base by default.
+        truncate_dim: as in `Form`.
+        reference: what the base is found by, where the folder is not to hold it (`Form`).
+
+    Raises:
+        ValueError: sentence-transformers does not find the same model by that reference.
     """
     base = encoder.base
     dtype = dtype or base.model.dtype
-    if dtype != base.model.dtype:
-        base.model.to("cpu", dtype)  # before the merge, which would round
     scratch = folder / "scratch"
     encoder.adapter.folders(scratch / "adapters")
-    encoder.adapter.merge()
+    if reference is not None:
+        write_adapter(encoder, scratch, reference)
+    else:
+        if dtype == torch.float32:
+            base.model.to("cpu", dtype)  # before the merge, which would round
+        encoder.adapter.merge()
+        base.model.save_pretrained(scratch)
     own = [c for c in (encoder.pooling, encoder.head) if c.stock() is None]
     # In the scratch folder, where Python may leave its bytecode.
     drops = drops_texts(base.tokenizer)
@@ -82,6 +112,7 @@ def write_model(
         _transformer(base, scratch, custom, routing),
         *_modules(encoder.pooling, "PackedPooling", base.width, custom),
         *_modules(encoder.head, "RoutedHead", encoder.out, custom),
+        *([] if truncate_dim is None else [_first_dimensions(encoder.out, truncate_dim)]),
         stock.Normalize(),
     ]
     model = SentenceTransformer(
@@ -93,15 +124,19 @@ def write_model(
     )
     # Not earlier, nor the whole module: making a model gives all its modules one dtype, and heads
     # and adapters of families are saved as they were trained, in float32.
-    model[0].model.to(dtype)
+    if reference is None:
+        model[0].model.to(dtype)
+    else:
+        refuse_difference(base.model, model[0].model, scratch)
     model.save(str(folder), create_model_card=False)
+    if reference is not None:
+        _set_dtype(folder, dtype)
     if custom is not None:
         shutil.copy(custom.__file__, folder)
     shutil.rmtree(scratch)
 
 
 def _transformer(base: Base, scratch: Path, custom: Any, routing: Routing | None) -> Any:
-    base.model.save_pretrained(scratch)
     # A base that chats has a template of its own, which no sentence was trained with.
     tokenizer = copy.deepcopy(base.tokenizer)
     tokenizer.chat_template = None
@@ -126,6 +161,21 @@ def _transformer(base: Base, scratch: Path, custom: Any, routing: Routing | None
     if routing is not None:
         module.route(asdict(routing), scratch / "adapters")
     return module.to("cpu")
+
+
+def _set_dtype(folder: Path, dtype: torch.dtype) -> None:
+    """Let sentence-transformers load a base that is elsewhere in a dtype of its own."""
+    (file,) = folder.rglob(SETTINGS)
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["model_kwargs"] = {"dtype": str(dtype).removeprefix("torch.")}
+    file.write_text(json.dumps(settings, indent=4), encoding="utf-8")
+
+
+def _first_dimensions(width: int, kept: int) -> object:
+    """A stock module that keeps the first dimensions: its products are with 1 and 0, so exact."""
+    module = stock.Dense(width, kept, bias=False, activation_function=nn.Identity())
+    module.load_state_dict({"linear.weight": torch.eye(kept, width)})
+    return module
 
 
 def drops_texts(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.runs.resume import TRIALS
 from search.runtime.checkpoint_file import checkpoint_file
+from search.settings.problems import InputError
 
 if TYPE_CHECKING:
+    from components.languages import FamilyTable
+    from search.data.split import Split
     from search.events.journal import Outcome, Outcomes
-    from search.runs.prepare import Prepared
+    from search.export import Form
+    from search.settings.trial import Scores
     from search.training.checkpoint import Checkpoint
 
 
@@ -35,32 +41,103 @@ def read_checkpoint(folder: Path, trial: int) -> Checkpoint:
         raise ValueError(f"the checkpoint of trial {trial} cannot be used: {error}") from error
 
 
+def export_command(folder: Path) -> str:
+    """What to type to make a model of the best trial that has a checkpoint."""
+    return f"python -m search.export {shlex.quote(str(folder))} --to model"
+
+
+def kept_trials(folder: Path) -> list[int]:
+    """The trials of a run that have a checkpoint, in order."""
+    there = (int(kept.name) for kept in (folder / TRIALS).glob("*") if kept.name.isdecimal())
+    return sorted(number for number in there if checkpoint_file(folder / TRIALS, number).is_file())
+
+
+def choose_trial(
+    folder: Path, outcomes: Outcomes, trial: int | None = None
+) -> tuple[Outcome, Checkpoint]:
+    """Find the trial to make a model of, and its checkpoint, which may be newer than its score.
+
+    Args:
+        trial: its number; None for the best one that has a checkpoint, unfinished ones among them.
+
+    Raises:
+        InputError: there is no such trial, or it has no usable checkpoint.
+    """
+    kept = kept_trials(folder)
+    if trial is None:
+        ranked = [o for o in outcomes.ranked() if o.trial in kept and o.state != "failed"]
+        if not ranked:
+            raise InputError(
+                f"no trial of {folder} has a checkpoint yet; one must have trained an epoch"
+            )
+        trial = ranked[0].trial
+    if trial not in outcomes.by_trial:
+        raise InputError(
+            f"--trial is {trial}; it must be one of the run's {len(outcomes.by_trial)} trials"
+        )
+    try:
+        checkpoint = read_checkpoint(folder, trial)
+    except ValueError as error:
+        others = ", ".join(str(number) for number in kept if number != trial) or "none"
+        raise InputError(
+            f"{error}; a search keeps those of its best trials (search.keep), here also: {others}"
+        ) from error
+    outcome = outcomes.by_trial[trial]
+    scores = reported_scores(checkpoint)
+    if scores is None:
+        return outcome, checkpoint
+    return replace(outcome, scores=scores, epochs=checkpoint.epoch), checkpoint
+
+
+def reported_scores(checkpoint: Checkpoint) -> Scores | None:
+    """What was said of a trial at its checkpoint; None where that is not in it."""
+    from search.events.journal import scores_of
+    from search.events.types import EVENTS, EpochDone
+
+    if not checkpoint.report:
+        return None
+    done = EVENTS.validate_json(checkpoint.report)
+    return scores_of(done) if isinstance(done, EpochDone) else None
+
+
 def export_trial(
-    prepared: Prepared, outcomes: Outcomes, outcome: Outcome, checkpoint: Checkpoint, to: Path
-) -> None:
+    split: Split,
+    table: FamilyTable,
+    outcomes: Outcomes,
+    outcome: Outcome,
+    checkpoint: Checkpoint,
+    to: Path,
+    form: Form | None = None,
+) -> Scores:
     """Write a trial as a model, in place of what the folder holds, and hold it to its score.
+
+    Args:
+        table: the run's families.
+        form: of the model, where it is not that of ``best/``.
+
+    Returns:
+        The scores of the model as it is loaded.
 
     Raises:
         ExportError: the model scores otherwise; it is left beside the folder, under ``.new``.
         ValueError, OSError, SafetensorError: it cannot be written. Nothing of it is left.
     """
-    from components.languages import FamilyTable
     from search.export import ExportError, export
     from search.settings.trial import TrialConfig
 
-    split = prepared.split
     try:
-        export(
+        return export(
             TrialConfig.model_validate(outcome.values),
             checkpoint,
             to,
             validation=split.validation_text,
             tokenised=split.validation,
-            table=FamilyTable(prepared.config.data.families),
+            table=table,
             expected=outcome.scores,
             reference=outcomes.reference(),
             untouched=outcomes.untouched,
             prompts=split.prompts,
+            form=form,
         )
     except ExportError:
         raise

@@ -14,7 +14,7 @@ from search.runs.console import (
     explain_os_error,
     redirect_library_output,
 )
-from search.runs.exporting import export_trial, read_checkpoint
+from search.runs.exporting import export_command, export_trial, kept_trials, read_checkpoint
 from search.runs.lock import hold
 from search.runs.results import LEADERBOARD
 from search.runs.resume import JOURNAL, resume_command
@@ -68,10 +68,17 @@ def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Out
     """Make the best trial a model; the exit status."""
     from safetensors import SafetensorError
 
+    from components.languages import FamilyTable
     from search.export import ExportError, trusted
 
     if not outcomes.count("finished"):
         console.print("no trial finished, so there is no best/", style="red")
+        if kept_trials(folder):
+            console.print(
+                f"the best so far as a model: {export_command(folder)}",
+                markup=False,
+                soft_wrap=True,
+            )
         return NONE_FINISHED
     for best in outcomes.ended():
         try:
@@ -95,7 +102,8 @@ def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Out
     try:
         status = console.status("writing and checking best/")
         with status if console.is_terminal else nullcontext(), redirect_library_output(folder):
-            export_trial(prepared, outcomes, best, checkpoint, folder / "best")
+            table = FamilyTable(prepared.config.data.families)
+            export_trial(prepared.split, table, outcomes, best, checkpoint, folder / "best")
     except (ExportError, ValueError, OSError, SafetensorError) as error:
         why = explain_os_error(error) if isinstance(error, OSError) else shown(error, 1000)
         console.print(f"best/ could not be made: {why}", markup=False, style="red", soft_wrap=True)

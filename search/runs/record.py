@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from search.settings.problems import InputError, Problem, shown
 
 if TYPE_CHECKING:
+    from search.data.split import Split
     from search.runs.prepare import Prepared
 
 RECORD = "run.json"
@@ -99,7 +100,7 @@ def write_record(folder: Path, prepared: Prepared) -> None:
             "space": prepared.space.source.tree,
             "config": prepared.config.model_dump(include=set(FIXED_SECTIONS)),
             "versions": versions(),
-            "data": digests(prepared) | {"health": prepared.split.health.plain()},
+            "data": digests(prepared.split) | {"health": prepared.split.health.plain()},
         },
     )
 
@@ -131,9 +132,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def digests(prepared: Prepared) -> dict[str, Any]:
+def digests(split: Split) -> dict[str, Any]:
     """Rows, sentences and SHA-256 of each part of the data."""
-    split = prepared.split
     return {
         part: {
             "rows": corpus.rows,
@@ -167,9 +167,9 @@ def version_differences(record: RunRecord) -> Iterator[Problem]:
             yield Problem("", 0, name, f"{message}; it must be that one, as scores may differ")
 
 
-def data_differences(record: RunRecord, prepared: Prepared) -> Iterator[Problem]:
+def data_differences(record: RunRecord, split: Split) -> Iterator[Problem]:
     """Parts of the data that are no longer those of a run."""
-    for part, found in digests(prepared).items():
+    for part, found in digests(split).items():
         if found["sha256"] != record.data[part]:
             was = record.plain["data"][part].get("rows")
             rows = f"{found['rows']} rows" + (f" instead of {was}" if was != found["rows"] else "")

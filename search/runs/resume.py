@@ -119,14 +119,19 @@ def resumed_source(
     if space_file is not None:
         source = read(space_file, assignments)
     else:
-        if Path(record.directory).is_dir():
-            os.chdir(record.directory)
-        source = Source(deepcopy(record.space), {(): (str(record.folder / RECORD), 0)})
+        source = recorded_source(record)
         assign(source, assignments)
     problems = [*space_differences(record, source.tree), *version_differences(record)]
     if problems:
         raise InputError(problems)
     return source
+
+
+def recorded_source(record: RunRecord) -> Source:
+    """The space of a run; relative paths count from where they did when it began."""
+    if Path(record.directory).is_dir():
+        os.chdir(record.directory)
+    return Source(deepcopy(record.space), {(): (str(record.folder / RECORD), 0)})
 
 
 def refuse_other_data(record: RunRecord, prepared: Prepared) -> None:
@@ -135,7 +140,7 @@ def refuse_other_data(record: RunRecord, prepared: Prepared) -> None:
     Raises:
         InputError: with each part of them that has.
     """
-    if problems := list(data_differences(record, prepared)):
+    if problems := list(data_differences(record, prepared.split)):
         raise InputError(problems)
 
 
