@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -61,25 +61,23 @@ def variants(package: str, base: type[Config]) -> dict[str, type[Config]]:
     return found
 
 
-def union_of(
-    package: str, base: type[Config], default: str | None = None, *, by_name: bool = False
-) -> Any:
+def with_kind(value: object) -> object:
+    """Let a kind alone stand for a mapping that holds it and nothing else."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def union_of(package: str, base: type[Config], default: str | None = None) -> object:
     """Form the pydantic union of a folder's config classes, told apart by ``kind``.
 
     Args:
         default: kind of a mapping that names none; None where it must name one.
-        by_name: a string stands for a mapping that holds this kind and nothing else.
     """
     members = tuple(variants(package, base).values())
-    if len(members) == 1:  # pydantic refuses a discriminator where there is nothing to tell apart
-        return members[0]
-    union: Any = Annotated[Union[members], Field(discriminator="kind")]  # noqa: UP007
 
-    def with_kind(value: object) -> object:
-        if by_name and isinstance(value, str):
-            return {"kind": value}
-        if isinstance(value, dict) and default is not None:
-            return {"kind": default} | value
-        return value
+    def complete(value: object) -> object:
+        value = with_kind(value)
+        return {"kind": default} | value if isinstance(value, dict) and default else value
 
-    return Annotated[union, BeforeValidator(with_kind)]
+    # pydantic refuses a discriminator where there is nothing to tell apart.
+    tag = [Field(discriminator="kind")] if len(members) > 1 else []
+    return Annotated[(Union[members], *tag, BeforeValidator(complete))]  # noqa: UP007

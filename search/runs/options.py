@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from search.settings.problems import InputError, Problem, shown
+from search.settings.problems import InputError, Problem
 
 
 @contextmanager
@@ -16,6 +16,8 @@ def as_options(options: Mapping[str, str]) -> Iterator[None]:
         options: key -> option; a key that has none is named as it is.
     """
     from pydantic import ValidationError
+
+    from search.settings.wording import fault_sentence
 
     def named(message: str) -> str:
         for key, option in options.items():
@@ -31,14 +33,7 @@ def as_options(options: Mapping[str, str]) -> Iterator[None]:
     except ValidationError as error:
         raise InputError(
             [
-                Problem(
-                    "",
-                    0,
-                    options.get(key, key),
-                    fault["msg"]
-                    .removeprefix("Value error, ")
-                    .replace("Input should", f"is {shown(fault['input'])}; it must"),
-                )
+                Problem("", 0, options.get(key, key), fault_sentence(fault))
                 for fault in error.errors()
                 for key in [f"data.{fault['loc'][0]}"]
             ]

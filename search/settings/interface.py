@@ -81,7 +81,11 @@ class SchedulerConfig(Config, ABC):
     def _check_order(cls, grace_epochs: int, info: ValidationInfo) -> int:
         max_epochs = info.data.get("max_epochs")  # missing where it is at fault itself
         if max_epochs is not None and grace_epochs > max_epochs:
-            raise ValueError(f"is {grace_epochs}; it must be at most max_epochs, {max_epochs}")
+            raise SettingError(
+                "search.scheduler.grace_epochs",
+                f"is {grace_epochs}",
+                f"be at most max_epochs, {max_epochs}",
+            )
         return grace_epochs
 
     @abstractmethod

@@ -12,10 +12,13 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from components.config import with_kind
 from search.settings.problems import InputError, Problem, shown
 from search.space.yaml_limits import MOST_BYTES, UnfitYamlError, check_yaml
 
 KeyPath = tuple[str | int, ...]
+# The components of a trial: sections that have a kind, which may stand alone (``pooling: mean``).
+COMPONENTS = ("pooling", "head", "adapter", "loss", "negatives")
 
 
 @dataclass
@@ -71,6 +74,7 @@ def read(file: Path, assignments: Sequence[str] = ()) -> Source:
         )  # fmt: skip
     source = Source({}, {(): (str(file), 1)})
     source.tree = _plain(loaded, (), source.places, str(file), None)
+    _expand_kinds(source.tree)
     assign(source, assignments)
     return source
 
@@ -87,8 +91,27 @@ def assign(source: Source, assignments: Sequence[str]) -> None:
             _assign(source, assignment)
         except ValueError as error:
             problems.append(Problem(_option(assignment), 0, "", str(error)))
+        else:
+            _expand_kinds(source.tree)
     if problems:
         raise InputError(problems)
+
+
+def _expand_kinds(tree: dict[str, Any]) -> None:
+    """Put a mapping in place of each component that is written as its kind alone."""
+    search = tree.get("search")
+    starts = search.get("start") if isinstance(search, dict) else None
+    for part in (tree, *_mappings(tree.get("cases")), *_mappings(starts)):
+        for section in COMPONENTS:
+            component = part.get(section)
+            if isinstance(component, dict) and isinstance(component.get("choice"), list):
+                component["choice"] = [with_kind(option) for option in component["choice"]]
+            elif section in part:
+                part[section] = with_kind(component)
+
+
+def _mappings(items: object) -> list[dict[str, Any]]:
+    return [i for i in items if isinstance(i, dict)] if isinstance(items, list) else []
 
 
 def option_value(text: str, name: str) -> object:

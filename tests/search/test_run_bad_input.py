@@ -63,7 +63,10 @@ SPACES: dict[str, tuple[str, str]] = {
     "repeated key": (GOOD + "base: {model: builtin:tiny}", "given twice"),
     "no such kind": (GOOD + "pooling: {kind: maen}", "did you mean 'mean'?"),
     "not a number": (GOOD + "optimizer: {lr: .nan}", "is nan; it must be a finite number"),
-    "a turned range": (GOOD + "optimizer: {lr: {float: [1, 0.1]}}", "must not exceed"),
+    "a turned range": (
+        GOOD + "optimizer: {lr: {float: [1, 0.1]}}",
+        "from the lower to the higher end",
+    ),
     "does not fit the base": (
         GOOD + "adapter: {kind: lora, last_layers: 99}",
         "is 99; it must be at most 6",

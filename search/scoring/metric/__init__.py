@@ -8,4 +8,4 @@ from search.scoring.interface import Metric
 if TYPE_CHECKING:
     AnyMetric = Metric
 else:
-    AnyMetric = union_of(__name__, Metric, by_name=True)
+    AnyMetric = union_of(__name__, Metric)

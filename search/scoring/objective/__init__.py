@@ -8,4 +8,4 @@ from search.scoring.interface import Objective
 if TYPE_CHECKING:
     AnyObjective = Objective
 else:
-    AnyObjective = union_of(__name__, Objective, by_name=True)
+    AnyObjective = union_of(__name__, Objective)

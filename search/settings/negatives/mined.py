@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from components.errors import SettingError
 from components.other_model import OtherModelConfig
 from search.settings.interface import Count, Mining, NegativesConfig
 
@@ -34,15 +35,18 @@ class MinedNegatives(NegativesConfig, OtherModelConfig):
     @model_validator(mode="after")
     def _effective(self) -> Self:
         if self.encoder is not None and self.every is not None:
-            raise ValueError(
-                f"every is {self.every}, but {self.encoder!r}, which finds the negatives, does not "
-                f"change with the epochs; one of every and encoder must be left out"
+            raise SettingError(
+                "negatives.every",
+                f"is {self.every}, but {self.encoder!r}, which finds the negatives, does not "
+                f"change with the epochs",
+                "be left out, or encoder",
             )
         consent = self.model_dump(include=set(OtherModelConfig.model_fields), exclude_defaults=True)
         if self.encoder is None and consent:
-            raise ValueError(
-                f"{next(iter(consent))} is given, but no encoder that it could be of; one of them "
-                f"must change"
+            raise SettingError(
+                f"negatives.{next(iter(consent))}",
+                "is given, but no encoder that it could be of",
+                "be left out, or encoder be given",
             )
         return self
 

@@ -44,11 +44,11 @@ def test_a_space_file_has_a_list_or_commas(
     [
         ("'en,,de'", "data.languages: holds ''; the name of a language must be"),
         ("en de", "data.languages: holds 'en de'; the name of a language must be"),
-        ("[en, 5]", "data.languages.1: is 5; it must be a valid string"),
-        ("[en, [de]]", "data.languages.1: is ['de']; it must be a valid string"),
-        ("{en: de}", "it must be a valid list"),
-        ("5", "data.languages: is 5; it must be a valid list"),
-        ("true", "it must be a valid list"),
+        ("[en, 5]", "data.languages.1: is 5; it must be text"),
+        ("[en, [de]]", "data.languages.1: is [de]; it must be text"),
+        ("{en: de}", "it must be a list"),
+        ("5", "data.languages: is 5; it must be a list"),
+        ("true", "it must be a list"),
     ],
 )
 def test_anything_else_is_one_sentence(tmp_path: Path, languages: str, words: str) -> None:
@@ -84,8 +84,8 @@ def test_fine_tuning_reads_the_option_as_the_others_do() -> None:
 @pytest.mark.parametrize(
     ("languages", "words"),
     [
-        ("[en, 5]", "--languages: is 5; it must be a valid string"),
-        ("{en: de}", "--languages: is {'en': 'de'}; it must be a valid list"),
+        ("[en, 5]", "--languages: is 5; it must be text"),
+        ("{en: de}", "--languages: is {en: de}; it must be a list"),
         ("[en, [de]", "--languages:1: is not YAML"),
         ("en,,de", "--languages: holds ''; the name of a language must be"),
     ],

@@ -113,8 +113,8 @@ def test_a_starting_point_that_has_come_is_not_trained_again(space_file: WriteSp
         ("{training: {batch_size: 8}}", 3, "search.start.0.training.batch_size", "holds 16 alone"),
         ("{training: {seed: 1}}", 3, "search.start.0.training.seed", "does not set it"),
         ("{heads: {kind: mlp}}", 3, "search.start.0.heads", "among"),
-        ("{head: mlp}", 3, "search.start.0.head", "one of the space's options"),
-        ("mlp", 3, "search.start.0", "dictionary"),
+        ("{head: moe}", 3, "search.start.0.head", "one of the space's options"),
+        ("mlp", 3, "search.start.0", "must be a mapping"),
     ],
 )
 def test_a_starting_point_outside_the_space_is_refused_at_its_line(

@@ -72,7 +72,7 @@ def test_the_command_line_writes_mappings_and_lists_as_a_space_file_does() -> No
         ("[]", "data.train: is []; it must be a file"),
         ("{}", "data.train: is {}; it must be a file"),
         ("''", "data.train: is empty; it must name"),
-        ("[a.tsv, 3]", "data.train.1: is 3; it must be a valid string"),
+        ("[a.tsv, 3]", "data.train.1: is 3; it must be text"),
         ("{en: a.en}", "data.train: names a file for 'en' alone"),
         ("{en: a.en, ../../x: b}", "data.train: holds '../../x'; the name of a language must be"),
         ("{kind: hib}", "is 'hib'; it must be one of builtin, hub, moses, table"),
