@@ -214,7 +214,7 @@ def _train(
 
 
 def _dry_run(source: Source, address: str | None) -> int:
-    from search.sampling.study import draw
+    from search.sampling.draws import draw
     from search.settings.trial import TrialConfig, flatten
 
     prepared, plan = _check(source, address)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from search.settings.problems import Problem
 from search.space.source import KeyPath, Source
@@ -23,7 +22,7 @@ class Choice:
         labels: a distinct name an option: its ``kind``, or the value itself.
     """
 
-    options: tuple[Any, ...]
+    options: tuple[object, ...]
     labels: tuple[str, ...]
     origins: tuple[KeyPath, ...]
 
@@ -40,6 +39,9 @@ class Range:
 
 
 Domain = Choice | Range
+Values = dict[str, object]  # nested plain values of a space file
+Picks = dict[str, float]  # name of a domain -> index of a choice's option, or a range's number
+Pick = Callable[[str, Domain], float]
 DOMAIN_KEYS = ("choice", "int", "float")
 CASES = "cases"
 
@@ -58,10 +60,10 @@ class Space:
         source: where each part of it was written.
     """
 
-    tree: dict[str, Any]
+    tree: Values
     source: Source
 
-    def resolve(self, pick: Callable[[str, Domain], Any]) -> dict[str, Any]:
+    def resolve(self, pick: Pick) -> Values:
         """Give every domain one of its values.
 
         Args:
@@ -75,8 +77,11 @@ class Space:
         tree = self.tree
         if CASES in tree:  # what a case replaces is not asked for
             tree = fold({**tree, CASES: _resolve(tree[CASES], CASES, pick)})
-        resolved: dict[str, object] = _resolve(tree, "", pick)
-        return resolved
+        return _resolve_all(tree, "", pick)
+
+    def at(self, picks: Mapping[str, float]) -> Values:
+        """Resolve the space with the picks of all domains that exist under these."""
+        return self.resolve(lambda name, _: picks[name])
 
     def domains(self) -> dict[str, Domain]:
         """Every domain by its name, under whatever choices."""
@@ -91,15 +96,19 @@ class Space:
         return self.source.problem(probe.origin_of(tuple(key.split("."))), message, key)
 
 
-def fold(values: dict[str, Any]) -> dict[str, Any]:
+def fold(values: Values) -> Values:
     """Lay a case, all of its domains resolved, over the sections beside it.
 
     A component takes the place of the one that stands there; of other sections, the keys do.
     """
     folded = {key: section for key, section in values.items() if key != CASES}
-    for key, section in values.get(CASES, {}).items():
+    for key, section in _mapping(values.get(CASES)).items():
         folded[key] = _over(folded.get(key), section)
     return folded
+
+
+def _mapping(node: object) -> Values:
+    return node if isinstance(node, dict) else {}
 
 
 def _over(beside: object, section: object) -> object:
@@ -115,11 +124,15 @@ def _name(name: str, node: object, label: str | None = None) -> str:
     return f"{name}.{label}" if name and label else name or str(label)
 
 
-def _resolve(node: Any, name: str, pick: Callable[[str, Domain], Any]) -> Any:
+def _resolve_all(nodes: Values, name: str, pick: Pick) -> Values:
+    return {key: _resolve(child, _name(name, nodes, key), pick) for key, child in nodes.items()}
+
+
+def _resolve(node: object, name: str, pick: Pick) -> object:
     if isinstance(node, dict):
-        return {key: _resolve(child, _name(name, node, key), pick) for key, child in node.items()}
+        return _resolve_all(node, name, pick)
     if isinstance(node, Choice):
-        index = pick(name, node)
+        index = int(pick(name, node))
         return _resolve(node.options[index], _name(name, node, node.labels[index]), pick)
     if isinstance(node, Range):
         return pick(name, node)
@@ -142,7 +155,7 @@ def _domains(node: object, name: str, origin: KeyPath) -> Iterator[tuple[str, Do
 class Probe:
     """One full set of values, and for every value the place in the source that it came from."""
 
-    values: dict[str, object]
+    values: Values
     origins: Mapping[KeyPath, KeyPath]
 
     def origin_of(self, path: KeyPath) -> KeyPath:
@@ -162,18 +175,13 @@ def probes(space: Space) -> Iterator[Probe]:
     each case, not of their combinations.
     """
     for tree in _by_case(space.tree):
-        for values, origins in _probe(tree, (), ()):
-            folded = isinstance(values, dict) and isinstance(values.get(CASES), dict)
-            yield (
-                Probe(fold(values), _folded_origins(values, origins))
-                if folded
-                else Probe(values, origins)
-            )
+        for values, origins in _probe_all(tree, (), ()):
+            yield Probe(fold(values), _folded_origins(values, origins))
 
 
-def _by_case(tree: Any) -> Iterator[Any]:
+def _by_case(tree: Values) -> Iterator[Values]:
     """The tree with each of its cases alone, since one may hide options that another leaves."""
-    cases = tree.get(CASES) if isinstance(tree, dict) else None
+    cases = tree.get(CASES)
     if not isinstance(cases, Choice):
         yield tree
         return
@@ -181,10 +189,13 @@ def _by_case(tree: Any) -> Iterator[Any]:
         yield {**tree, CASES: Choice((option,), (label,), (origin,))}
 
 
-def _folded_origins(values: dict[str, Any], origins: dict[Any, Any]) -> dict[Any, Any]:
+Origins = dict[KeyPath, KeyPath]
+
+
+def _folded_origins(values: Values, origins: Origins) -> Origins:
     """Where the values came from once a case lies over the sections."""
     folded = {path: origin for path, origin in origins.items() if path[:1] != (CASES,)}
-    for key, section in values[CASES].items():
+    for key, section in _mapping(values.get(CASES)).items():
         if not isinstance(section, dict) or "kind" in section:
             folded = {path: origin for path, origin in folded.items() if path[:1] != (key,)}
     for path, origin in origins.items():
@@ -193,16 +204,20 @@ def _folded_origins(values: dict[str, Any], origins: dict[Any, Any]) -> dict[Any
     return folded
 
 
-def _probe(node: Any, path: KeyPath, origin: KeyPath) -> Iterator[tuple[Any, dict[Any, Any]]]:
+def _probe_all(nodes: Values, path: KeyPath, origin: KeyPath) -> Iterator[tuple[Values, Origins]]:
+    children = {
+        key: list(_probe(child, (*path, key), (*origin, key))) for key, child in nodes.items()
+    }
+    first = {key: alternatives[0] for key, alternatives in children.items()}
+    yield _join(first, path, origin)
+    for key, alternatives in children.items():
+        for alternative in alternatives[1:]:
+            yield _join(first | {key: alternative}, path, origin)
+
+
+def _probe(node: object, path: KeyPath, origin: KeyPath) -> Iterator[tuple[object, Origins]]:
     if isinstance(node, dict):
-        children = {
-            key: list(_probe(child, (*path, key), (*origin, key))) for key, child in node.items()
-        }
-        first = {key: alternatives[0] for key, alternatives in children.items()}
-        yield _join(first, path, origin)
-        for key, alternatives in children.items():
-            for alternative in alternatives[1:]:
-                yield _join(first | {key: alternative}, path, origin)
+        yield from _probe_all(node, path, origin)
     elif isinstance(node, Choice):
         for option, where in zip(node.options, node.origins, strict=True):
             yield from _probe(option, path, where)
@@ -216,9 +231,9 @@ def _probe(node: Any, path: KeyPath, origin: KeyPath) -> Iterator[tuple[Any, dic
 
 
 def _join(
-    children: dict[str, tuple[object, dict[object, object]]], path: KeyPath, origin: KeyPath
-) -> tuple[dict[str, object], dict[object, object]]:
-    origins: dict[object, object] = {path: origin}
+    children: Mapping[str, tuple[object, Origins]], path: KeyPath, origin: KeyPath
+) -> tuple[Values, Origins]:
+    origins: Origins = {path: origin}
     for _, below in children.values():
         origins |= below
     return {key: value for key, (value, _) in children.items()}, origins
@@ -227,7 +242,7 @@ def _join(
 REFERENCE = {"pooling": "mean", "head": "linear", "adapter": "none"}
 
 
-def reference(space: Space) -> tuple[dict[str, object], dict[str, object]]:
+def reference(space: Space) -> tuple[Values, Picks]:
     """The reference trial: frozen base, mean pooling, linear head; what every other has to beat.
 
     Everything else is in the middle of its range (of the exponents, where the range is log), or
@@ -238,23 +253,25 @@ def reference(space: Space) -> tuple[dict[str, object], dict[str, object]]:
     Returns:
         Its values, and the picks (as `Space.resolve` calls for them) that lie in the space.
     """
-    picks: dict[str, object] = {}
+    picks: Picks = {}
 
-    def pick(name: str, domain: Domain) -> object:
+    def pick(name: str, domain: Domain) -> float:
         if isinstance(domain, Range):
             picks[name] = middle(domain)
         elif name == CASES:
-            picks[name] = next((i for i, o in enumerate(domain.options) if _is_plain(o)), 0)
+            plain = (i for i, case in enumerate(domain.options) if _is_plain(_mapping(case)))
+            picks[name] = next(plain, 0)
         else:
             wanted = REFERENCE.get(name.rpartition(".")[2])  # in a case, more stands before it
-            kinds = _kinds(domain)
-            picks[name] = kinds.index(wanted) if wanted in kinds else 0
+            all_kinds = kinds(domain)
+            picks[name] = all_kinds.index(wanted) if wanted in all_kinds else 0
         return picks[name]
 
     values = space.resolve(pick)
-    case = space.tree[CASES].options[picks[CASES]] if CASES in picks else {}
+    cases = space.tree.get(CASES)
+    case = _mapping(cases.options[int(picks[CASES])]) if isinstance(cases, Choice) else {}
     for family, kind in REFERENCE.items():
-        chosen = values.get(family, {"kind": kind})
+        chosen = _mapping(values.get(family, {"kind": kind}))
         if chosen["kind"] != kind:
             values[family] = {"kind": kind} | {k: v for k, v in chosen.items() if k == "width"}
             gone = family
@@ -267,10 +284,11 @@ def reference(space: Space) -> tuple[dict[str, object], dict[str, object]]:
 
 
 def _is_plain(case: Mapping[str, object]) -> bool:
-    return all(kind in _kinds(case[family]) for family, kind in REFERENCE.items() if family in case)
+    return all(kind in kinds(case[family]) for family, kind in REFERENCE.items() if family in case)
 
 
-def _kinds(component: object) -> list[str | None]:
+def kinds(component: object) -> list[str | None]:
+    """List the kinds that a component of a space may have; None for an option without one."""
     options = component.options if isinstance(component, Choice) else (component,)
     return [o.get("kind") if isinstance(o, dict) else None for o in options]
 

@@ -8,13 +8,21 @@ points (``search.start``).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from search.settings.problems import InputError, Problem, shown
-from search.space.domains import CASES, Choice, Domain, Range, Space, middle, reference
+from search.space.domains import (
+    CASES,
+    Choice,
+    Domain,
+    Picks,
+    Range,
+    Space,
+    kinds,
+    middle,
+    reference,
+)
 from search.space.source import KeyPath
 
-Picks = dict[str, object]
 _MISSING = object()
 
 
@@ -39,26 +47,26 @@ def identity_picks(space: Space) -> Picks | None:
         return None
     picks: Picks = {}
 
-    def pick(name: str, domain: Domain) -> object:
+    def pick(name: str, domain: Domain) -> float:
         picks[name] = _plain(name, domain)
         return picks[name]
 
     values = space.resolve(pick)
-    kinds = {name: values.get(name, {}).get("kind") for name in ("pooling", "head", "adapter")}
-    if kinds["head"] != "identity" or kinds["adapter"] in ("none", None):
+    pooling, head, adapter = (kinds(values.get(name))[0] for name in ("pooling", "head", "adapter"))
+    if head != "identity" or adapter in ("none", None):
         return None
-    return picks if kinds["pooling"] in ("mean", None) else None
+    return picks if pooling in ("mean", None) else None
 
 
-def _plain(name: str, domain: Domain) -> object:
+def _plain(name: str, domain: Domain) -> float:
     """What the trial without a head takes of a domain."""
     if isinstance(domain, Range):
         return middle(domain)
-    kinds = [o.get("kind") if isinstance(o, dict) else None for o in domain.options]
+    found = kinds(domain)
     if name == "adapter":
-        return next((index for index, kind in enumerate(kinds) if kind != "none"), 0)
+        return next((index for index, kind in enumerate(found) if kind != "none"), 0)
     wanted = {"pooling": "mean", "head": "identity"}.get(name)
-    return kinds.index(wanted) if wanted in kinds else 0
+    return found.index(wanted) if wanted in found else 0
 
 
 def start_picks(space: Space) -> list[Picks]:
@@ -70,9 +78,10 @@ def start_picks(space: Space) -> list[Picks]:
     Raises:
         InputError: with everything in them that does not lie in the space.
     """
-    starts = (space.tree.get("search") or {}).get("start") or []
-    placed = []
-    problems = []
+    search = space.tree.get("search")
+    starts = (search.get("start") if isinstance(search, dict) else None) or []
+    placed: list[Picks] = []
+    problems: list[tuple[KeyPath, str]] = []
     for index, start in enumerate(starts):
         at: KeyPath = ("search", "start", index)
         if CASES in space.tree:
@@ -103,7 +112,7 @@ class _Place:
         faults: where no point has the given value, the path of that value and why.
     """
 
-    def __init__(self, others: Mapping[str, Any]) -> None:
+    def __init__(self, others: Mapping[str, float]) -> None:
         self._others = others
         self.picks: Picks = {}
         self.faults: list[tuple[KeyPath, str]] = []
@@ -114,8 +123,10 @@ class _Place:
             self._choice(node, name, given, path)
         elif isinstance(node, Range):
             self._range(node, name, given, path)
-        elif isinstance(node, dict) and (given is _MISSING or isinstance(given, dict)):
-            self._mapping(node, name, {} if given is _MISSING else given, path)
+        elif isinstance(node, dict) and given is _MISSING:
+            self._mapping(node, name, {}, path)
+        elif isinstance(node, dict) and isinstance(given, dict):
+            self._mapping(node, name, given, path)
         elif given is not _MISSING and (given != node or type(given) is not type(node)):
             self._fault(path, f"is {shown(given)}, but the space holds {shown(node)} alone; it "
                               f"must be that, or the space a choice of both")  # fmt: skip
@@ -123,7 +134,9 @@ class _Place:
     def _fault(self, path: KeyPath, message: str) -> None:
         self.faults.append((path, message))
 
-    def _mapping(self, node: Mapping[str, Any], name: str, given: Any, path: KeyPath) -> None:
+    def _mapping(
+        self, node: Mapping[str, object], name: str, given: Mapping[str, object], path: KeyPath
+    ) -> None:
         for key in given:
             if key not in node:
                 self._fault((*path, key), f"is given, but the space does not set it; it must be "
@@ -135,7 +148,7 @@ class _Place:
     def _choice(self, domain: Choice, name: str, given: object, path: KeyPath) -> None:
         if given is _MISSING:
             index = self._others.get(name, 0)
-            self._take(domain, name, index, _MISSING, path)
+            self._take(domain, name, int(index), _MISSING, path)
             return
         candidates = [i for i, option in enumerate(domain.options) if _may_be(option, given)]
         attempts = []
@@ -155,12 +168,15 @@ class _Place:
         self.picks[name] = index
         self.node(domain.options[index], f"{name}.{domain.labels[index]}", given, path)
 
-    def _range(self, domain: Range, name: str, given: Any, path: KeyPath) -> None:
+    def _range(self, domain: Range, name: str, given: object, path: KeyPath) -> None:
         if given is _MISSING:
             self.picks[name] = self._others.get(name, middle(domain))
             return
-        number = isinstance(given, int | float) and not isinstance(given, bool)
-        if not number or not domain.low <= given <= domain.high:
+        if (
+            not isinstance(given, int | float)
+            or isinstance(given, bool)
+            or not domain.low <= given <= domain.high
+        ):
             self._fault(path, f"is {shown(given)}; it must be a number in the space's range, from "
                               f"{domain.low:g} to {domain.high:g}")  # fmt: skip
             return

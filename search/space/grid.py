@@ -5,10 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from search.settings.trial import TrialConfig
-from search.space.domains import CASES, Choice, Domain, Range, Space, fold, reference
+from search.space.domains import (
+    CASES,
+    Choice,
+    Domain,
+    Picks,
+    Range,
+    Space,
+    Values,
+    fold,
+    reference,
+)
 
 # The most numbers of one range that a grid takes.
 GRID_NUMBERS = 100
@@ -21,8 +30,8 @@ MOST_COUNTED = 10_000
 def grid(
     space: Space,
     refuse: Callable[[Mapping[str, object]], str] = lambda values: "",
-    numbers_of: Callable[[Domain], Sequence[object]] | None = None,
-) -> Iterator[tuple[dict[str, object], dict[str, object]]]:
+    numbers_of: Callable[[Domain], Sequence[float]] | None = None,
+) -> Iterator[tuple[Values, Picks]]:
     """Every combination of the options of choices and the numbers of ranges.
 
     Args:
@@ -37,11 +46,11 @@ def grid(
     """
     taken: list[int] = []
     while True:
-        picks: dict[str, object] = {}
+        picks: Picks = {}
         places: list[int] = []
         sizes: list[int] = []
 
-        def pick(name: str, domain: Domain) -> object:
+        def pick(name: str, domain: Domain) -> float:
             numbers = (numbers_of or points)(domain)
             place = taken[len(places)] if len(places) < len(taken) else 0  # noqa: B023
             places.append(place)  # noqa: B023
@@ -113,14 +122,13 @@ def identity(trial: TrialConfig) -> str:
     nothing trains, neither is what only training reads; nor are settings for parts that have no
     parameters.
     """
-    exclude: dict[str, Any] = {"case": True}
     if not trial.trains:
-        exclude |= dict.fromkeys(("loss", "negatives", "optimizer", "training"), True)
-    else:
-        for key in trial.idle:
-            section, _, name = key.partition(".")
-            exclude[section] = {name} | exclude.get(section, set())
-    return trial.model_dump_json(exclude=exclude)
+        return trial.model_dump_json(exclude={"case", "loss", "negatives", "optimizer", "training"})
+    idle: dict[str, set[str]] = {}
+    for key in trial.idle:
+        section, _, name = key.partition(".")
+        idle.setdefault(section, set()).add(name)
+    return trial.model_dump_json(exclude={"case": True, **idle})
 
 
 def size(space: Space) -> float:
@@ -151,7 +159,7 @@ def _count(domain: Range) -> float:
     return math.floor((domain.high - domain.low) / step + 1e-9) + 1
 
 
-def numbers(domain: Domain) -> Sequence[object]:
+def numbers(domain: Domain) -> Sequence[float]:
     """Everything that a sampler may take of a domain of which `size` is finite."""
     if isinstance(domain, Choice):
         return range(len(domain.options))
@@ -162,7 +170,7 @@ def numbers(domain: Domain) -> Sequence[object]:
     return [float(domain.low + (domain.step or 0) * index) for index in range(count)]
 
 
-def points(domain: Domain) -> list[object]:
+def points(domain: Domain) -> list[float]:
     """What a grid takes of a domain: the indices of a choice's options, or a range's numbers.
 
     Raises:

@@ -72,8 +72,7 @@ def _never_read(space: Space) -> Iterator[Problem]:
 def _starts(space: Space, run: Context) -> Iterator[Problem]:
     """Find settings without effect in the user's starting points."""
     for index, picks in enumerate(start_picks(space)):
-        values = space.resolve(lambda name, _, picks=picks: picks[name])  # type: ignore[misc]
-        fault = conflict(TrialConfig.of(values), run)
+        fault = conflict(TrialConfig.of(space.at(picks)), run)
         if fault:
             yield space.source.problem(("search", "start", index), str(fault))
 

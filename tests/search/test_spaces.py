@@ -11,7 +11,7 @@ from components.base import Base
 from components.encoder import assemble
 from components.ragged import Tokens
 from search.runs.prepare import Prepared, prepare
-from search.sampling.study import draw
+from search.sampling.draws import draw
 from search.settings.trial import TrialConfig
 from search.space.domains import Choice, Range, probes, reference
 from search.training.step import build_loss

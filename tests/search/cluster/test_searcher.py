@@ -18,7 +18,8 @@ from ray.tune.search import Searcher
 
 from search.cluster.scheduling import OBJECTIVE
 from search.cluster.searcher import MOST_LOSSES, StudySearcher
-from search.sampling.study import SearchStudy, draw
+from search.sampling.draws import draw
+from search.sampling.study import SearchStudy
 from search.settings.sampler.grid import Grid
 from search.settings.sampler.tpe import Tpe
 from search.settings.sections import SearchSettings

@@ -14,7 +14,7 @@ from components.base.locate import BUILTIN
 from components.encoder import assemble, trainable_parameters
 from components.other_model import OtherModel
 from search.runs.prepare import prepare
-from search.sampling.study import draw
+from search.sampling.draws import draw
 from search.settings.problems import InputError, Problem
 from search.settings.sampler.random import Random
 from search.settings.trial import TrialConfig

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search.runs.prepare import prepare
-from search.sampling.study import draw
+from search.sampling.draws import draw
 from search.settings.problems import InputError
 from search.settings.sampler.tpe import Tpe
 from search.settings.trial import TrialConfig
