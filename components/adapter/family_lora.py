@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
+from torch.nn import functional
 
 from components.base.routing import routes
 from components.errors import SettingError
@@ -83,23 +84,23 @@ class FamilyLoraAdapter(LowRankAdapter):
         out_XE = base.reshape(-1, base.shape[-1])
         x_XD = x.reshape(-1, x.shape[-1])
         if self.shared:
-            out_XE = out_XE + self._update(layer, SHARED, x_XD).to(base.dtype)
+            out_XE = out_XE + self._update(layer, SHARED, x_XD)
         # Every family's weights take part, with no token if need be: each gets a gradient.
         places = [routes().places(index) for index in range(len(self.families))]
         updates = [
             self._update(layer, _set(family), x_XD[place_Y])
             for family, place_Y in zip(self.families, places, strict=True)
         ]
-        out_XE = out_XE.index_add(0, torch.cat(places), torch.cat(updates).to(base.dtype))
+        out_XE = out_XE.index_add(0, torch.cat(places), torch.cat(updates))
         out: Tensor = out_XE.view(base.shape)
         return out
 
     @staticmethod
     def _update(layer: LoraLayer, name: str, x_YD: Tensor) -> Tensor:
-        down, up = layer.lora_A[name], layer.lora_B[name]
-        scale: float = layer.scaling[name]
-        update: Tensor = up(down(layer.lora_dropout[name](x_YD.to(down.weight.dtype))))
-        return update * scale
+        # In the dtype of x, as in `lora`: the weights and their gradients stay in float32.
+        down_RD, up_ER = (half[name].weight.to(x_YD.dtype) for half in (layer.lora_A, layer.lora_B))
+        low_YR = functional.linear(layer.lora_dropout[name](x_YD), down_RD)
+        return functional.linear(low_YR * layer.scaling[name], up_ER)
 
     def merge(self) -> None:
         # Nothing can be folded into weights that all families share.

@@ -51,20 +51,18 @@ class CircleLoss(Loss):
         self.symmetric = symmetric
 
     def forward(self, batch: Embedded) -> Tensor:
-        size = len(batch.anchor_BE)
-        similarity_BC = batch.anchor_BE @ batch.candidate_CE.T
-        forward = self._one_way(similarity_BC, batch.is_same_BC)
+        forward = self._one_way(batch.similarity_RC, batch.is_same_RC)
         if not self.symmetric:
             return forward
-        back = self._one_way(similarity_BC[:, :size].T, batch.is_same_BC[:, :size].T)
+        back = self._one_way(batch.back_RB, batch.is_same_back_RB)
         return (forward + back) / 2
 
-    def _one_way(self, similarity_BC: Tensor, same_BC: Tensor) -> Tensor:
+    def _one_way(self, similarity_RC: Tensor, same_RC: Tensor) -> Tensor:
         m = self.margin
-        fixed_BC = similarity_BC.detach()
-        alpha_BC = torch.where(same_BC, 1 + m - fixed_BC, fixed_BC + m).clamp(min=0)
-        above_BC = similarity_BC - torch.where(same_BC, 1 - m, m)
-        logit_BC = self.gamma * alpha_BC * torch.where(same_BC, -above_BC, above_BC)
-        positive_B = logit_BC.masked_fill(~same_BC, -math.inf).logsumexp(1)
-        negative_B = logit_BC.masked_fill(same_BC, -math.inf).logsumexp(1)
-        return F.softplus(positive_B + negative_B).mean()
+        fixed_RC = similarity_RC.detach()
+        alpha_RC = torch.where(same_RC, 1 + m - fixed_RC, fixed_RC + m).clamp(min=0)
+        above_RC = similarity_RC - torch.where(same_RC, 1 - m, m)
+        logit_RC = self.gamma * alpha_RC * torch.where(same_RC, -above_RC, above_RC)
+        positive_R = logit_RC.masked_fill(~same_RC, -math.inf).logsumexp(1)
+        negative_R = logit_RC.masked_fill(same_RC, -math.inf).logsumexp(1)
+        return F.softplus(positive_R + negative_R).mean()

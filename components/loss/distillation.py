@@ -71,19 +71,19 @@ class DistillationLoss(Loss):
         self.map = nn.Linear(width, teacher_width, bias=False) if width != teacher_width else None
 
     def forward(self, batch: Embedded) -> Tensor:
-        target_BW = batch.teachers[self.teacher].to(batch.anchor_BE)
+        target_RW = batch.teachers[self.teacher].to(batch.anchor_BE)
         if self.map is None:
-            target_BW = target_BW[:, : batch.anchor_BE.shape[1]]
-        target_BW = F.normalize(target_BW, dim=-1)
+            target_RW = target_RW[:, : batch.anchor_BE.shape[1]]
+        target_RW = F.normalize(target_RW, dim=-1)
         return (
-            self._distance(batch.anchor_BE, target_BW)
-            + self._distance(batch.positive_BE, target_BW)
+            self._distance(batch.anchor_RE, target_RW)
+            + self._distance(batch.positive_RE, target_RW)
         ) / 2
 
-    def _distance(self, emb_BE: Tensor, target_BW: Tensor) -> Tensor:
-        mapped_BW = emb_BE
+    def _distance(self, emb_RE: Tensor, target_RW: Tensor) -> Tensor:
+        mapped_RW = emb_RE
         if self.map is not None:
-            mapped_BW = F.linear(emb_BE, self.map.weight[:, : emb_BE.shape[1]])
+            mapped_RW = F.linear(emb_RE, self.map.weight[:, : emb_RE.shape[1]])
         if self.distance == "mse":
-            return F.mse_loss(mapped_BW, target_BW)
-        return (1 - F.cosine_similarity(mapped_BW, target_BW)).mean()
+            return F.mse_loss(mapped_RW, target_RW)
+        return (1 - F.cosine_similarity(mapped_RW, target_RW)).mean()

@@ -70,12 +70,12 @@ class InfoNceLoss(Loss):
             # The parameter itself, as CLIP does: below the floor it would never get a gradient
             # again.
             self.log_temperature.data.clamp_(min=math.log(self.LOWEST))
-        target_B = torch.arange(len(batch.anchor_BE), device=batch.anchor_BE.device)
-        other_BC = batch.is_same_BC.clone().fill_diagonal_(False)
-        logits_BC = batch.anchor_BE @ batch.candidate_CE.T / self.temperature
-        logits_BC = logits_BC.masked_fill(other_BC, -math.inf)
-        forward = F.cross_entropy(logits_BC, target_B)
+        forward = self._one_way(batch, batch.similarity_RC, batch.is_same_RC)
         if not self.symmetric:
             return forward
-        back_BB = logits_BC[:, : len(target_B)].T
-        return (forward + F.cross_entropy(back_BB, target_B)) / 2
+        return (forward + self._one_way(batch, batch.back_RB, batch.is_same_back_RB)) / 2
+
+    def _one_way(self, batch: Embedded, similarity_RC: Tensor, is_right_RC: Tensor) -> Tensor:
+        logits_RC = similarity_RC / self.temperature
+        logits_RC = logits_RC.masked_fill(batch.besides_own(is_right_RC), -math.inf)
+        return F.cross_entropy(logits_RC, batch.place_R)

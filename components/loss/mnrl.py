@@ -95,27 +95,28 @@ class MnrlLoss(Loss):
         self.partition = partition
 
     def forward(self, batch: Embedded) -> Tensor:
-        query_BE, doc_BE = batch.anchor_BE, batch.positive_BE
-        size = len(query_BE)
-        other_BC = batch.is_same_BC.clone().fill_diagonal_(False)
-        score_BC = self._score(query_BE, batch.candidate_CE, other_BC)
-        compared = [score_BC]
+        size = len(batch.anchor_BE)
+        place_R1 = batch.place_R.unsqueeze(1)
+        score_RC = self._score(batch.similarity_RC, batch.besides_own(batch.is_same_RC))
+        compared = [score_RC]
         if "doc_to_query" in self.directions:
-            compared.append(score_BC[:, :size].T)
+            without_RB = batch.besides_own(batch.is_same_back_RB)
+            compared.append(self._score(batch.back_RB, without_RB))
         if "query_to_query" in self.directions:
-            same_BB = batch.is_same_anchor_BB | batch.is_same_BC[:, :size].T
-            compared.append(self._score(query_BE, query_BE, same_BB))
+            same_RB = batch.is_same_anchor_RB | batch.is_same_back_RB
+            compared.append(self._score(batch.anchor_RE @ batch.anchor_BE.T, same_RB))
         if "doc_to_doc" in self.directions:
-            own_BB = torch.eye(size, dtype=torch.bool, device=query_BE.device)
+            pair_C = torch.arange(size, device=place_R1.device)
             mined = len(batch.candidate_CE) // size - 1
-            own_BC = torch.cat([own_BB, own_BB.repeat_interleave(mined, dim=1)], dim=1)
-            same_BC = batch.is_same_positive_BC | batch.is_same_BC
-            compared.append(self._score(doc_BE, batch.candidate_CE, same_BC | own_BC))
+            pair_C = torch.cat([pair_C, pair_C.repeat_interleave(mined)])
+            same_RC = batch.is_same_positive_RC | batch.is_same_RC
+            similarity_RC = batch.positive_RE @ batch.candidate_CE.T
+            compared.append(self._score(similarity_RC, same_RC | (pair_C == place_R1)))
         if self.partition == "joint":
-            log_z_B = torch.cat(compared, dim=1).logsumexp(1)
+            log_z_R = torch.cat(compared, dim=1).logsumexp(1)
         else:
-            log_z_B = torch.stack([side.logsumexp(1) for side in compared]).mean(0)
-        return (log_z_B - score_BC.diagonal()).mean()
+            log_z_R = torch.stack([side.logsumexp(1) for side in compared]).mean(0)
+        return (log_z_R - score_RC.gather(1, place_R1).squeeze(1)).mean()
 
-    def _score(self, left_BE: Tensor, right_CE: Tensor, without_BC: Tensor) -> Tensor:
-        return (self.scale * left_BE @ right_CE.T).masked_fill(without_BC, -math.inf)
+    def _score(self, similarity_RC: Tensor, without_RC: Tensor) -> Tensor:
+        return (self.scale * similarity_RC).masked_fill(without_RC, -math.inf)

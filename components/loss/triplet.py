@@ -70,30 +70,38 @@ class TripletLoss(Loss):
         self.symmetric = symmetric
 
     def forward(self, batch: Embedded) -> Tensor:
-        anchor_BE, positive_BE = batch.anchor_BE, batch.positive_BE
         if self.negatives == "mined":
             return self._against_mined(batch)
-        forward = self._in_batch(anchor_BE, positive_BE, batch.candidate_CE, ~batch.is_same_BC)
+        anchor_RE, positive_RE = batch.anchor_RE, batch.positive_RE
+        forward = self._in_batch(
+            anchor_RE, positive_RE, batch.candidate_CE, batch.similarity_RC, ~batch.is_same_RC
+        )
         if not self.symmetric:
             return forward
-        different_BB = ~batch.is_same_BC[:, : len(anchor_BE)].T
-        return (forward + self._in_batch(positive_BE, anchor_BE, anchor_BE, different_BB)) / 2
+        back = self._in_batch(
+            positive_RE, anchor_RE, batch.anchor_BE, batch.back_RB, ~batch.is_same_back_RB
+        )
+        return (forward + back) / 2
 
     def _in_batch(
-        self, anchor_BE: Tensor, positive_BE: Tensor, candidate_CE: Tensor, legal_BC: Tensor
+        self,
+        anchor_RE: Tensor,
+        positive_RE: Tensor,
+        candidate_CE: Tensor,
+        similarity_RC: Tensor,
+        legal_RC: Tensor,
     ) -> Tensor:
         with torch.no_grad():
             # Of unit vectors, the more similar are the nearer, by either distance.
-            similarity_BC = anchor_BE @ candidate_CE.T
-            near_BC = similarity_BC.masked_fill(~legal_BC, -math.inf)
-            index_B = near_BC.argmax(1)
+            near_RC = similarity_RC.masked_fill(~legal_RC, -math.inf)
+            index_R = near_RC.argmax(1)
             if self.negatives == "semi_hard":
-                own_B = (anchor_BE * positive_BE).sum(1)
-                semi_BC = near_BC.masked_fill(similarity_BC >= own_B.unsqueeze(1), -math.inf)
-                farthest_B = similarity_BC.masked_fill(~legal_BC, math.inf).argmin(1)
-                index_B = torch.where(semi_BC.isneginf().all(1), farthest_B, semi_BC.argmax(1))
-        hinge_B = self._hinge(anchor_BE, positive_BE, candidate_CE[index_B])
-        return hinge_B.where(legal_BC.any(1), 0).mean()
+                own_R = (anchor_RE * positive_RE).sum(1)
+                semi_RC = near_RC.masked_fill(similarity_RC >= own_R.unsqueeze(1), -math.inf)
+                farthest_R = similarity_RC.masked_fill(~legal_RC, math.inf).argmin(1)
+                index_R = torch.where(semi_RC.isneginf().all(1), farthest_R, semi_RC.argmax(1))
+        hinge_R = self._hinge(anchor_RE, positive_RE, candidate_CE[index_R])
+        return hinge_R.where(legal_RC.any(1), 0).mean()
 
     def _against_mined(self, batch: Embedded) -> Tensor:
         if batch.negative_NE is None:
@@ -102,18 +110,19 @@ class TripletLoss(Loss):
                 "is 'mined', but the batch holds no mined negatives",
                 "be 'hardest' or 'semi_hard', or negatives.kind must be 'mined'",
             )
-        size = len(batch.anchor_BE)
-        hinge_BM = self._hinge(
-            batch.anchor_BE.unsqueeze(1),
-            batch.positive_BE.unsqueeze(1),
-            batch.negative_NE.view(size, -1, batch.negative_NE.shape[1]),
+        size, place_R = len(batch.anchor_BE), batch.place_R
+        hinge_RM = self._hinge(
+            batch.anchor_RE.unsqueeze(1),
+            batch.positive_RE.unsqueeze(1),
+            batch.negative_NE.view(size, -1, batch.negative_NE.shape[1])[batch.own],
         )
         # Of each pair, the columns of the negatives mined for it.
-        own = torch.arange(size, device=hinge_BM.device)
-        legal_BM = ~batch.is_same_BC[:, size:].view(size, size, -1)[own, own]
-        total_B = hinge_BM.where(legal_BM, 0).sum(1)
-        mean_B: Tensor = total_B / legal_BM.sum(1).clamp(min=1)
-        return mean_B.mean()
+        own = len(place_R)
+        same_RBM = batch.is_same_RC[:, size:].view(own, size, -1)
+        legal_RM = ~same_RBM[torch.arange(own, device=place_R.device), place_R]
+        total_R = hinge_RM.where(legal_RM, 0).sum(1)
+        mean_R: Tensor = total_R / legal_RM.sum(1).clamp(min=1)
+        return mean_R.mean()
 
     def _hinge(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         gap = self._distance(anchor, positive) - self._distance(anchor, negative)

@@ -11,6 +11,7 @@ from torch import Tensor
 from components.encoder import Encoder
 from search.data.tokens import Sentences, TokenisedCorpus
 from search.features import Feed, plain_feed
+from search.runtime.precision import exact_products
 from search.runtime.ranks import Ranks
 from search.scoring.interface import Comparison, Metric
 from search.scoring.metric.accuracy import Accuracy
@@ -68,6 +69,7 @@ def evaluate(
     return score(emb_BE.to(encoder.base.device), corpus, scoring)
 
 
+@exact_products()
 def score(emb_BE: Tensor, corpus: TokenisedCorpus, scoring: Scoring | None = None) -> Scores:
     """Score the embeddings of a corpus' sentences, on the device that holds them.
 

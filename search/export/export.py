@@ -22,6 +22,7 @@ from search.export.card import card
 from search.export.custom import trusted
 from search.export.model import Form, Routing, write_model
 from search.export.reference import base_reference
+from search.runtime.precision import use_tensor_cores
 from search.runtime.ranks import Ranks
 from search.settings.trial import Scores, TrialConfig
 from search.training.checkpoint import Checkpoint, restore_weights
@@ -80,6 +81,7 @@ def export(
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    use_tensor_cores(device)  # as the trial did
     base = load(config.base, device)
     trained_in = base.model.dtype
     dtype = form.dtype or (torch.float32 if config.base.save_dtype == "float32" else trained_in)

@@ -34,9 +34,9 @@ class Ranks:
     def gather(self, rows_BE: Tensor) -> Tensor:
         """Every worker's rows, in order of rank; gradients flow back to the worker they came from.
 
-        The gradient that arrives at a worker is the sum over the workers' losses. Where each
-        computes the same loss on all rows, and `average` then takes the mean over the workers,
-        every parameter gets the gradient that a single process with the whole batch would give it.
+        The gradient that arrives at a worker is the sum over the workers' losses. Where the mean of
+        these is the loss of a single process with the whole batch, and `average` then takes the
+        mean over the workers, every parameter gets the gradient that this process would give it.
         """
         if self.size == 1:
             return rows_BE

@@ -15,6 +15,7 @@ from search.data.tokens import TokenisedCorpus
 from search.evaluation.untouched import score_untouched
 from search.events.types import UntouchedScored
 from search.features import FeaturePlan, open_features, performance_notes
+from search.runtime.precision import use_tensor_cores
 from search.runtime.ranks import Ranks
 from search.scoring.settings import Scoring
 from search.settings.sections import CacheSettings
@@ -98,6 +99,7 @@ class Session:
         self.ranks = ranks or Ranks()
         self._corpus = corpus
         self._validation = validation
+        use_tensor_cores(device)
         self._base = load(settings.base, device)
         self._features = open_features(
             self._base,

@@ -128,22 +128,29 @@ class Objective(nn.Module):
         """The loss of this worker's anchors, positives and negatives, in this order."""
         sizes = [len(part), len(part), len(part.negative)]
         rows = torch.cat([emb_XE, routing_XK], dim=1).split_with_sizes(sizes)
+        everything, own = part, slice(None)
         if self._gather:
             rows = tuple(self._ranks.gather(side) if len(side) else side for side in rows)
-            part = batch
+            everything, own = batch, self._ranks.part(len(batch))
         width = emb_XE.shape[1]
         anchor_BE, positive_BE, negative_NE = (side[:, :width] for side in rows)
         device = emb_XE.device
-        mined = len(part.negative) > 0
-        row_B = torch.from_numpy(part.row)
-        pairs = Sentences.join([part.anchor, part.positive])
-        is_same = self._corpus.is_same(pairs, Sentences.join([pairs, part.negative]))
+        row_R = torch.from_numpy(part.row)
+        is_same = self._corpus.is_same(
+            Sentences.join([part.anchor, part.positive]),
+            Sentences.join([everything.anchor, everything.positive, everything.negative]),
+        )
+        # The mean of the workers' losses is that of a single worker with the whole batch.
         seen = Embedded(
             anchor_BE,
             positive_BE,
-            torch.from_numpy(is_same).to(device),
-            negative_NE if mined else None,
-            {name: rows_RW[row_B].to(device) for name, rows_RW in self._teachers.items()},
+            torch.from_numpy(is_same).to(device, non_blocking=True),
+            negative_NE if len(part.negative) else None,
+            {
+                name: rows_RW[row_R].to(device, non_blocking=True)
+                for name, rows_RW in self._teachers.items()
+            },
+            own,
         )
         scalar: Tensor = self.loss(seen)
         return scalar + self.encoder.head.penalty(torch.cat([side[:, width:] for side in rows]))

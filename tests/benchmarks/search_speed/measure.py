@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,11 +51,9 @@ def run(command: Sequence[str], log: Path, environment: dict[str, str]) -> Cost:
         ended = False
         while not ended:
             ended = process.poll() is not None
-            alive = {process.pid}
-            for pid, parent, started, seconds in _processes():  # parents come before children
-                if pid == process.pid or parent in alive or (pid, started) in spent:
-                    alive.add(pid)
-                    spent[pid, started] = seconds
+            times = family_times(process.pid, spent)
+            spent.update(times)
+            alive = {pid for (pid, _), _ in times}
             if sample % MEMORY_EVERY == 0:
                 peak = max(peak, sum(map(_memory, alive)) / 1e9)
             sample += 1
@@ -65,6 +63,21 @@ def run(command: Sequence[str], log: Path, environment: dict[str, str]) -> Cost:
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}; see {log}")
     return Cost(sum(spent.values()), wall, peak)
+
+
+def family_times(
+    root: int, known: Collection[tuple[int, int]]
+) -> list[tuple[tuple[int, int], float]]:
+    """CPU seconds of a process, of all that it started, and of those known from earlier calls.
+
+    Each is given by its number and when it started.
+    """
+    alive, found = {root}, []
+    for pid, parent, started, seconds in _processes():  # parents come before children
+        if pid == root or parent in alive or (pid, started) in known:
+            alive.add(pid)
+            found.append(((pid, started), seconds))
+    return found
 
 
 def _processes() -> Iterator[tuple[int, int, int, float]]:

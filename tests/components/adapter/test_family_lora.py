@@ -13,10 +13,12 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModel, GPT2Config, PreTrainedModel
 
 from components.adapter.family_lora import FamilyLora
 from components.base.model import Base
+from components.base.routing import routed
 from components.interface import Adapter
 from components.ragged import Tokens
 from tests.components.conftest import CONFIGS
@@ -311,3 +313,47 @@ def test_the_base_must_be_called_with_families(model: PreTrainedModel) -> None:
     build(model)
     with pytest.raises(LookupError):
         model(input_ids=torch.tensor([[7, 8, 9]]))
+
+
+class Products(TorchDispatchMode):
+    """Notes the dtypes of the factors of every matrix product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if "mm" in func.overloadpacket.__name__:  # mm, addmm, bmm
+            self.dtypes |= {arg.dtype for arg in args if isinstance(arg, Tensor)}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_on_a_base_in_bfloat16_products_are_too_and_weights_are_not(shared: bool) -> None:
+    torch.manual_seed(0)
+    settings = copy.deepcopy(CONFIGS["decoder"])
+    half = AutoModel.from_config(settings).eval().requires_grad_(False).to(torch.bfloat16)
+    x = torch.randn(12, 32)
+    family = torch.tensor([0, 1, 2, NONE] * 3)
+    found = []
+    for dtype in (torch.bfloat16, torch.float32):
+        torch.manual_seed(1)
+        adapter = build(copy.deepcopy(half).to(dtype), shared=shared)
+        assert {parameter.dtype for parameter in adapter.parameters()} == {torch.float32}
+        layer = adapter.layers[0]  # type: ignore[operator, index, union-attr]
+        inputs = x.to(dtype).requires_grad_()
+        with Products() as seen, routed(family):
+            out = layer(inputs)
+            out.sum().backward()
+        assert seen.dtypes == {dtype}
+        weights = [p for n, p in adapter.named_parameters() if p.grad is not None]
+        assert len(weights) == 2 * (len(FAMILIES) + shared)
+        assert inputs.grad is not None
+        found.append([out.detach(), inputs.grad, *(p.grad for p in weights if p.grad is not None)])
+    assert [value.dtype for value in found[0][:2]] == [torch.bfloat16] * 2
+    for value, exact in zip(*found, strict=True):
+        close = 0.02 * float(exact.abs().max())
+        torch.testing.assert_close(value.float(), exact, rtol=0, atol=close)
+    assert all(value.dtype == torch.float32 for value in found[0][2:])

@@ -280,3 +280,33 @@ def test_what_it_needs_is_part_of_what_it_takes(case: Case) -> None:
     if case.config.teachers:
         with pytest.raises(KeyError):
             case.config.build(WIDTH, {})
+
+
+@pytest.mark.parametrize("mined", [0, 2])
+@pytest.mark.parametrize("meaning", ["distinct", "repeated"])
+def test_the_losses_of_some_pairs_each_average_to_that_of_all(
+    case: Case, meaning: str, mined: int
+) -> None:
+    """What three workers compute, each for its own pairs, is what one computes."""
+    if case.config.needs_negatives and not mined:
+        return
+    size = 9
+    batch = case.random(size, mined, MEANINGS[meaning](size))
+    loss = case.build()
+    whole = loss(batch)
+    shares = []
+    for own in (slice(0, 3), slice(3, 6), slice(6, 9)):
+        sides = [batch.is_same[:size][own], batch.is_same[size:][own]]
+        taught = {name: rows[own] for name, rows in batch.teachers.items()}
+        part = replace(batch, own=own, is_same=torch.cat(sides), teachers=taught)
+        assert len(part.similarity_RC) == len(part.back_RB) == 3
+        shares.append(loss(part))
+    mean = torch.stack(shares).mean()
+    torch.testing.assert_close(mean, whole, rtol=1e-5, atol=1e-6)
+    for got, want in zip(gradients(mean, batch), gradients(whole, batch), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
+    trained = list(loss.parameters())
+    if trained:
+        pairs = (torch.autograd.grad(value, trained) for value in (mean, whole))
+        for got, want in zip(*pairs, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)

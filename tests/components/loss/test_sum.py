@@ -59,7 +59,8 @@ def test_equals_its_parts_with_gradients() -> None:
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
     assert batch.negative_NE is not None
     sides = [batch.anchor_BE, batch.positive_BE, batch.negative_NE]
-    mine = torch.autograd.grad(got, [*sides, *loss.parameters()])
+    # The parts share the similarities of the batch.
+    mine = torch.autograd.grad(got, [*sides, *loss.parameters()], retain_graph=True)
     parameters = [p for part in alone.values() for p in part.parameters()]
     theirs = torch.autograd.grad(expected, [*sides, *parameters])
     assert len(parameters) == 2  # a temperature and a map

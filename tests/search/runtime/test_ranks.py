@@ -57,6 +57,20 @@ VARIETY: dict[str, dict[str, Any]] = {
         "negatives": {"kind": "mined", "encoder": TEACHER, "margin": None},
         "training": TRAINING | {"matryoshka": [6]},
     },
+    "every loss, mined": {
+        "adapter": LORA,
+        "loss": {
+            "kind": "sum",
+            "weights": {"circle": 0.05, "triplet": 1.0, "mnrl": 1.0},
+            "settings": {
+                "triplet": {"negatives": "semi_hard"},
+                "mnrl": {
+                    "directions": ["query_to_doc", "doc_to_query", "query_to_query", "doc_to_doc"]
+                },
+            },
+        },
+        "negatives": {"kind": "mined", "count": 2, "pool": 30},
+    },
     "distillation in chunks": {
         "adapter": LORA,
         "loss": {

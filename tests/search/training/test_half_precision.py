@@ -21,6 +21,7 @@ ADAPTERS = [
     {"kind": "unfrozen", "last_layers": 2},
     {"kind": "unfrozen", "last_layers": 1, "embeddings": True},
     {"kind": "lora", "rank": 4, "targets": "all-linear", "last_layers": 2},
+    {"kind": "family_lora", "rank": 4, "targets": "all-linear", "last_layers": 2},
 ]
 
 Train = Callable[..., list[EpochReport]]
