@@ -1,4 +1,4 @@
-"""The command: ``python -m search.cache``: what is stored of frozen layers, and its end."""
+"""The command ``isogloss cache`` (``python -m search.cache``): what is stored of frozen layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from search.runs.console import exit_on_input_error, make_console
+from search.runs import options
+from search.runs.console import exit_on_input_error, make_app, make_console
 from search.settings.problems import InputError
 
 SECONDS = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
@@ -22,10 +23,10 @@ FOLDER = Annotated[
     typer.Option(help="Folder of the cache.", show_default="$ISOGLOSS_CACHE or ~/.cache/isogloss"),
 ]
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = make_app()
 
 
-@app.command(name="list")
+@app.command(name="list", epilog=options.examples("isogloss cache list"))
 def show(folder: FOLDER = None) -> None:
     """List what is stored, longest unused first."""
     from search.runtime.store import Store
@@ -53,14 +54,14 @@ def show(folder: FOLDER = None) -> None:
         )
 
 
-@app.command()
+@app.command(epilog=options.examples("isogloss cache clear --unused 4w"))
 def clear(
     folder: FOLDER = None,
     unused: Annotated[
         str | None, typer.Option(help="Only what was not used for so long: 12h, 7d, 4w.")
     ] = None,
 ) -> None:
-    """Remove what is stored; a search that runs computes anew what it still needs."""
+    """Remove what is stored; a search that runs recomputes what it still needs."""
     from search.runtime.store import Store
 
     with exit_on_input_error():

@@ -1,4 +1,4 @@
-"""The command: ``python -m search.finetune``: one model, no search, no cluster."""
+"""The command ``isogloss finetune`` (``python -m search.finetune``): one model, no cluster."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from search.runs import options
 from search.runs.console import (
     exit_on_input_error,
     explain_os_error,
+    make_app,
     make_console,
     redirect_library_output,
 )
-from search.runs.finish import finish_run
-from search.runs.folder import choose_run_folder, open_run
 from search.runs.stopping import StopError, StopRequest
 from search.settings.problems import InputError, Problem, shown
-from search.space.source import KeyPath, Source, assign, option_value
+from search.space.source import Assignment, Source, assign
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,11 +35,22 @@ LEAST_BATCH = 16
 # The settings of a search that one model has a use for.
 EFFECTIVE = ("search.scheduler.max_epochs", "search.scheduler.grace_epochs")
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+EXAMPLES = """
+isogloss finetune --epochs 1
+isogloss finetune --base DIR --train sentences.tsv --pooling attention --mlp-head --mlp-hidden 1024
+isogloss finetune --adapter lora --set adapter.rank=8 --set optimizer.schedule=cosine
+"""
+
+app = make_app()
 
 
-@app.command()
+@app.command(epilog=options.examples(EXAMPLES))
 def main(
+    base: options.Base = "builtin:tiny",
+    train: options.Train = "builtin:cldr",
+    validation: options.Validation = None,
+    languages: options.Languages = None,
+    pivot: options.Pivot = "en",
     pooling: Annotated[str, typer.Option(help="Kind of pooling.")] = "mean",
     head: Annotated[str | None, typer.Option(help="Kind of head.", show_default="linear")] = None,
     mlp_head: Annotated[bool, typer.Option("--mlp-head", help="As --head mlp.")] = False,
@@ -52,37 +63,16 @@ def main(
     adapter: Annotated[str, typer.Option(help="Kind of adapter.")] = "none",
     loss: Annotated[str, typer.Option(help="Kind of loss.")] = "info_nce",
     negatives: Annotated[str, typer.Option(help="Kind of negatives.")] = "none",
-    base: Annotated[str, typer.Option(help="Folder or hub name of the model.")] = "builtin:tiny",
-    train: Annotated[
-        str,
-        typer.Option(
-            help="Parallel sentences: a file or folder with a column a language, "
-            "'{en: a.en, de: a.de}', or a data set of the hub, NAME:CONFIG."
-        ),
-    ] = "builtin:cldr",
-    validation: Annotated[
-        str | None, typer.Option(help="Likewise.", show_default="a tenth of --train")
-    ] = None,
-    languages: Annotated[
-        str | None, typer.Option(help="Columns to use, with commas.", show_default="all")
-    ] = None,
-    pivot: Annotated[str, typer.Option(help="Language the others are scored against.")] = "en",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the sentences.")] = 3,
+    epochs: options.Epochs = 3,
     batch_size: Annotated[
         int | None, typer.Option(help="Pairs a step.", show_default="64, or 32 or 16 for few pairs")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="1e-3")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, data and dropout.")] = 0,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting: adapter.rank=8."),
-    ] = None,
-    output: Annotated[Path, typer.Option(help="Folder that run folders are made in.")] = Path(
-        "runs"
-    ),
-    name: Annotated[
-        str | None, typer.Option(help="Name of the run folder.", show_default="finetune and time")
-    ] = None,
+    assignments: options.Assignments = None,
+    output: options.Output = Path("runs"),
+    name: options.Name = None,
+    as_json: options.Json = False,
 ) -> None:
     """Train one cross-lingual sentence embedder, as a search would train one of its trials.
 
@@ -97,47 +87,46 @@ def main(
                 f"--mlp-hidden is {mlp_hidden}, but the head has no hidden layer of that kind; "
                 f"--mlp-head must be given too"
             )
-        if languages == "":
-            raise InputError("--languages is ''; it must name columns, with commas between them")
         _refuse_idle(assignments or [])
-        source = Source({}, {})
-        given: dict[str, tuple[KeyPath, object]] = {
-            "pooling": (("pooling", "kind"), pooling),
-            "mlp-head" if mlp_head else "head": (("head", "kind"), "mlp" if mlp_head else head),
-            "mlp-hidden": (("head", "hidden"), mlp_hidden),
-            "width": (("head", "width"), width),
-            "adapter": (("adapter", "kind"), adapter),
-            "loss": (("loss", "kind"), loss),
-            "negatives": (("negatives", "kind"), negatives),
-            "base": (("base", "model"), base),
-            "train": (("data", "train"), option_value(train, "--train")),
-            "validation": (
-                ("data", "validation"),
-                validation and option_value(validation, "--validation"),
-            ),
-            "languages": (
-                ("data", "languages"),
-                languages and option_value(languages, "--languages"),
-            ),
-            "pivot": (("data", "pivot"), pivot),
-            "epochs": (("search", "scheduler", "max_epochs"), epochs),
-            "batch-size": (("training", "batch_size"), batch_size),
-            "lr": (("optimizer", "lr"), lr),
-            "seed": (("training", "seed"), seed),
+        kinds: dict[str, tuple[str, object]] = {
+            "pooling": ("pooling.kind", pooling),
+            "mlp-head" if mlp_head else "head": ("head.kind", "mlp" if mlp_head else head),
+            "mlp-hidden": ("head.hidden", mlp_hidden),
+            "width": ("head.width", width),
+            "adapter": ("adapter.kind", adapter),
+            "loss": ("loss.kind", loss),
+            "negatives": ("negatives.kind", negatives),
+            "pivot": ("data.pivot", pivot),
+            "batch-size": ("training.batch_size", batch_size),
+            "lr": ("optimizer.lr", lr),
+            "seed": ("training.seed", seed),
         }
-        for flag, (path, value) in given.items():
-            if value is not None:
-                _put(source, path, value, f"--{flag} {shown(value)}")
-        _put(source, ("search", "trials"), 1)
-        _put(source, ("search", "scheduler", "kind"), "none")
+        source = Source({}, {})
+        given = [
+            Assignment(key, value, f"--{flag} {shown(value)}")
+            for flag, (key, value) in kinds.items()
+            if value is not None
+        ]
+        given += options.assignments(
+            base=base, train=train, validation=validation, languages=languages, epochs=epochs
+        )
+        given += [
+            Assignment("search.trials", 1, ""),
+            Assignment("search.scheduler.kind", "none", ""),
+        ]
         if train == "builtin:cldr":
-            _put(source, ("training", "pairs_per_epoch"), BUILTIN_PAIRS_PER_EPOCH)
-        assign(source, assignments or [])
+            given.append(Assignment("training.pairs_per_epoch", BUILTIN_PAIRS_PER_EPOCH, ""))
+        assign(source, [*given, *(assignments or [])])
         chosen = source.tree.get("head")
         if isinstance(chosen, dict) and not {"kind", "choice"} & chosen.keys():
-            _put(source, ("head", "kind"), "linear")
+            assign(source, [Assignment("head.kind", "linear", "")])
+        from search.runs.folder import choose_run_folder
+
         folder = choose_run_folder(output.resolve(), name, "finetune")
-        raise typer.Exit(_finetune(source, folder))
+        status = _finetune(source, folder)
+        if as_json:
+            options.print_summary(folder, status)
+        raise typer.Exit(status)
 
 
 def _refuse_idle(assignments: Sequence[str]) -> None:
@@ -160,20 +149,10 @@ def _refuse_idle(assignments: Sequence[str]) -> None:
         raise InputError(problems)
 
 
-def _put(source: Source, path: KeyPath, value: object, place: str = "") -> None:
-    """Set a key, as if the option had been a line of a space file."""
-    node = source.tree
-    for step in path[:-1]:
-        node = node.setdefault(str(step), {})
-    node[str(path[-1])] = value
-    if place:
-        for end in range(1, len(path)):
-            source.places.setdefault(path[:end], (place, 0))
-        source.places[path] = (place, 0)
-
-
 def _finetune(source: Source, folder: Path) -> int:
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
+    from search.runs.finish import finish_run
+    from search.runs.folder import open_run
     from search.runs.prepare import check_space, load_parts
     from search.space.file import space_of
 
@@ -197,7 +176,7 @@ def _finetune(source: Source, folder: Path) -> int:
                 f"note: a step takes {size} pairs instead of {config.training.batch_size} "
                 f"(--batch-size), since there are {split.health.train_pairs} to train on"
             )
-        _put(source, ("training", "batch_size"), size, "--batch-size")
+        assign(source, [Assignment("training.batch_size", size, "--batch-size")])
         space, config = space_of(source)
     prepared = check_space(space, config, skeleton, split)
     request = StopRequest()

@@ -1,4 +1,4 @@
-"""The command: ``python -m search.params``: how many parameters train, counted on built modules."""
+"""The command ``isogloss params`` (``python -m search.params``): how many parameters train."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from components.languages import FAMILIES
-from search.runs.console import exit_on_input_error, make_console
+from search.runs import options
+from search.runs.console import exit_on_input_error, make_app, make_console
 from search.settings.problems import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ HOW_TO_ADD = (
     "with + is added to a head."
 )
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = make_app()
 
 
 # Label -> the family of the component that is counted, and its settings.
@@ -47,7 +48,14 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, object]]] = {
 }
 
 
-@app.command()
+EXAMPLES = """
+isogloss params --width 4096
+isogloss params spaces/combined.yaml
+isogloss params --base DIR --out 512
+"""
+
+
+@app.command(epilog=options.examples(EXAMPLES))
 def main(
     space: Annotated[
         Path | None,

@@ -1,9 +1,10 @@
-"""The command: ``python -m search.tokens``: how many tokens a sentence has in each language."""
+"""The command ``isogloss tokens`` (``python -m search.tokens``): tokens a sentence by language."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from search.report.tables import fits, format_share
-from search.runs.console import exit_on_input_error, make_console
+from search.runs import options
+from search.runs.console import exit_on_input_error, make_app, make_console
 from search.runs.options import as_options
 from search.settings.problems import InputError
 from search.space.source import option_value
@@ -26,14 +28,19 @@ if TYPE_CHECKING:
 
 # Key of a space file -> the option that stands for it here.
 OPTIONS = {
-    "data.train": "--data",
+    "data.train": "--train",
     "data.languages": "--languages",
     "data.pivot": "--pivot",
     "data.prompt": "--prompt",
 }
 BAR = 48  # of the longest
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+EXAMPLES = """
+isogloss tokens --train sentences.tsv
+isogloss tokens --base DIR --train sentences.tsv --languages en,de,gu --csv tokens.csv
+"""
+
+app = make_app()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,19 +75,13 @@ class Count:
     tokens_per_character: float
 
 
-@app.command()
+@app.command(epilog=options.examples(EXAMPLES))
 def main(
-    base: Annotated[str, typer.Option(help="Folder or hub name of the model.")] = "builtin:tiny",
-    data: Annotated[str, typer.Option(help="Parallel sentences, a column a language.")] = (
-        "builtin:cldr"
-    ),
-    languages: Annotated[
-        str | None, typer.Option(help="Columns to use, with commas.", show_default="all")
-    ] = None,
-    pivot: Annotated[str, typer.Option(help="Language the others are compared with.")] = "en",
-    max_length: Annotated[
-        int, typer.Option(min=4, help="Tokens after which a sentence is cut.")
-    ] = 128,
+    base: options.Model = "builtin:tiny",
+    train: options.Train = "builtin:cldr",
+    languages: options.Languages = None,
+    pivot: options.Pivot = "en",
+    max_length: options.MaxLength = 128,
     prompt: Annotated[
         str | None,
         typer.Option(help="Text before each sentence.", show_default="the base's default prompt"),
@@ -88,22 +89,22 @@ def main(
     file: Annotated[
         Path | None, typer.Option("--csv", help="Write the numbers there too.", show_default="none")
     ] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Count the tokens a sentence that a model's tokenizer makes of each language.
 
     Exit status: 0 counted; 2 the data or the model are at fault; 130 interrupted.
     """
     with exit_on_input_error():
-        for option, value in (("--base", base), ("--data", data)):
-            if not value:
-                raise InputError(f"{option} is ''; it must name something")
+        if not base or not train:
+            raise InputError(f"--{'train' if base else 'base'} is ''; it must name something")
         # Imported here: they take seconds, and --help and a misspelt option need none of them.
         from components.base import BaseConfig, load_skeleton
         from search.data.loading import load_corpus
         from search.data.prompts import choose_prompts
         from search.data.settings import DataSettings
 
-        source = option_value(data, "--data")
+        source = option_value(train, "--train")
         chosen = None if languages is None else option_value(languages, "--languages")
         with as_options(OPTIONS):
             skeleton = load_skeleton(BaseConfig(model=base, max_length=max_length))
@@ -116,7 +117,7 @@ def main(
         if file is not None:
             _write(file, counts)
         console = make_console()
-        title = f"{base} on {data}: {len(corpus):,} rows, {len(counts)} languages\n"
+        title = f"{base} on {train}: {len(corpus):,} rows, {len(counts)} languages\n"
         console.print(title, markup=False, soft_wrap=True)
         for table in _tables(console, counts, pivot):
             console.print(table, "")
@@ -125,6 +126,8 @@ def main(
             console.print(remark, markup=False, soft_wrap=True)
         if file is not None:
             console.print(f"\nnumbers: {file}", markup=False, soft_wrap=True)
+        if as_json:
+            typer.echo(json.dumps([dataclasses.asdict(one) for one in counts]))
 
 
 def count(corpus: Corpus, pivot: str, base: Base, prompt: str = "") -> list[Count]:

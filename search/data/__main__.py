@@ -1,12 +1,14 @@
-"""The command: ``python -m search.data FILE...``: what parallel sentences are worth."""
+"""The command ``isogloss data`` (``python -m search.data``): what parallel sentences are worth."""
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
-from search.runs.console import exit_on_input_error, make_console
+from search.runs import options
+from search.runs.console import exit_on_input_error, make_app, make_console
 from search.settings.problems import InputError
 
 # Key of a space file -> the option that stands for it here.
@@ -17,34 +19,33 @@ OPTIONS = {
     "data.pivot": "--pivot",
 }
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = make_app()
 
 
-@app.command()
+EXAMPLES = """
+isogloss data sentences.tsv
+isogloss data a.tsv b.tsv --languages en,de --base DIR
+isogloss data '{en: corpus.en, de: corpus.de}' --set data.holdout=0.2
+"""
+
+
+@app.command(epilog=options.examples(EXAMPLES))
 def main(
     files: Annotated[
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="Parallel sentences, as --train of search.finetune; several files are one source.",
+            help="Parallel sentences, as --train of the other commands; several are one source.",
             show_default=False,
         ),
     ],
-    base: Annotated[str, typer.Option(help="Folder or hub name of the model.")] = "builtin:tiny",
-    languages: Annotated[
-        str | None, typer.Option(help="Columns to use, with commas.", show_default="all")
-    ] = None,
-    pivot: Annotated[str, typer.Option(help="Language the others are scored against.")] = "en",
-    max_length: Annotated[
-        int, typer.Option(min=4, help="Tokens after which a sentence is cut.")
-    ] = 128,
-    validation: Annotated[
-        str | None, typer.Option(help="Sentences to validate with.", show_default="held out")
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Another setting of data: data.seed=1."),
-    ] = None,
+    base: options.Model = "builtin:tiny",
+    validation: options.Validation = None,
+    languages: options.Languages = None,
+    pivot: options.Pivot = "en",
+    max_length: options.MaxLength = 128,
+    assignments: options.Assignments = None,
+    as_json: options.Json = False,
 ) -> None:
     """Count how every sentence of a source is used, and how a model's tokenizer splits it.
 
@@ -95,6 +96,8 @@ def main(
                 soft_wrap=True,
                 style="yellow",
             )
+        if as_json:
+            typer.echo(json.dumps(split.health.plain()))
 
 
 if __name__ == "__main__":

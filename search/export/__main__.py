@@ -1,4 +1,4 @@
-"""The command: ``python -m search.export``: a trial of a run as a model, in the form asked for."""
+"""The command ``isogloss export`` (``python -m search.export``): a trial as a model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from search.runs import options
 from search.runs.console import (
     NONE_FINISHED,
     exit_on_input_error,
+    make_app,
     make_console,
     print_fault,
     redirect_library_output,
@@ -22,10 +24,15 @@ if TYPE_CHECKING:
     from search.events.journal import Outcome
     from search.export import Form
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+EXAMPLES = """
+isogloss export runs/NAME --to model
+isogloss export runs/NAME --trial 7 --to small --adapters peft --truncate-dim 256
+"""
+
+app = make_app()
 
 
-@app.command()
+@app.command(epilog=options.examples(EXAMPLES))
 def main(
     run: Annotated[
         Path, typer.Argument(help="Run folder; its search may have ended, or still run.")
@@ -55,12 +62,6 @@ def main(
     ] = None,
 ) -> None:
     """Write a trial as a model that sentence-transformers loads, and hold it to its score.
-
-    Examples:
-
-      python -m search.export runs/mine --to model
-
-      python -m search.export runs/mine --trial 7 --to small --adapters peft --truncate-dim 256
 
     Exit status: 0 written; 1 what was written does not score as the trial did; 2 an option, the
     run, its data or its base are at fault; 130 interrupted.

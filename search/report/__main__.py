@@ -1,4 +1,4 @@
-"""The command: ``python -m search.report``: a page that explains a run."""
+"""The command ``isogloss report`` (``python -m search.report``): a page that explains a run."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from search.runs.console import exit_on_input_error, make_console
-from search.runs.resume import JOURNAL
+from search.runs import options
+from search.runs.console import exit_on_input_error, make_app, make_console
 from search.settings.problems import InputError
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = make_app()
 
 
-@app.command()
+@app.command(epilog=options.examples("isogloss report runs/FIRST runs/SECOND"))
 def main(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; the page goes to the first.")],
 ) -> None:
@@ -23,6 +23,7 @@ def main(
     from search.report.page import REPORT, write_page
     from search.report.section import ReportedRun
     from search.runs.record import read_tokens
+    from search.runs.resume import JOURNAL
 
     with exit_on_input_error():
         for run in runs:

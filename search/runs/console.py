@@ -22,6 +22,20 @@ MOST_PROBLEMS = 20  # that are printed one by one
 PLAIN_WIDTH = 160  # of tables that go to a file
 
 
+def make_app(*, completion: bool = False) -> typer.Typer:
+    """The typer application of a command.
+
+    Args:
+        completion: offer to install completion for the shell.
+    """
+    return typer.Typer(
+        add_completion=completion,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",  # it fills paragraphs, and [ ] are only brackets
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
 @contextmanager
 def exit_on_input_error() -> Iterator[None]:
     """End the command with a sentence for each fault of the user's input, or when interrupted."""

@@ -183,8 +183,22 @@ def _shown(value: object) -> str:
     return "not set" if value is _ABSENT else shown(json.dumps(value, ensure_ascii=False))
 
 
+def program(module: str) -> list[str]:
+    """What to type for a command: ``isogloss`` where that was typed for this one.
+
+    Args:
+        module: of the command, such as ``search.run``.
+    """
+    this = Path(sys.argv[0])
+    if this.stem == "isogloss" or this.parts[-2:] == ("search", "__main__.py"):
+        return ["isogloss", module.rpartition(".")[2].replace("run", "search")]
+    return ["python", "-m", module]
+
+
 def _command() -> str:
-    return shlex.join(["python", "-m", f"search.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    if program("")[0] == "isogloss":
+        return shlex.join(["isogloss", *sys.argv[1:]])
+    return shlex.join([*program(f"search.{Path(sys.argv[0]).stem}"), *sys.argv[1:]])
 
 
 def _now() -> str:

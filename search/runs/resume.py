@@ -17,6 +17,7 @@ from search.runs.record import (
     RECORD,
     RunRecord,
     data_differences,
+    program,
     read_record,
     space_differences,
     version_differences,
@@ -24,7 +25,7 @@ from search.runs.record import (
 from search.runtime.checkpoint_file import checkpoint_file
 from search.runtime.sealing import DamagedError, check
 from search.settings.problems import InputError, Problem
-from search.space.source import Source, assign, read
+from search.space.source import Assignment, Source, assign, read
 
 if TYPE_CHECKING:
     from search.runs.prepare import Prepared
@@ -50,7 +51,7 @@ class Past:
 
 def resume_command(folder: Path) -> str:
     """What to type to go on with a run."""
-    return f"python -m search.run --resume {shlex.quote(str(folder))}"
+    return shlex.join([*program("search.run"), "--resume", str(folder)])
 
 
 def describe_run(folder: Path) -> str:
@@ -104,7 +105,7 @@ def refuse_beside_resume(name: str | None, dry_run: bool) -> None:
 
 
 def resumed_source(
-    record: RunRecord, space_file: Path | None, assignments: Sequence[str]
+    record: RunRecord, space_file: Path | None, assignments: Sequence[str | Assignment]
 ) -> Source:
     """The space that a run goes on with: its own, or a file that says the same.
 

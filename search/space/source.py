@@ -42,7 +42,22 @@ class Source:
         return Problem(file, line, shown, message)
 
 
-def read(file: Path, assignments: Sequence[str] = ()) -> Source:
+@dataclass(frozen=True)
+class Assignment:
+    """A value of one key, in force over what the space file says.
+
+    Attributes:
+        key: with dots, such as ``optimizer.lr``.
+        value: plain.
+        place: the option that gave it, for faults.
+    """
+
+    key: str
+    value: Any
+    place: str
+
+
+def read(file: Path, assignments: Sequence[str | Assignment] = ()) -> Source:
     """Read a space file and apply ``key=value`` assignments to it.
 
     YAML 1.2: ``no`` is a word, ``1e-5`` a number, and a repeated key an error.
@@ -79,18 +94,21 @@ def read(file: Path, assignments: Sequence[str] = ()) -> Source:
     return source
 
 
-def assign(source: Source, assignments: Sequence[str]) -> None:
-    """Apply ``key=value`` assignments.
+def assign(source: Source, assignments: Sequence[str | Assignment]) -> None:
+    """Apply assignments, as ``key=value`` or parsed.
 
     Raises:
         InputError: some are malformed.
     """
     problems = []
     for assignment in assignments:
+        place = _option(assignment) if isinstance(assignment, str) else assignment.place
         try:
+            if isinstance(assignment, str):
+                assignment = _parse_assignment(assignment)
             _assign(source, assignment)
         except ValueError as error:
-            problems.append(Problem(_option(assignment), 0, "", str(error)))
+            problems.append(Problem(place, 0, "", str(error)))
         else:
             _expand_kinds(source.tree)
     if problems:
@@ -211,21 +229,26 @@ def _line(node: CommentedMap | CommentedSeq, key: object) -> int:
     return int(node.lc.line if place is None else place[0]) + 1
 
 
-def _assign(source: Source, assignment: str) -> None:
-    key, equals, text = assignment.partition("=")
+def _parse_assignment(text: str) -> Assignment:
+    key, equals, written = text.partition("=")
     if not equals or not key or not all(key.split(".")):
         raise ValueError("must be key=value, for example optimizer.lr=1e-3")
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"{shown(written)!r} has {len(text):,} characters; it must be shorter")
+    place = _option(text)
     try:
-        if len(assignment) > MOST_BYTES:
-            raise ValueError(f"has {len(assignment):,} characters; it must be shorter")
-        value = _parse(text, _option(assignment))
+        value = _plain(_parse(written, place), (), {}, place, 0)
     except InputError as error:
-        raise ValueError(f"{shown(text)!r} {error.problems[0].message}") from error
+        raise ValueError(f"{shown(written)!r} {error.problems[0].message}") from error
+    return Assignment(key, value, place)
+
+
+def _assign(source: Source, assignment: Assignment) -> None:
     path: KeyPath = ()
     node: Any = source.tree
     parent: Any = node
     step: str | int = 0
-    for part in key.split("."):
+    for part in assignment.key.split("."):
         parent, step = node, part
         if isinstance(node, list):
             if not part.isdecimal() or int(part) >= len(node):
@@ -242,16 +265,12 @@ def _assign(source: Source, assignment: str) -> None:
         path = (*path, step)
         if isinstance(node, dict) and step not in node:
             node[step] = {}
-            source.places[path] = (_option(assignment), 0)
+            source.places[path] = (assignment.place, 0)
         node = node[step]
     for known in [place for place in source.places if place[: len(path)] == path]:
         del source.places[known]
-    name = _option(assignment)
-    source.places[path] = (name, 0)
-    try:
-        parent[step] = _plain(value, path, source.places, name, 0)
-    except InputError as error:
-        raise ValueError(error.problems[0].message) from error
+    source.places[path] = (assignment.place, 0)
+    parent[step] = assignment.value
 
 
 def _option(assignment: str) -> str:

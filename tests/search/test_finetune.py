@@ -122,7 +122,7 @@ def test_the_same_seed_trains_the_same_model(tmp_path: Path) -> None:
         (["--set", "search={trials: 3}"], "search: has no effect here"),
         (["--set", "search.scheduler.grace_epochs=9"], "grace_epochs: is 9; it must be at most"),
         (["--set", "head.hidden=3"], "head.hidden: is no known key"),
-        (["--languages", ""], "--languages is ''; it must name columns"),
+        (["--languages", ""], "--languages is ''; it must name something"),
     ],
 )
 def test_a_fault_is_one_sentence(tmp_path: Path, flags: list[str], words: str) -> None:

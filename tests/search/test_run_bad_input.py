@@ -13,7 +13,7 @@ import ray
 import torch
 from typer.testing import CliRunner
 
-from search.run import app
+from search.search import app
 
 GOOD = """
 data: {train: builtin:cldr, languages: [en, de], train_rows: 80, validation_rows: 5}
@@ -203,7 +203,7 @@ def test_as_a_user_runs_it(folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert done.stdout == ""
+    assert done.stdout == "checking space.yaml\n"
     assert "did you mean 'mean'?" in one_sentence(done.stderr)
     assert [path.name for path in folder.iterdir()] == ["space.yaml"]
 

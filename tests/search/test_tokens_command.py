@@ -92,7 +92,7 @@ def slow(pivot: str) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("pivot", ["en", "gu"])
 def test_every_number(data: Path, tmp_path: Path, pivot: str) -> None:
     file = tmp_path / "numbers.csv"
-    arguments = ["--base", str(MINILM), "--data", str(data), "--max-length", str(MAX)]
+    arguments = ["--base", str(MINILM), "--train", str(data), "--max-length", str(MAX)]
     said = run(*arguments, "--pivot", pivot, "--csv", str(file))
     expected = slow(pivot)
     assert all(0 < expected["gu"][name] < 1 for name in ("unknown", "cut", "lost"))
@@ -124,7 +124,7 @@ def test_every_number(data: Path, tmp_path: Path, pivot: str) -> None:
 
 
 def test_the_chart_and_what_is_said_about_it(data: Path) -> None:
-    said = run("--base", str(MINILM), "--data", str(data), "--max-length", str(MAX))
+    said = run("--base", str(MINILM), "--train", str(data), "--max-length", str(MAX))
     expected = sorted(slow("en").values(), key=lambda one: float(one["tokens_mean"]))
     chart = [line for line in said.splitlines() if "█" in line]
     assert [line.split() for line in chart] == [
@@ -144,7 +144,7 @@ def test_the_chart_and_what_is_said_about_it(data: Path) -> None:
 
 
 def test_where_nothing_is_cut_or_unknown(data: Path) -> None:
-    said = run("--base", str(MINILM), "--data", str(data), "--languages", "en, de-x-b")
+    said = run("--base", str(MINILM), "--train", str(data), "--languages", "en, de-x-b")
     assert "2 languages" in said
     assert "No sentence is longer than 128 tokens." in said
     assert "Unknown is" not in said
@@ -155,14 +155,14 @@ def test_a_maximum_past_what_the_model_takes_is_cut_and_the_reason_is_said(
     data: Path, tmp_path: Path
 ) -> None:
     """MiniLM's folder sets 256 tokens; without that setting, its positions end at 512."""
-    said = run("--base", str(MINILM), "--data", str(data), "--max-length", "9999")
+    said = run("--base", str(MINILM), "--train", str(data), "--max-length", "9999")
     assert "cut at 256, the folder's max_seq_length." in said
     bare = tmp_path / "bare"
     bare.mkdir()
     for file in MINILM.iterdir():
         if file.name not in ("sentence_bert_config.json", "modules.json"):
             (bare / file.name).symlink_to(file)
-    said = run("--base", str(bare), "--data", str(data), "--max-length", "9999")
+    said = run("--base", str(bare), "--train", str(data), "--max-length", "9999")
     assert "cut at 512, where the positions of a BertModel of this size end." in said
 
 
@@ -200,7 +200,7 @@ def test_the_built_in_base_and_corpus() -> None:
 
 
 def test_a_narrow_terminal_gets_two_tables(data: Path) -> None:
-    said = run("--base", str(MINILM), "--data", str(data), COLUMNS="80", TTY_COMPATIBLE="1",
+    said = run("--base", str(MINILM), "--train", str(data), COLUMNS="80", TTY_COMPATIBLE="1",
                NO_COLOR="1", TERM="dumb")  # fmt: skip
     tables = said.split("Tokens are")[0]
     assert "…" not in said
@@ -210,11 +210,11 @@ def test_a_narrow_terminal_gets_two_tables(data: Path) -> None:
 
 
 BAD = {
-    "no file": (["--data", "nowhere.csv"], "--data: is 'nowhere.csv', which does not exist"),
-    "no data": (["--data", ""], "--data is ''"),
-    "unknown built-in corpus": (["--data", "builtin:no"], "built in is only builtin:cldr"),
+    "no file": (["--train", "nowhere.csv"], "--train: is 'nowhere.csv', which does not exist"),
+    "no data": (["--train", ""], "--train is ''"),
+    "unknown built-in corpus": (["--train", "builtin:no"], "built in is only builtin:cldr"),
     "no such column": (["--languages", "en,ja,de"], "has no column 'de'"),
-    "built-in has no such language": (["--data", "builtin:cldr", "--languages", "en,xx"], "xx"),
+    "built-in has no such language": (["--train", "builtin:cldr", "--languages", "en,xx"], "xx"),
     "one language": (["--languages", "en"], "--languages: is ['en']; it must name two"),
     "no language": (["--languages", ""], "--languages: holds ''; the name of a language"),
     "a language twice": (["--languages", "en,ja,en"], "each language once"),
@@ -230,7 +230,7 @@ BAD = {
 def test_bad_input_is_one_sentence(data: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     arguments, words = BAD[case]
     monkeypatch.chdir(data.parent)
-    result = CliRunner().invoke(app, ["--data", data.name, *arguments])
+    result = CliRunner().invoke(app, ["--train", data.name, *arguments])
     assert (result.exit_code, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: --") and words in line
@@ -240,12 +240,12 @@ def test_bad_input_is_one_sentence(data: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_columns_that_hold_no_sentences(tmp_path: Path) -> None:
     file = tmp_path / "d.jsonl"
     file.write_text('{"en": "a", "de": "b", "fr": ["x"]}\n')
-    result = CliRunner().invoke(app, ["--data", str(file)])
+    result = CliRunner().invoke(app, ["--train", str(file)])
     assert "name the columns to use in --languages" in result.stderr
     file.write_text('{"en": "a", "de": "b", "fr": ""}\n')
-    result = CliRunner().invoke(app, ["--data", str(file)])
+    result = CliRunner().invoke(app, ["--train", str(file)])
     assert result.exit_code == 2
-    assert "--data: has no sentence in 'fr'" in result.stderr
+    assert "--train: has no sentence in 'fr'" in result.stderr
 
 
 @pytest.mark.parametrize(("encoding", "block"), [("utf-8", "█"), ("ascii", "#")])
@@ -258,7 +258,7 @@ def test_as_a_user_pipes_it(data: Path, encoding: str, block: str) -> None:
     )
     file = data.parent / "said.txt"
     with file.open("wb") as out:
-        arguments = ["--base", str(MINILM), "--data", str(data), "--languages", "en,ja"]
+        arguments = ["--base", str(MINILM), "--train", str(data), "--languages", "en,ja"]
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments],
             stdout=out,

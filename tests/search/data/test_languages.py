@@ -65,7 +65,7 @@ def test_the_option_takes_each_form_in_every_command(tmp_path: Path, languages: 
     file.write_text("en\tde\tfr\n" + rows)
     for command, arguments in (
         (data_command, [str(file)]),
-        (tokens_command, ["--data", str(file)]),
+        (tokens_command, ["--train", str(file)]),
     ):
         result = CliRunner().invoke(command, [*arguments, "--languages", languages])
         assert result.exit_code == 0, result.output

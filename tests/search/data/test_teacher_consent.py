@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from components.base.locate import locate
 from components.other_model import OtherModel
 from search.data.teachers import load_teacher
-from search.run import app
+from search.search import app
 
 PLANTED = """
 from pathlib import Path

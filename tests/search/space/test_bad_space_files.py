@@ -14,7 +14,7 @@ import ray
 import torch
 from typer.testing import CliRunner
 
-from search.run import app
+from search.search import app
 
 GOOD = """data: {train: builtin:cldr, languages: [en, de], train_rows: 80, validation_rows: 5}
 base: {model: builtin:tiny}

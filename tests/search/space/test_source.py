@@ -152,7 +152,7 @@ def test_what_set_replaces_is_no_longer_placed_in_the_file(file: Path) -> None:
     file.write_text("a:\n  b: {c: 1}\n")
     source = read(file, ["a.b={d: 2}"])
     assert ("a", "b", "c") not in source.places
-    assert source.places["a", "b", "d"] == ("--set a.b={d: 2}", 0)
+    assert source.problem(("a", "b", "d"), "is 2").file == "--set a.b={d: 2}"
     assert str(source.problem(("a", "b", "d"), "is bad")) == "--set a.b={d: 2}: a.b.d: is bad"
 
 

@@ -1,0 +1,164 @@
+"""A search from its space to its end: what the command and the Python API share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.runs.console import AT_FAULT, print_fault, redirect_library_output
+from search.runs.stopping import Stop, StopError, StopRequest
+from search.settings.problems import InputError
+from search.space.source import Assignment, Source, read
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from search.cluster.resources import LanePlan
+    from search.runs.folder import Run
+    from search.runs.prepare import Prepared
+    from search.runs.record import RunRecord
+
+
+def new_search(
+    console: Console,
+    space: Path,
+    assignments: Sequence[str | Assignment],
+    output: Path,
+    name: str | None,
+) -> tuple[Source, Path]:
+    """Read the space of a new search and choose its run folder; nothing is written.
+
+    Raises:
+        InputError: the space file, an assignment or the name is at fault.
+    """
+    from search.runs.folder import choose_run_folder
+    from search.runs.resume import resume_command, unfinished_alike
+
+    source = read(space, assignments)
+    folder = choose_run_folder(output, name, space.stem)
+    alike = None if name else unfinished_alike(folder.parent, source.tree)
+    if alike is not None:
+        note = f"note: a new search begins; {alike.name} is unfinished, to go on with it: "
+        console.print(note + resume_command(alike), markup=False, soft_wrap=True)
+    return source, folder
+
+
+def check_search(source: Source, address: str | None) -> tuple[Prepared, LanePlan | None]:
+    """Do everything that a search does before Ray starts; a dry run does no less.
+
+    Returns:
+        What the search starts from, and its lanes; None for these where a cluster is to be joined.
+
+    Raises:
+        InputError: with every fault found.
+    """
+    from search.cluster.connection import refuse_unreachable
+    from search.cluster.resources import local_node, plan_lanes
+    from search.runs.prepare import placing, prepare_space
+    from search.space.file import space_of
+
+    if address is not None and address.startswith("ray://"):
+        raise InputError(
+            f"--address is {address!r}, a Ray Client; it must be 'auto' or HOST:PORT, and the "
+            f"command must run on a node of that cluster"
+        )
+    if address is not None:
+        refuse_unreachable(address)
+    space, config = space_of(source)
+    with placing(space):  # first: whether lanes fit does not depend on what is checked next
+        nodes = [[local_node()]]
+        plan = plan_lanes(config.lane, config.search, nodes) if address is None else None
+    prepared = prepare_space(space, config)
+    _ = prepared.features  # planned from every option: what fails there must fail before Ray
+    return prepared, plan
+
+
+def run_search(
+    console: Console,
+    source: Source,
+    folder: Path,
+    record: RunRecord | None,
+    address: str | None,
+    request: StopRequest,
+) -> int:
+    """Check a search, run its trials and make the best one a model.
+
+    Args:
+        record: of the run to go on with; None for a new one.
+        request: asked between steps whether to end.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        InputError: the space, the data, the model or the resources are at fault.
+    """
+    from search.runs.finish import finish_run
+    from search.runs.folder import open_run
+    from search.runs.resume import refuse_other_data
+
+    prepared, plan = check_search(source, address)
+    if record is not None:
+        refuse_other_data(record, prepared)
+    fault: InputError | OSError | None = None
+    opened = False
+    try:
+        with open_run(console, folder, prepared, record) as run, suppress(StopError):
+            opened = True
+            if run.is_complete(prepared.trials):
+                console.print(f"nothing is left to do of {prepared.trials} trials (--trials)")
+            else:
+                _train(console, prepared, plan, folder, run, address, request)
+    except (InputError, OSError) as error:
+        if not opened or not folder.exists():  # nothing has been trained
+            raise
+        fault = error
+    stop = request.stop
+    if fault is not None:
+        print_fault(fault)
+        stop = Stop("the search ended by this error", AT_FAULT)
+    return finish_run(console, folder, prepared, stop)
+
+
+def _train(
+    console: Console,
+    prepared: Prepared,
+    plan: LanePlan | None,
+    folder: Path,
+    run: Run,
+    address: str | None,
+    request: StopRequest,
+) -> None:
+    """Run the trials on a cluster that is started, or joined, for as long as that takes."""
+    from search.cluster.autoscaler import growth, requested
+    from search.cluster.connection import cluster, machines_there
+    from search.cluster.resources import local_node, plan_lanes
+    from search.cluster.tuner import run_trials
+    from search.report.terminal import View
+
+    config, here = prepared.config, local_node()
+    view = View(console, folder.name, prepared.trials)
+    with (
+        view,
+        redirect_library_output(folder),
+        cluster(address, int(here.cpus), int(here.gpus)) as dashboard,
+    ):
+        grown = growth() if plan is None else []
+        if plan is None:
+            with prepared.placing():
+                clusters = [machines_there(), *([grown] if grown else [])]
+                plan = plan_lanes(config.lane, config.search, clusters)
+        view.running(dashboard, str(plan))
+        with requested(plan) if grown else nullcontext():
+            run_trials(
+                prepared,
+                plan,
+                name=folder.name,
+                folder=folder,
+                run=run,
+                view=view,
+                request=request,
+                growing=bool(grown),
+            )

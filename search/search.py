@@ -1,0 +1,146 @@
+"""The command ``isogloss search`` (``python -m search.run``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from search.launch import check_search, new_search, run_search
+from search.runs import options
+from search.runs.console import FINISHED, exit_on_input_error, make_app, make_console
+from search.runs.stopping import StopRequest, parse_duration
+from search.settings.problems import InputError
+from search.space.source import Assignment, Source, read
+
+EXAMPLES = """
+isogloss search spaces/quick.yaml
+isogloss search spaces/lora_family.yaml --base DIR --train sentences.tsv --timeout 30m
+isogloss search spaces/lora_family.yaml --set optimizer.lr=1e-3 --dry-run
+isogloss search --resume runs/NAME --trials 48
+"""
+
+app = make_app()
+
+
+@app.command(epilog=options.examples(EXAMPLES))
+def main(
+    space: Annotated[
+        Path | None,
+        typer.Argument(help="Space file; not needed with --resume.", show_default=False),
+    ] = None,
+    base: options.Base = None,
+    train: options.Train = None,
+    validation: options.Validation = None,
+    languages: options.Languages = None,
+    epochs: options.Epochs = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many trials.")] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials at a time.", show_default="as many as the machines hold"),
+    ] = None,
+    timeout: options.Timeout = None,
+    assignments: options.Assignments = None,
+    output: options.Output = Path("runs"),
+    name: options.Name = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster to join: 'auto' or HOST:PORT.", show_default="one is started here"
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Run folder of a search to go on with; --trials counts its trials too."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print sampled configs and start nothing.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Search for the best cross-lingual sentence embedder in a space.
+
+    Options that name a setting replace what the space file says.
+
+    Exit status: 0 a trial finished and best/ is there; 1 none finished; 2 the space, data, model
+    or resources are at fault; 130 interrupted, 143 ended by SIGTERM, 129 by SIGHUP. However it
+    ends, the trials so far are in leaderboard.csv and, if one has finished, the best one in best/.
+    """
+    with exit_on_input_error():
+        changes: list[str | Assignment] = [
+            *(assignments or []),
+            *options.assignments(
+                base=base,
+                train=train,
+                validation=validation,
+                languages=languages,
+                epochs=epochs,
+                trials=trials,
+                concurrency=concurrency,
+            ),
+        ]
+        # Ray's workers change directory: every path is made absolute before it starts.
+        start = Path.cwd()
+        request = StopRequest(None if timeout is None else parse_duration(timeout, "--timeout"))
+        console = make_console()
+        if space is None and resume is None:
+            raise InputError("no space file is given; it must be, or --resume with a run folder")
+        # At once: the imports and checks that follow take seconds.
+        console.print(f"checking {resume or space}", markup=False, soft_wrap=True)
+        if dry_run and space is not None and resume is None:
+            raise typer.Exit(_dry_run(read(start / space, changes), address))
+        record = None
+        if resume is not None:
+            from search.runs.record import read_record
+            from search.runs.resume import refuse_beside_resume, resumed_source
+
+            record = read_record((start / resume).resolve())
+            refuse_beside_resume(name, dry_run)
+            source = resumed_source(record, space and start / space, changes)
+            folder = record.folder
+        else:
+            assert space is not None, "one of both is there"
+            out = (start / output).resolve()
+            source, folder = new_search(console, start / space, changes, out, name)
+        with request.on_signals():
+            status = run_search(console, source, folder, record, address, request)
+        if as_json:
+            options.print_summary(folder, status)
+        raise typer.Exit(status)
+
+
+def _dry_run(source: Source, address: str | None) -> int:
+    from search.sampling.draws import draw
+    from search.settings.trial import TrialConfig, flatten
+
+    prepared, plan = check_search(source, address)
+    search = prepared.config.search
+    console = Console(highlight=False, soft_wrap=True)
+    drawn = draw(prepared.space, search.sampler, prepared.trials, prepared.conflict)
+    for number, values in enumerate(drawn):
+        parameters = prepared.trainable_parameters(values)
+        title = f"trial {number}: {parameters:,} trainable parameters"
+        console.print(title + (" (the reference)" if number == 0 else ""), style="bold")
+        settings = flatten(TrialConfig.of(values).plain())
+        shown = (f"{k}={v}" for k, v in settings.items() if not k.startswith("base."))
+        console.print("  " + ", ".join(shown), markup=False)
+    sampler = search.sampler
+    learns = sampler.learns_from_results and len(drawn) > sampler.startup_trials
+    after = (
+        f"; past the first {sampler.startup_trials}, the search itself draws by the results "
+        f"it has seen"
+    )
+    console.print(f"{len(drawn)} configs{after if learns else ''}")
+    if plan is not None:
+        console.print(f"on this machine: {plan}", markup=False)
+    cache_note = prepared.features.note(prepared.config.cache)
+    notes = (*prepared.skeleton.notes, prepared.too_few, prepared.repeats, cache_note)
+    for note in filter(None, notes):
+        console.print(note, markup=False)
+    return FINISHED
+
+
+if __name__ == "__main__":
+    app()
