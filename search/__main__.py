@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from search import cache, finetune, params, search, tokens
+from search import cache, export_command, finetune, params, search, tokens
 from search.data import __main__ as data
-from search.export import __main__ as export
 from search.report import __main__ as report
 from search.runs.console import make_app
 
@@ -23,7 +22,7 @@ COMMANDS = {
     "data": data.app,
     "params": params.app,
     "report": report.app,
-    "export": export.app,
+    "export": export_command.app,
 }
 for name, single in COMMANDS.items():
     (command,) = single.registered_commands

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from search.export import load_folder
-from search.export.__main__ import app
+from search.export_command import app
 from search.finetune import app as finetune
 
 SENTENCES = ["Monday, 3 April 2017", "zwölf Euro"]
