@@ -17,6 +17,7 @@ from search.data.placement import PLACES, PlacedRows
 from search.data.reading.interface import SourceTable, SplitName
 from search.data.settings import DataSettings
 from search.data.source import read_source
+from search.runtime.store import Store
 from search.settings.problems import InputError, nearest
 
 
@@ -54,20 +55,24 @@ class LoadedData:
     notes: tuple[str, ...]
 
 
-def load_data(settings: DataSettings) -> LoadedData:
+def load_data(settings: DataSettings, store: Store | None = None) -> LoadedData:
     """Load the sentences to train on and those to validate with.
 
     No row to train on shares a sentence of any language with a row of the validation, and no row
     of either repeats another of it in every language. Texts are compared as `comparison` says.
 
+    Args:
+        store: where what takes long to make is kept for later; nowhere by default.
+
     Raises:
         InputError: a file or column is missing or unreadable, or too little is left.
     """
     rng = np.random.default_rng(settings.seed)
-    sources = [_read(settings, "train", settings.languages)]
+    sources = [_read(settings, "train", settings.languages, store)]
     apart = settings.validation is not None or settings.train.has_validation
     if apart:
-        sources.append(_read(settings, "validation", sources[0].table.column_names))
+        languages = sources[0].table.column_names
+        sources.append(_read(settings, "validation", languages, store))
     placed = _place([source.table for source in sources])
     notes = [note for source in sources for note in source.notes]
     if not apart:
@@ -113,7 +118,12 @@ def load_corpus(settings: DataSettings) -> Corpus:
     return corpus
 
 
-def _read(settings: DataSettings, split: SplitName, languages: Sequence[str] | None) -> SourceTable:
+def _read(
+    settings: DataSettings,
+    split: SplitName,
+    languages: Sequence[str] | None,
+    store: Store | None = None,
+) -> SourceTable:
     """Read a split, of languages that make sense together.
 
     Raises:
@@ -121,7 +131,7 @@ def _read(settings: DataSettings, split: SplitName, languages: Sequence[str] | N
     """
     if languages is not None:
         _check_languages(languages, settings.pivot)
-    source = read_source(settings, split, languages)
+    source = read_source(settings, split, languages, store)
     if languages is None:
         _check_languages(source.table.column_names, settings.pivot)
     return source

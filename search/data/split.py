@@ -44,7 +44,7 @@ def load_split(settings: DataSettings, skeleton: Base, cache: CacheSettings | No
     store = open_store(cache.folder, cache.max_gb) if cache else None
     prompts = choose_prompts(settings.prompt, skeleton.shipped)
     prompt_notes = _check_prompts(prompts, skeleton)
-    loaded = load_data(settings)
+    loaded = load_data(settings, store)
     table = FamilyTable(settings.families)
     stored = (store, skeleton.tokenization) if store else None
     train, validation = (

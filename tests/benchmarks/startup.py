@@ -70,7 +70,7 @@ def measure(threads: int) -> Run:
         command = [
             sys.executable, "-m", "search.run", str(SPACE), "--output", scratch, "--name", "run",
             "--trials", "2", "--concurrency", "1", "--set", "search.scheduler.kind=none",
-            "--set", "search.scheduler.max_epochs=1",
+            "--set", "search.scheduler.max_epochs=1", "--set", "search.scheduler.grace_epochs=1",
         ]  # fmt: skip
         environment = os.environ | {
             "ISOGLOSS_CACHE": f"{scratch}/cache", "OMP_NUM_THREADS": str(threads)

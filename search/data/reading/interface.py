@@ -15,6 +15,8 @@ from search.settings.problems import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from search.runtime.store import Store
+
 SplitName = Literal["train", "validation"]
 
 
@@ -44,6 +46,7 @@ class Request:
         columns: names of the columns of TSV and CSV files that have no header line.
         pairs: the columns of a table of pairs; None where each language has a column.
         rows: of the built-in corpus.
+        store: where the built-in corpus is kept for later; nowhere by default.
     """
 
     key: str
@@ -54,6 +57,7 @@ class Request:
     pairs: PairColumns | None = None
     rows: int | None = None
     seed: int = 0
+    store: Store | None = None
 
     def error(self, message: str) -> InputError:
         """A fault of the source."""

@@ -26,6 +26,7 @@ from search.settings.problems import InputError
 
 if TYPE_CHECKING:
     from search.data.settings import DataSettings
+    from search.runtime.store import Store
 
 __all__ = ["AnySource", "PairColumns", "SourceConfig", "SourceTable", "full_form", "read_source"]
 
@@ -98,12 +99,16 @@ else:
 
 
 def read_source(
-    settings: DataSettings, split: SplitName, languages: Sequence[str] | None
+    settings: DataSettings,
+    split: SplitName,
+    languages: Sequence[str] | None,
+    store: Store | None = None,
 ) -> SourceTable:
     """Read the sentences of one split.
 
     Args:
         languages: the columns to read; None for all that are languages.
+        store: where what takes long to make is kept for later; nowhere by default.
 
     Raises:
         InputError: a file or column is missing or unreadable; the key is that of the setting.
@@ -130,5 +135,6 @@ def read_source(
             pairs=settings.pairs if source.tables else None,
             rows=settings.train_rows if split == "train" else settings.validation_rows,
             seed=settings.seed,
+            store=store,
         )
     )

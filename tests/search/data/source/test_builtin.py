@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
 from search.data import cldr
 from search.data.settings import DataSettings
 from search.data.source import read_source
+from search.runtime.store import Store
+from search.settings.problems import InputError
 
 
 def test_the_splits_have_the_rows_asked_for_and_share_no_sentence() -> None:
@@ -24,3 +31,37 @@ def test_the_full_form_is_the_same() -> None:
         DataSettings(train=form) for form in ("builtin:cldr", {"kind": "builtin", "name": "cldr"})
     )
     assert short == full
+
+
+def test_what_was_rendered_once_is_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path, 1e9)
+    languages = ["en", "gu"]
+    settings = DataSettings(train="builtin:cldr", train_rows=30, validation_rows=10)
+
+    def read(**changed: object) -> pa.Table:
+        asked = settings.model_copy(update=changed)
+        return read_source(asked, "train", languages, store).table
+
+    want = read_source(settings, "train", languages).table
+    assert read().equals(want)
+    (entry,) = store.entries()
+    assert entry.what == "builtin:cldr, 30 rows of train"
+    # Another table in its place shows what is read.
+    data = entry.file.read_bytes()
+    other = read(train_rows=29)
+    (last,) = (one.file for one in store.entries() if one.file != entry.file)
+    entry.file.unlink()
+    last.replace(entry.file)
+    assert read().equals(other)
+    entry.file.unlink()
+    entry.file.write_bytes(data[:-40])  # damaged
+    assert read().equals(want)
+    assert not read(seed=1).equals(want)
+    assert len(store.entries()) == 2
+
+
+def test_a_fault_is_told_with_a_store_too(tmp_path: Path) -> None:
+    settings = DataSettings(train="builtin:cldr")
+    with pytest.raises(InputError, match="xx"):
+        read_source(settings, "train", ["en", "xx"], Store(tmp_path, 1e9))
+    assert Store(tmp_path, 1e9).entries() == []
