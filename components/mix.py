@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import Annotated, ClassVar, Generic, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
@@ -27,7 +27,7 @@ class MixConfig(Config, ABC, Generic[PartConfig]):
 
     family: ClassVar[str]
     weights: dict[str, Annotated[float, Field(ge=0)]]
-    settings: dict[str, dict[str, Any]] = Field(default={})
+    settings: dict[str, dict[str, object]] = Field(default={})
 
     @classmethod
     @abstractmethod

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ class StockModule:
     """
 
     type: str
-    arguments: dict[str, Any]
+    arguments: Mapping[str, object]
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -21,6 +21,8 @@ from search.settings.problems import InputError
 from search.space.source import option_value
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from components.base import Base
@@ -178,7 +180,7 @@ def count(corpus: Corpus, pivot: str, base: Base, prompt: str = "") -> list[Coun
     return sorted(full, key=lambda one: one.tokens_mean)
 
 
-def _uncut(base: Base, texts: Sequence[str], tokens: Sequence[int]) -> Any:
+def _uncut(base: Base, texts: Sequence[str], tokens: Sequence[int]) -> NDArray[np.int64]:
     """Tokens of whole sentences; only those that fill the model's maximum can be longer."""
     import numpy as np
 
@@ -215,7 +217,7 @@ def _tables(console: Console, counts: Sequence[Count], pivot: str) -> list[Table
     def number(value: float) -> str:
         return f"{value:,.1f}"
 
-    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
+    columns: dict[str, tuple[str, Callable[[float], str]]] = {
         "language": ("\nlanguage", str),
         "family": ("\nfamily", str),
         "sentences": ("\nsentences", "{:,}".format),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from peft import LoraConfig
@@ -13,6 +13,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from components.autograd import PassContext
 from components.interface import Adapter
 from components.low_rank import LowRankAdapter, LowRankConfig
 
@@ -74,6 +75,11 @@ def _forward(layer: LoraLayer, x: Tensor) -> Tensor:
     return y_XE.view(*x.shape[:-1], -1)
 
 
+class _LoraContext(PassContext, Protocol):
+    dtypes: tuple[torch.dtype, torch.dtype]
+    scale: float
+
+
 class _LoraLinear(torch.autograd.Function):
     """``y = W x + b + s B A x``, with W and b frozen.
 
@@ -85,7 +91,7 @@ class _LoraLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _LoraContext,
         x_XD: Tensor,
         weight_ED: Tensor,
         bias_E: Tensor | None,
@@ -102,7 +108,7 @@ class _LoraLinear(torch.autograd.Function):
         return y_XE.addmm_(low_XR, up_ER.T, alpha=scale)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _LoraContext, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x_XD, weight_ED, down_RD, up_ER, low_XR = ctx.saved_tensors
         down_dtype, up_dtype = ctx.dtypes
         grad_XE = grads[0].to(x_XD.dtype)

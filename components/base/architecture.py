@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import transformers
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
@@ -41,7 +39,7 @@ def read_settings(config: BaseConfig, source: str) -> PreTrainedConfig:
     return settings
 
 
-def model_class(settings: PreTrainedConfig) -> Any:
+def model_class(settings: PreTrainedConfig) -> type[PreTrainedModel]:
     """The class to load a checkpoint with: of an encoder-decoder (T5), its encoder alone."""
     return _encoder_class(settings) or AutoModel
 
@@ -68,11 +66,14 @@ def text_part(model: PreTrainedModel) -> PreTrainedModel:
     return found[0]  # the outermost comes first
 
 
-def _encoder_class(settings: PreTrainedConfig) -> object:
+def _encoder_class(settings: PreTrainedConfig) -> type[PreTrainedModel] | None:
     # An encoder that was saved alone (T5EncoderModel) says that it is no encoder-decoder, but its
     # model type still names the whole.
     name = MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(settings.model_type, "")
-    return getattr(transformers, name) if name.endswith("EncoderModel") else None
+    found: type[PreTrainedModel] | None = None
+    if name.endswith("EncoderModel"):
+        found = getattr(transformers, name)
+    return found
 
 
 def _text_settings(settings: PreTrainedConfig) -> PreTrainedConfig:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -31,7 +30,7 @@ class StopForward(Exception):  # noqa: N818  # no error: it ends a call early
 def stopped_at(layer: nn.Module) -> Iterator[None]:
     """Raise `StopForward` before a layer runs, inside this context."""
 
-    def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def stop(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         raise StopForward(args[0] if args else kwargs["hidden_states"])
 
     handle = layer.register_forward_pre_hook(stop, with_kwargs=True)
@@ -49,12 +48,13 @@ class _Pass(nn.Module):
         self._layer = [layer]  # not a submodule: the model keeps no second name for its weights
         self._states = states
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Tensor | nn.Module:
         # Models read attributes of their layers, such as the type of attention.
         try:
             return super().__getattr__(name)
         except AttributeError:
-            return getattr(self.__dict__["_layer"][0], name)
+            found: Tensor | nn.Module = getattr(self.__dict__["_layer"][0], name)
+            return found
 
     def forward(self, *args: object, **kwargs: object) -> Tensor:
         return self._states

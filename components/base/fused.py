@@ -12,13 +12,14 @@ from __future__ import annotations
 import inspect
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from components.autograd import PassContext
 
 # How near two orders of the same sums are. Float64 is left alone: transformers' norms compute it
 # in float32.
@@ -33,7 +34,7 @@ class _RmsNorm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+    def forward(ctx: PassContext, x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
         wide_XD = x_XD.float()
         length_X1 = torch.linalg.vector_norm(wide_XD, dim=-1, keepdim=True)
         inverse_X1 = length_X1.square_().div_(x_XD.shape[-1]).add_(eps).rsqrt_()
@@ -42,7 +43,7 @@ class _RmsNorm(torch.autograd.Function):
         return y_XD
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: PassContext, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x_XD, weight_D, inverse_X1 = ctx.saved_tensors
         wide_XD = x_XD.float()
         grad_D = None
@@ -56,7 +57,7 @@ class _RmsNorm(torch.autograd.Function):
         return back_XD.to(x_XD.dtype), grad_D, None
 
 
-def _norm(module: Any, x_XD: Tensor) -> Tensor:
+def _norm(module: nn.Module, x_XD: Tensor) -> Tensor:
     y_XD: Tensor = _RmsNorm.apply(x_XD, module.weight, _eps(module))  # type: ignore[no-untyped-call]
     return y_XD
 
@@ -73,7 +74,7 @@ class _Rotation(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(ctx: PassContext, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
         y = x * cos
         half = x.shape[-1] // 2
@@ -82,7 +83,7 @@ class _Rotation(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: PassContext, *grads: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
         (grad,) = grads
         back = grad * cos
@@ -113,10 +114,10 @@ class Replacement:
 
     within: nn.Module | str
     name: str
-    by: Any
+    by: Callable[..., object]
 
     @property
-    def owner(self) -> Any:
+    def owner(self) -> nn.Module | types.ModuleType:
         """What has the name: only modules of a model can be copied with the model."""
         return sys.modules[self.within] if isinstance(self.within, str) else self.within
 
@@ -174,7 +175,7 @@ def _is_norm(module: nn.Module) -> bool:
         return False
 
 
-def _is_rotation(function: Any, dtype: torch.dtype) -> bool:
+def _is_rotation(function: Callable[..., tuple[Tensor, Tensor]] | None, dtype: torch.dtype) -> bool:
     if function is None or dtype not in CLOSE:
         return False
     if list(inspect.signature(function).parameters) != list(inspect.signature(_rotate).parameters):

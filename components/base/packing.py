@@ -22,13 +22,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from components.autograd import PassContext
 from components.ragged import States, Tokens
 
 NAME = "packed"
@@ -115,6 +116,10 @@ class Packing:
         return values_TD
 
 
+class _PackedContext(PassContext, Protocol):
+    packing: Packing
+
+
 class _Unpack(torch.autograd.Function):
     """Rows in their old order.
 
@@ -123,14 +128,13 @@ class _Unpack(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, values_PD: Tensor, packing: Packing) -> Tensor:
+    def forward(ctx: _PackedContext, values_PD: Tensor, packing: Packing) -> Tensor:
         ctx.packing = packing
         return values_PD[packing.place_T]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        packing: Packing = ctx.packing
-        return packing.pack(grads[0]), None
+    def backward(ctx: _PackedContext, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.packing.pack(grads[0]), None
 
 
 _current: ContextVar[Packing] = ContextVar("packing")
@@ -156,7 +160,7 @@ def attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     is_causal: bool | None = None,
-    **_: Any,
+    **_: object,
 ) -> tuple[Tensor, None]:
     """Attention over packed sentences, as transformers calls it.
 
@@ -202,7 +206,7 @@ def varlen_attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     is_causal: bool | None = None,
-    **_: Any,
+    **_: object,
 ) -> tuple[Tensor, None]:
     """The same as `attention` by torch's kernel for packed sentences, which pads nothing.
 

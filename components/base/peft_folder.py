@@ -165,7 +165,9 @@ class AdapterFolder:
             raise self._refusal(f"{PICKLE} holds no mapping of names to tensors")
         return found
 
-    def _class(self, settings: PreTrainedConfig, weights: Mapping[str, Tensor]) -> object:
+    def _class(
+        self, settings: PreTrainedConfig, weights: Mapping[str, Tensor]
+    ) -> type[PreTrainedModel]:
         """The class that the adapter was trained on: without a head or, by its keys, with one.
 
         PEFT finds what to adapt by the names of modules, which are longer in a model with a head.
@@ -182,7 +184,8 @@ class AdapterFolder:
             heads.reverse()
         for mapping in heads:
             if type(settings) in mapping:
-                return mapping[type(settings)]
+                headed: type[PreTrainedModel] = mapping[type(settings)]
+                return headed
         return bare
 
     def _merge(self, whole: PreTrainedModel, weights: dict[str, Tensor]) -> PreTrainedModel:

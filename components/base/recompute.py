@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from components.base.fused import Replacement, fused
@@ -39,18 +40,21 @@ def recomputed(model: PreTrainedModel, replacements: Sequence[Replacement]) -> I
             del vars(layer)["forward"]
 
 
-def _twice(forward: Callable[..., Any], replacements: Sequence[Replacement]) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:
+def _twice(
+    forward: Callable[..., Tensor], replacements: Sequence[Replacement]
+) -> Callable[..., Tensor]:
+    def run(*args: object, **kwargs: object) -> Tensor:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         # How the batch is packed, and the family of each token: the backward pass runs outside of
         # the call that says so, and on a GPU in another thread.
         context = copy_context()
 
-        def again(*args: object, **kwargs: object) -> object:
+        def again(*args: object) -> Tensor:
             with fused(replacements):
                 return context.run(forward, *args, **kwargs)
 
-        return checkpoint(again, *args, use_reentrant=False, **kwargs)
+        states: Tensor = checkpoint(again, *args, use_reentrant=False)
+        return states
 
     return run

@@ -6,13 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from transformers.utils import cached_file
 
 # Modules that a trial replaces by its own, or that change nothing that is trained.
 LEAST_LENGTH = 4  # tokens of a sentence
 REPLACED = ("Transformer", "Pooling", "Normalize")
+
+Json = TypeVar("Json", list[object], dict[str, object])
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def read_shipped(model: str, revision: str | None = None) -> Shipped:
         return Shipped()
     faults: list[str] = []
 
-    def read(name: str, kind: type[Any]) -> Any:
+    def read(name: str, kind: type[Json]) -> Json:
         return _read(model, revision, name, kind, faults)
 
     modules = [part for part in read("modules.json", list) if isinstance(part, dict)]
@@ -76,12 +78,13 @@ def read_shipped(model: str, revision: str | None = None) -> Shipped:
     if not paths:
         return Shipped(faults=tuple(faults))
 
-    def inside(kind: str, file: str) -> Any:
+    def inside(kind: str, file: str) -> dict[str, object]:
         return read(str(Path(paths[kind]) / file), dict) if kind in paths else {}
 
     length = inside("Transformer", "sentence_bert_config.json").get("max_seq_length")
-    usable = isinstance(length, int) and not isinstance(length, bool) and length >= LEAST_LENGTH
-    if length is not None and not usable:
+    whole = length if isinstance(length, int) and not isinstance(length, bool) else 0
+    usable = whole if whole >= LEAST_LENGTH else None
+    if length is not None and usable is None:
         faults.append(
             f"max_seq_length is {length!r} in the base's sentence_bert_config.json; it is left "
             f"out, since it must be a whole number from {LEAST_LENGTH}"
@@ -89,7 +92,7 @@ def read_shipped(model: str, revision: str | None = None) -> Shipped:
     prompts, default = _read_prompts(read("config_sentence_transformers.json", dict), faults)
     return Shipped(
         is_sentence_model=True,
-        max_length=length if usable else None,
+        max_length=usable,
         pooling=inside("Pooling", "config.json"),
         unused=tuple(kind for kind in paths if kind and kind not in REPLACED),
         prompts=prompts,
@@ -134,7 +137,7 @@ def _kind(part: Mapping[str, object]) -> str:
     return str(part.get("type", "")).rpartition(".")[2]
 
 
-def _read(model: str, revision: str | None, name: str, kind: type[Any], faults: list[str]) -> Any:
+def _read(model: str, revision: str | None, name: str, kind: type[Json], faults: list[str]) -> Json:
     """Read a JSON file that holds a list or a mapping; an empty one where none can be read."""
     try:
         if Path(model).is_dir():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TypedDict, cast
 
 import torch
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
@@ -19,9 +19,21 @@ SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
+class LoadingReport(TypedDict):
+    """What transformers says of a checkpoint's keys; shapes are those of the file and the model."""
+
+    missing_keys: set[str]
+    unexpected_keys: set[str]
+    mismatched_keys: set[tuple[str, tuple[int, ...], tuple[int, ...]]]
+
+
 def load_pretrained(
-    config: BaseConfig, settings: PreTrainedConfig, source: str, kind: Any = None, **arguments: Any
-) -> tuple[PreTrainedModel, dict[str, Any]]:
+    config: BaseConfig,
+    settings: PreTrainedConfig,
+    source: str,
+    kind: type[PreTrainedModel] | None = None,
+    **arguments: object,
+) -> tuple[PreTrainedModel, LoadingReport]:
     """Load a model by transformers: the model, and transformers' report on its keys.
 
     Args:
@@ -44,7 +56,7 @@ def load_pretrained(
 
 
 def make_skeleton(
-    config: BaseConfig, settings: PreTrainedConfig, kind: Any = None
+    config: BaseConfig, settings: PreTrainedConfig, kind: type[PreTrainedModel] | None = None
 ) -> PreTrainedModel:
     """Build a model without weights, on the meta device.
 

@@ -80,7 +80,7 @@ class ResidualHead(Head):
             dense = stock_dense(block, self.activation)
             weights = {f"norm.{name}": tensor for name, tensor in norm.state_dict().items()}
             described += [
-                replace(dense, arguments=dense.arguments | {"use_residual": True}),
+                replace(dense, arguments={**dense.arguments, "use_residual": True}),
                 StockModule("LayerNorm", {"dimension": self.hidden}, weights),
             ]
         return [*described, stock_dense(self.leave, "Identity")]

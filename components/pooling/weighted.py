@@ -98,13 +98,16 @@ class WeightedPooling(Pooling):
         None where one of the parts has no stock module, or where two have the same one.
         """
         modes: list[str] = []
+        width = 0
         for part in self.parts:
             assert isinstance(part, Pooling)
             described = part.stock()
             if described is None or len(described) != 1 or described[0].type != "Pooling":
                 return None
-            modes.append(described[0].arguments["pooling_mode"])
-            width: int = described[0].arguments["embedding_dimension"]
+            modes.append(str(described[0].arguments["pooling_mode"]))
+            found = described[0].arguments["embedding_dimension"]
+            assert isinstance(found, int)
+            width = found
         if len(set(modes)) < len(modes):
             return None
         eye_DD = torch.eye(width)

@@ -6,6 +6,7 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 import ray
 from ray import tune
@@ -17,13 +18,35 @@ from search.cluster.mailbox import TrialMailbox
 from search.cluster.scheduling import OBJECTIVE
 from search.events.replies import EpochReply, LaneLost, Reply, TrialFailed, TrialSpec
 
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
 # Lanes only pass messages, so they take no CPU. This resource, which every head node has, keeps
 # them on the node that is not a spot instance.
 LANE_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.0001}
 CLOSE_TIMEOUT_S = 60.0
 
 
-def work(settings: dict[str, object]) -> None:
+class WorkerSettings(TypedDict):
+    """What the workers of a lane are given.
+
+    Attributes:
+        mailbox: of the lane.
+        corpora: references of the two tokenised corpora and, where a trial may ask for other
+            models, of the text of the first.
+        session: `SessionSettings` as plain data.
+        threads: of torch, in each worker.
+        folder: which relative paths start from.
+    """
+
+    mailbox: ActorHandle
+    corpora: list[ray.ObjectRef]
+    session: dict[str, object]
+    threads: int
+    folder: str
+
+
+def work(settings: WorkerSettings) -> None:
     """What Ray Train runs in each worker."""
     # Imported there only: the lane and Train's controller need none of the seconds it takes.
     from search.cluster import worker

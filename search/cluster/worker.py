@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ray
 import torch
@@ -22,17 +22,17 @@ from search.training.checkpoint import Checkpoint
 from search.training.loop import TrialError, TrialMemoryError
 from search.training.session import Session, SessionSettings
 
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
 
-def work(settings: dict[str, Any]) -> None:
+    from search.cluster.lane import WorkerSettings
+
+
+def work(settings: WorkerSettings) -> None:
     """The loop of one worker; all workers of a lane go through it in step.
 
     Only rank 0 talks to the mailbox, and what it hears is what every rank acts on.
 
-    Args:
-        settings: ``mailbox``, ``corpora`` (references of the two tokenised corpora and, where a
-            trial may ask for other models, of the text of the first), ``session``
-            (`SessionSettings` as plain data), ``threads`` and ``folder``, which relative paths
-            start from.
     """
     mailbox = settings["mailbox"]
     torch.set_num_threads(settings["threads"])
@@ -57,7 +57,7 @@ def work(settings: dict[str, Any]) -> None:
         ray.get(mailbox.abort.remote(str(error), fatal=True))
 
 
-def _open_session(settings: dict[str, Any]) -> Session:
+def _open_session(settings: WorkerSettings) -> Session:
     """Load what trials share; an error other than of the input is recorded and raised."""
     try:
         corpus, validation, *texts = ray.get(settings["corpora"])
@@ -77,7 +77,7 @@ def _describe(error: Exception) -> str:
 
 
 def _run(
-    mailbox: Any,
+    mailbox: ActorHandle,
     session: Session,
     reply: Callable[..., EpochReply],
     sequence: int,

@@ -7,10 +7,10 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from components.base import Base
 from search.data.corpus import Corpus
@@ -133,7 +133,7 @@ def measure(
     """
     prompts = prompts or Prompts()
     parts = [(loaded.train, train), (loaded.validation, validation)]
-    cut = sum(_cut(text, tokens, base, prompts, store) for text, tokens in parts)
+    cut = np.sum([_cut(text, tokens, base, prompts, store) for text, tokens in parts], axis=0)
     unknown_id = base.tokenizer.unk_token_id
     beside = validation.lengths[validation.pivot] > 0
     counts = loaded.counts
@@ -176,7 +176,7 @@ def measure(
 
 def _cut(
     corpus: Corpus, tokens: TokenisedCorpus, base: Base, prompts: Prompts, store: Store | None
-) -> Any:
+) -> NDArray[np.int64]:
     """How many sentences of each language are longer than the maximum, (L,).
 
     Only those that fill it can be: these alone are tokenised once more, without the cut.
@@ -195,9 +195,11 @@ def _cut(
         return {"cut": torch.from_numpy(counts)}
 
     if store is None:
-        return count()["cut"].numpy()
+        counted: NDArray[np.int64] = count()["cut"].numpy()
+        return counted
     about = json.dumps(["cut", base.tokenization, before, corpus.digest])
     key = hashlib.sha256(about.encode()).hexdigest()
     found = store.build(key, f"sentences cut of {len(corpus)} rows", count, wait=True)
     assert found is not None
-    return found["cut"].numpy()
+    stored: NDArray[np.int64] = found["cut"].numpy()
+    return stored

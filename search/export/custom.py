@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from torch import nn
 
@@ -65,7 +65,11 @@ def custom_source(components: Sequence[Pooling | Head], routed: bool) -> str:
         for module in component.modules()
         if type(module).__module__.startswith("components.")
     )
-    parts: list[Any] = [deployed.rebuild, deployed.Rebuilt, deployed.PaddedTransformer]
+    parts: list[Callable[..., object]] = [
+        deployed.rebuild,
+        deployed.Rebuilt,
+        deployed.PaddedTransformer,
+    ]
     if any(isinstance(component, Pooling) for component in components):
         parts += [ragged.segment_softmax, ragged.segment_sum, ragged.States]
         parts += [deployed.PackedPooling]
@@ -73,10 +77,11 @@ def custom_source(components: Sequence[Pooling | Head], routed: bool) -> str:
         parts += [deployed.RoutedHead]
     if routed:
         parts += [languages.family_of_text, deployed.RoutedTransformer]
-    return "\n\n".join([_CUSTOM_HEADER, *map(inspect.getsource, [*parts, *kinds])])
+    parts += kinds
+    return "\n\n".join([_CUSTOM_HEADER, *map(inspect.getsource, parts)])
 
 
-def custom_file(components: Sequence[Pooling | Head], folder: Path, routed: bool) -> Any:
+def custom_file(components: Sequence[Pooling | Head], folder: Path, routed: bool) -> ModuleType:
     """Write that file and import it."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{CUSTOM_FILE}.py"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -186,7 +185,7 @@ def score_folder(
     routed = (folder / "routing.json").exists()
     vectors = []
     for language in corpus.languages:
-        texts: list[Any] = corpus.texts(language)
+        texts = corpus.texts(language)
         if texts:
             told = {"task": language} if routed else {}
             if prompts and prompts.differ and language == tokenised.languages[tokenised.pivot]:

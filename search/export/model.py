@@ -7,7 +7,8 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import Literal
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -132,11 +133,13 @@ def write_model(
     if reference is not None:
         _set_dtype(folder, dtype)
     if custom is not None:
-        shutil.copy(custom.__file__, folder)
+        shutil.copy(str(custom.__file__), folder)
     shutil.rmtree(scratch)
 
 
-def _transformer(base: Base, scratch: Path, custom: Any, routing: Routing | None) -> Any:
+def _transformer(
+    base: Base, scratch: Path, custom: ModuleType | None, routing: Routing | None
+) -> stock.Transformer:
     # A base that chats has a template of its own, which no sentence was trained with.
     tokenizer = copy.deepcopy(base.tokenizer)
     tokenizer.chat_template = None
@@ -198,7 +201,7 @@ def _modules(component: Pooling | Head, wrapper: str, width: int, custom: object
 def _stock(described: StockModule) -> object:
     arguments = dict(described.arguments)
     if "activation_function" in arguments:
-        arguments["activation_function"] = getattr(nn, arguments["activation_function"])()
+        arguments["activation_function"] = getattr(nn, str(arguments["activation_function"]))()
     module = getattr(stock, described.type)(**arguments)
     module.load_state_dict({name: t.detach().cpu() for name, t in described.weights.items()})
     return module

@@ -9,10 +9,9 @@ from html import escape
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
 
 from search.report import sections
-from search.report.section import Cell, ReportedRun, Section
+from search.report.section import Cell, Json, ReportedRun, Section
 
 REPORT = "report.html"
 STYLE = """
@@ -55,7 +54,7 @@ def write_page(file: Path, runs: Sequence[ReportedRun]) -> None:
     from plotly.offline import get_plotlyjs
 
     body: list[str] = []
-    figures: list[dict[str, Any]] = []
+    figures: list[Json] = []
     for run in runs:
         body.append(f"<h1>{escape(run.name)}</h1>")
         for section in load_sections(run):
@@ -106,7 +105,7 @@ def _text(cell: Cell) -> str:
     return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     """The same, with null for what JSON cannot say."""
     if isinstance(value, dict):
         return {key: _finite(one) for key, one in value.items()}

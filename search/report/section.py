@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from search.events.journal import Outcomes
 
@@ -24,6 +23,7 @@ class ReportedRun:
     tokens: Mapping[str, float] = field(default_factory=dict)
 
 
+Json = Mapping[str, object]  # a part of a Plotly figure, as it stands in its JSON
 Cell = str | int | float | None
 
 
@@ -40,8 +40,8 @@ class Section:
 
     title: str
     sentences: Sequence[str] = ()
-    traces: Sequence[dict[str, Any]] = ()
-    layout: dict[str, Any] = field(default_factory=dict)
+    traces: Sequence[Json] = ()
+    layout: Json = field(default_factory=dict)
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[Cell]] = ()
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from textwrap import shorten
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -222,11 +221,15 @@ def describe(outcome: Outcome) -> str:
 
 def label(outcome: Outcome) -> str:
     """What a trial is made of, in a few words."""
-    values: Mapping[str, Any] = outcome.values
-    kinds = [str(values[part]["kind"]) for part in ("pooling", "head", "adapter", "loss")]
-    mined = values.get("negatives", {}).get("kind", "none") != "none"
-    what = values.get("case") or "+".join([*kinds, *(["mined"] if mined else [])])
+    kinds = [_kind(outcome, part) for part in ("pooling", "head", "adapter", "loss")]
+    mined = _kind(outcome, "negatives") != "none"
+    what = outcome.values.get("case") or "+".join([*kinds, *(["mined"] if mined else [])])
     return f"reference: {what}" if outcome.reference else str(what)
+
+
+def _kind(outcome: Outcome, part: str) -> str:
+    section = outcome.values.get(part)
+    return str(section["kind"]) if isinstance(section, dict) else "none"
 
 
 def duration(seconds: float) -> str:

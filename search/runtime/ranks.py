@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -63,7 +63,7 @@ class Ranks:
         """Every worker's value, in order of rank, without gradients."""
         if self.size == 1:
             return [value]
-        values: list[Any] = [None] * self.size
+        values = [value] * self.size  # replaced
         dist.all_gather_object(values, value)
         return values
 
@@ -71,7 +71,6 @@ class Ranks:
         """The value of rank 0, on every worker."""
         if self.size == 1:
             return value
-        box: list[Any] = [value]
+        box = [value]
         dist.broadcast_object_list(box, src=0)
-        agreed: T = box[0]
-        return agreed
+        return box[0]

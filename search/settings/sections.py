@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -32,7 +32,7 @@ class SearchSettings(Scoring):
     trials: Count | None = None
     concurrency: Count | None = None
     keep: Count = 5
-    start: list[dict[str, Any]] = Field(default=[])
+    start: list[dict[str, object]] = Field(default=[])
     sampler: AnySampler = Field(default={"kind": "tpe"}, validate_default=True)
     scheduler: AnyScheduler = Field(default={"kind": "asha"}, validate_default=True)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.events import (
@@ -76,7 +75,8 @@ def check_yaml(text: str) -> None:
                 )
             levels[-1].values += anchored.get(event.anchor, 1)
         elif isinstance(event, NodeEvent):
-            _check_tag(event, line)
+            if isinstance(event, ScalarEvent | MappingStartEvent | SequenceStartEvent):
+                _check_tag(event, line)
             if isinstance(event, ScalarEvent):
                 _check_number(event, line)
                 levels[-1].values += 1
@@ -101,7 +101,7 @@ def check_yaml(text: str) -> None:
             )
 
 
-def _check_tag(event: Any, line: int) -> None:
+def _check_tag(event: ScalarEvent | MappingStartEvent | SequenceStartEvent, line: int) -> None:
     tag = None if event.ctag is None else str(event.ctag)
     if tag in (None, "!") or tag in KNOWN_TAGS:
         return
@@ -111,7 +111,7 @@ def _check_tag(event: Any, line: int) -> None:
     )
 
 
-def _check_number(event: Any, line: int) -> None:
+def _check_number(event: ScalarEvent, line: int) -> None:
     if event.style is None and WHOLE.fullmatch(event.value):
         digits = sum(character.isdigit() for character in event.value)
         if digits > MOST_DIGITS:

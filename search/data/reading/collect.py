@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +16,8 @@ BLOCK_ROWS = 8192
 MOST_CHARACTERS = 1_000_000  # of a cell: more is a file that was read wrongly, not a sentence
 NUMBER = r"^\s*[+-]?(\d+([.,]\d+)*|\.\d+)([eE][+-]?\d+)?\s*%?\s*$"
 
+# Name of a column -> its values.
+Columns = Mapping[str, Sequence[object] | pa.Array]
 Place = Callable[[int], str]
 """Row of a block -> where it stands, such as ``'a.tsv', line 7``."""
 
@@ -81,7 +82,7 @@ class Collector:
         """Whether a person has said that a column is a language."""
         return self.request.languages is not None and name in self.request.languages
 
-    def add(self, columns: Mapping[str, Sequence[Any] | pa.Array], rows: int, place: Place) -> None:
+    def add(self, columns: Columns, rows: int, place: Place) -> None:
         """Take a block: the columns that `wants` has accepted, of ``rows`` values each.
 
         Raises:

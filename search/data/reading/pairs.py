@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-import pyarrow as pa
-
-from search.data.reading.collect import Collector, Place
-from search.data.reading.interface import PairColumns, SourceTable
+from search.data.reading.collect import Collector, Columns, Place
+from search.data.reading.interface import PairColumns, Request, SourceTable
 from search.data.reading.names import PLAIN_NAME, is_code
 from search.settings.problems import nearest, shown
 
@@ -19,10 +16,10 @@ class PairCollector(Collector):
     Where languages are listed, rows in others are left out, and counted.
     """
 
-    def __init__(self, *args: Any, pairs: PairColumns) -> None:
-        super().__init__(*args)
+    def __init__(self, request: Request, name: str, *, pairs: PairColumns) -> None:
+        super().__init__(request, name)
         self.pairs = pairs
-        self._inner = Collector(*args)
+        self._inner = Collector(request, name)
         self._left_out: dict[str, int] = {}
 
     def wants(self, name: str, certain: bool = False) -> bool:
@@ -38,7 +35,7 @@ class PairCollector(Collector):
     def is_listed(self, name: str) -> bool:
         return True  # a person has named it, in data.pairs
 
-    def add(self, columns: Mapping[str, Sequence[Any] | pa.Array], rows: int, place: Place) -> None:
+    def add(self, columns: Columns, rows: int, place: Place) -> None:
         texts = {
             name: self._text(name, values, place).to_pylist() for name, values in columns.items()
         }
