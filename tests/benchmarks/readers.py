@@ -1,8 +1,9 @@
 """Private memory of several readers of one warm cache: `python -m tests.benchmarks.readers`.
 
 It stores states of the size that is asked for and starts processes that read every one of them, as
-the workers of several lanes do. Printed is what one reader holds for itself alone, and what all
-hold beside each other: in bytes that no other process shares (USS).
+the workers of several lanes do. Printed are the bytes that no other process shares (USS). A page of
+a file counts as private while one process alone has it mapped: of one reader that is the whole
+cache, of several it is only what each has copied.
 """
 
 from __future__ import annotations

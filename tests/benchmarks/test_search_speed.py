@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from components.base import BaseConfig, load
+from components.base.structure import layers_of
 from components.encoder import assemble
 from search.data.pairs import Pairs
 from tests.benchmarks.search_speed import measure, ours, peers, summary, workload
@@ -88,7 +89,7 @@ def test_every_system_trains_to_the_same_scores(work: Workload, number: int) -> 
 
 def test_the_ceiling_counts_the_layers_of_every_trial(work: Workload) -> None:
     computed = {"P0": 30, "P1": 20, "ours": 16}
-    counts = summary.Tokens(real=10, computed=computed, met=8, validation=5, depth=6)
+    counts = summary.Tokens(real=10, computed=computed, met=8, validation=5, depth=6, layer_flops=7)
     # Two epochs of six layers; nine frozen trials, five on the last, two on all layers.
     adapted = [0] * 9 + [1, 2, 2, 3, 4] + [6] * 2
     warm = sum(20 * n + 2 * 5 * n for n in adapted)
@@ -100,12 +101,36 @@ def test_the_ceiling_counts_the_layers_of_every_trial(work: Workload) -> None:
     assert found == {
         name: {"cold": cost / (warm + built), "warm": cost / warm} for name, cost in peers.items()
     }
+    assert summary.products(work, counts) == {"cold": 7 * (warm + built), "warm": 7 * warm}
+
+
+def test_the_limit_is_the_time_of_the_products_at_the_rate_of_the_run(work: Workload) -> None:
+    needed = {"cold": 4_000, "warm": 1_000}
+    trials = [{"accuracy": 0.5, "busy_s": 2.0, "wall_s": 3.0, "losses": []}] * 16
+    runs = [
+        {"repeat": repeat, "system": system, "cpu_s": cpu_s, "wall_s": 50.0, "peak_gb": 1.0,
+         "stored_bytes": 0, "trials": trials, "mm_flops_per_s": rate}
+        for repeat, rate in enumerate((100.0, 50.0, 200.0))
+        for system, cpu_s in (("cold", 60.0), ("warm", 40.0))
+    ]  # fmt: skip
+    found = summary.summarise(work, runs, needed)
+    assert found["limit"]["cold"] == {"median": 1.5, "least": 0.75, "most": 3.0}
+    assert found["limit"]["warm"]["median"] == 4.0
+    assert found["outside trials"]["cold"]["median"] == 60 - 32
+    assert "cold: 1.50 times its arithmetic limit, 28 CPU s outside trials" in summary.table(found)
+
+
+def test_the_rate_of_products_is_that_of_a_processor() -> None:
+    assert 1e8 < measure.mm_rate(64, 64, 64) < 1e13
 
 
 def test_tokens_are_counted_as_the_systems_compute_them(work: Workload) -> None:
     counts = summary.tokens(work)
     base = load(BaseConfig(model=work.base, dtype="float32"))
     assert counts.depth == 6  # of the built-in base
+    linear = [m for m in layers_of(base.model)[1][0].modules() if isinstance(m, torch.nn.Linear)]
+    assert len(linear) == 7
+    assert counts.layer_flops == 2 * sum(m.in_features * m.out_features for m in linear)
     rows = peers.pairs(work, sort=False)
     lengths = {side: list(map(len, base.tokenize(list(rows[side])))) for side in rows.column_names}
     batches = [

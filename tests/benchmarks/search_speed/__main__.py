@@ -14,6 +14,9 @@ repeat. A run that was ended goes on where FILE ends; beside FILE a chart is dra
                           features; then states below the adapters
     cold, warm     ours, the command itself, with nothing stored, and with what that has stored
 
+Beside the ratios stand what a search costs over its arithmetic limit, the matrix products that the
+list needs at the rate of `torch.mm` before each run, and the CPU time that no trial spent.
+
 Needs `pip install -e '.[bench]'`.
 """
 
@@ -87,6 +90,7 @@ def compare(name: str, file: Path, repeats: int, systems: list[str]) -> None:
         counts = summary.tokens(workload)
         found["padding"] = summary.padding(counts)
         found["ceiling"] = summary.ceiling(workload, counts)
+        found["products"] = summary.products(workload, counts)
         for repeat in range(repeats):
             cache = Path(scratch) / f"cache-{repeat}"
             for system in (one for one in SYSTEMS if one in systems):
@@ -110,7 +114,7 @@ def compare(name: str, file: Path, repeats: int, systems: list[str]) -> None:
 
 
 def _write(file: Path, found: dict[str, Any], workload: Workload) -> None:
-    found |= summary.summarise(workload, found["runs"])
+    found |= summary.summarise(workload, found["runs"], found["products"])
     file.write_text(json.dumps(found, indent=1))
 
 
@@ -131,6 +135,7 @@ def _one(workload: Workload, system: str, cache: Path, scratch: Path) -> dict[st
             environment["ISOGLOSS_CACHE"] = str(out / "cache")
         command = ["tests.benchmarks.search_speed", "--system", system,
                    "--work", str(workload.folder), "--out", str(out / "rows.json")]  # fmt: skip
+    rate = measure.mm_rate()
     cost = measure.run([sys.executable, "-m", *command], scratch / "log.txt", environment)
     if system in ("cold", "warm"):
         rows = ours.rows_of(out / "run" / "journal.jsonl", len(workload.trials))
@@ -143,6 +148,7 @@ def _one(workload: Workload, system: str, cache: Path, scratch: Path) -> dict[st
         "wall_s": cost.wall_s,
         "peak_gb": cost.peak_gb,
         "stored_bytes": stored,
+        "mm_flops_per_s": rate,
         "trials": rows,
     }
 

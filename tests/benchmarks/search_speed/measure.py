@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 EVERY_S = 0.2
 MEMORY_EVERY = 10  # samples of CPU time for one of memory, which takes longer
@@ -98,3 +99,26 @@ def _memory(pid: int) -> int:
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def mm_rate(rows: int = 2048, width: int = 512, out: int = 1024) -> float:
+    """FLOPs a second of `torch.mm` in float32 with one thread: the median of seven turns.
+
+    Args:
+        rows, width, out: by default the tokens of a step and a layer of the larger base.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        left, right = torch.randn(rows, width), torch.randn(width, out)
+        found = []
+        for _ in range(8):
+            start = time.process_time()
+            for _ in range(10):
+                torch.mm(left, right)
+            found.append(10 * 2 * rows * width * out / (time.process_time() - start))
+        return median(found[1:])
+    finally:
+        torch.set_num_threads(before)

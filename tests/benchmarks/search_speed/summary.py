@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 
 from components.base import BaseConfig, load
 from components.base.packing import MULTIPLE
+from components.base.structure import layers_of
 from search.data.pairs import Pairs
 from tests.benchmarks.search_speed.peers import RUN_TOKENS
 from tests.benchmarks.search_speed.workload import Trial, Workload
@@ -41,8 +42,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def summarise(workload: Workload, runs: Sequence[Run]) -> dict[str, Any]:
-    """Medians over the repeats of ratios taken within one."""
+def summarise(workload: Workload, runs: Sequence[Run], needed: Mapping[str, int]) -> dict[str, Any]:
+    """Medians over the repeats of ratios taken within one.
+
+    Args:
+        needed: FLOPs of `products`.
+    """
     repeats = sorted({run["repeat"] for run in runs})
     by = {(run["repeat"], run["system"]): run for run in runs}
 
@@ -91,6 +96,16 @@ def summarise(workload: Workload, runs: Sequence[Run]) -> dict[str, Any]:
             ours: over(lambda o: 1 - sum(row["busy_s"] for row in o["trials"]) / o["wall_s"], ours)
             for ours in ("cold", "warm")
         },
+        # CPU time over that of the list's matrix products at the rate that torch.mm then had.
+        "limit": {
+            ours: over(lambda o, ours=ours: o["cpu_s"] * o["mm_flops_per_s"] / needed[ours], ours)
+            for ours in ("cold", "warm")
+        },
+        # CPU seconds that no trial spent, of one thread each.
+        "outside trials": {
+            ours: over(lambda o: o["cpu_s"] - sum(row["busy_s"] for row in o["trials"]), ours)
+            for ours in ("cold", "warm")
+        },
         "stored bytes": over(lambda o: o["stored_bytes"], "cold"),
         "build s": over(
             lambda c, w: (
@@ -130,6 +145,7 @@ class Tokens:
         met: of the sentences of all batches, each counted once.
         validation: of an evaluation.
         depth: layers of the base, which each of them goes through.
+        layer_flops: of one token's way forward through the matrices of one layer.
     """
 
     real: int
@@ -137,6 +153,7 @@ class Tokens:
     met: int
     validation: int
     depth: int
+    layer_flops: int
 
 
 def tokens(workload: Workload) -> Tokens:
@@ -160,7 +177,9 @@ def tokens(workload: Workload) -> Tokens:
             for at, side in zip(places, both, strict=True):
                 met[at] = side
     evaluated = int(validation.lengths.sum())
-    return Tokens(real, computed, int(met.sum()), evaluated, base.depth)
+    layer = layers_of(base.model)[1][0]
+    flops = 2 * sum(weight.numel() for weight in layer.parameters() if weight.ndim == 2)
+    return Tokens(real, computed, int(met.sum()), evaluated, base.depth, flops)
 
 
 def padding(counts: Tokens) -> dict[str, float]:
@@ -176,13 +195,28 @@ def ceiling(workload: Workload, counts: Tokens) -> dict[str, dict[str, float]]:
     depth, epochs = counts.depth, workload.size.epochs
     adapted = [_adapted(trial, depth) for trial in workload.trials]
     evaluated = epochs * counts.validation
-    warm = sum(2 * n * counts.real + n * evaluated for n in adapted)
-    built = depth * (counts.met + counts.validation)
+    ours = _needed(workload, counts)
     found = {}
     for peer in ("P0", "P1"):
         cost = sum((depth + n) * counts.computed[peer] + depth * evaluated for n in adapted)
-        found[peer] = {"cold": cost / (warm + built), "warm": cost / warm}
+        found[peer] = {name: cost / needed for name, needed in ours.items()}
     return found
+
+
+def products(workload: Workload, counts: Tokens) -> dict[str, int]:
+    """FLOPs of the base's matrix products that the list needs, with nothing stored and with all.
+
+    What several trials share is counted once where their results allow it.
+    """
+    return {name: n * counts.layer_flops for name, n in _needed(workload, counts).items()}
+
+
+def _needed(workload: Workload, counts: Tokens) -> dict[str, int]:
+    """Layers times tokens that the list needs: forward through a layer is one, back another."""
+    depth, epochs = counts.depth, workload.size.epochs
+    adapted = [_adapted(trial, depth) for trial in workload.trials]
+    warm = sum(2 * n * counts.real + n * epochs * counts.validation for n in adapted)
+    return {"cold": warm + depth * (counts.met + counts.validation), "warm": warm}
 
 
 def _adapted(trial: Trial, depth: int) -> int:
@@ -211,4 +245,11 @@ def table(found: dict[str, Any]) -> str:
             ratio = ratios.get(ours)
             cells.append(f"{ratio['median']:.1f}x" if ratio else "")
         lines.append(f"| {system} | {' | '.join(cells)} |")
+    for ours in ("cold", "warm"):
+        over, outside = (found.get(what, {}).get(ours) for what in ("limit", "outside trials"))
+        if over:
+            lines.append(
+                f"\n{ours}: {over['median']:.2f} times its arithmetic limit, "
+                f"{outside['median']:.0f} CPU s outside trials"
+            )
     return "\n".join(lines)
