@@ -8,6 +8,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Embedded:
             without being the same.
         negative_NE: unit vectors of mined negatives, N a multiple of B: the first N / B are those
             of the first pair, and so on; None where none are mined.
-        teachers: name of a teacher -> its embeddings teacher_RW of the own pairs' pivot sentences.
+        teachers: name of a teacher -> its embeddings teacher_BW of the pairs' pivot sentences.
         own: which R of the B pairs the loss is the mean of.
     """
 
@@ -96,6 +97,11 @@ class Embedded:
     def besides_own(self, is_right_RC: Tensor) -> Tensor:
         """Which candidates are right for an own pair beside its own other side."""
         return is_right_RC.scatter(1, self.place_R.unsqueeze(1), False)
+
+    def taught_RB(self, teacher: str) -> Tensor:
+        """Cosines of own and all pairs, by a teacher's embeddings of their pivot sentences."""
+        unit_BW = F.normalize(self.teachers[teacher].to(self.anchor_BE), dim=-1)
+        return unit_BW[self.own] @ unit_BW.T
 
     def _part(self, side: int, first: int, end: int | None) -> Tensor:
         size = len(self.is_same) // 2

@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.embedded import Embedded
-from components.interface import Loss, LossConfig
-from components.other_model import OtherModel, OtherModelConfig
+from components.interface import Loss
+from components.taught import TaughtLossConfig
 
 
-class Distillation(LossConfig, OtherModelConfig):
+class Distillation(TaughtLossConfig):
     """Bring a sentence and its translation to where another model puts the sentence.
 
     Attributes:
-        teacher: folder or hub name of the other model.
         distance: mean squared error (over the dimensions too), or one minus the cosine.
-        revision, trust_remote_code, allow_pickle: of the teacher, as in `OtherModelConfig`.
     """
 
     kind: Literal["distillation"] = "distillation"
-    teacher: str = Field(min_length=1, examples=["sentence-transformers/LaBSE"])
     distance: Literal["mse", "cosine"] = "mse"
 
     @property
@@ -34,10 +30,6 @@ class Distillation(LossConfig, OtherModelConfig):
     @property
     def takes_negatives(self) -> bool:
         return False
-
-    @property
-    def teachers(self) -> tuple[OtherModel, ...]:
-        return (self.other_model(self.teacher),)
 
     def build(self, width: int, teachers: Mapping[str, int] | None = None) -> Loss:
         return DistillationLoss(
@@ -71,7 +63,7 @@ class DistillationLoss(Loss):
         self.map = nn.Linear(width, teacher_width, bias=False) if width != teacher_width else None
 
     def forward(self, batch: Embedded) -> Tensor:
-        target_RW = batch.teachers[self.teacher].to(batch.anchor_BE)
+        target_RW = batch.teachers[self.teacher][batch.own].to(batch.anchor_BE)
         if self.map is None:
             target_RW = target_RW[:, : batch.anchor_BE.shape[1]]
         target_RW = F.normalize(target_RW, dim=-1)

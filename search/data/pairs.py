@@ -75,15 +75,25 @@ class Pairs:
         return max(1, self.size // batch_size)
 
     def epoch(
-        self, epoch: int, batch_size: int, negatives: NDArray[np.int32] | None = None
+        self,
+        epoch: int,
+        batch_size: int,
+        negatives: NDArray[np.int32] | None = None,
+        *,
+        one_language: bool = False,
     ) -> Iterator[Batch]:
         """The batches of an epoch, counted from 0; pairs that fill no batch are left out.
 
         Args:
             negatives: (L, R, K) rows of the mined negatives of each positive, in its language.
+            one_language: fill a batch with pairs of one language, as often as these suffice; what
+                is left of all languages fills mixed batches.
         """
         anchor, positive = self.drawn(epoch)
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(anchor))
+        rng = np.random.default_rng([self._seed, epoch])
+        order = rng.permutation(len(anchor))
+        if one_language:
+            order = _by_language(order, positive.language, batch_size, rng)
         for step in range(self.steps(batch_size)):
             chosen = order[step * batch_size : (step + 1) * batch_size]
             mined = Sentences(np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -120,3 +130,24 @@ class Pairs:
             shuffled = rng.permutation(len(self._pairings[language][0]))
             self._pass[language] = number, shuffled.astype(np.int32)
         return self._pass[language][1]
+
+
+def _by_language(
+    order: NDArray[np.int64], language: Ints, batch_size: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Arrange pairs so that their batches are of one language each, and these in random order.
+
+    Args:
+        order: of the pairs.
+        language: of each pair, by its number.
+    """
+    whole, left = [], []
+    for name in np.unique(language):
+        own = order[language[order] == name]
+        count = len(own) // batch_size * batch_size
+        whole.append(own[:count])
+        left.append(own[count:])
+    rest = rng.permutation(np.concatenate(left))
+    count = len(rest) // batch_size * batch_size
+    batches = np.concatenate([*whole, rest[:count]]).reshape(-1, batch_size)
+    return np.concatenate([rng.permutation(batches).ravel(), rest[count:]])

@@ -65,6 +65,8 @@ class TrainingConfig(Config):
         language_temperature: language l of n_l pairs is drawn with probability proportional to
             ``n_l ** (1 / temperature)``: 1 is in proportion, larger is more even (Arivazhagan et
             al., 2019, Massively Multilingual NMT in the Wild, section 4.2).
+        one_language: a batch holds pairs of one language, as far as these fill it, so that a
+            sentence is told from others of its own language alone; otherwise languages mix.
         matryoshka: widths, below the embedding's own, at which its first dimensions alone are
             trained to be an embedding too (Kusupati et al., 2022).
         chunk_tokens: the most tokens that the encoder holds for the backward pass at a time, for
@@ -82,6 +84,7 @@ class TrainingConfig(Config):
     batch_size: int = Field(default=64, ge=2, description="pairs a step, over all workers")
     pairs_per_epoch: int | None = Field(default=None, ge=2)
     language_temperature: float = Field(default=5.0, ge=1)
+    one_language: bool = False
     matryoshka: Annotated[list[Count], Field(min_length=1)] | None = None
     chunk_tokens: Count | None = None
     activation_checkpointing: bool = False
@@ -94,6 +97,12 @@ class TrainingConfig(Config):
                 "training.gather",
                 "is false, but a lane has one worker, which gathers nothing",
                 "be true, or lane.workers more than 1",
+            )
+        if self.one_language and len(context.languages) == 1:
+            return SettingError(
+                "training.one_language",
+                f"is true, but {context.languages[0]!r} is the only language beside the pivot",
+                "be false",
             )
         if self.matryoshka is None or context.head is None:
             return None

@@ -189,7 +189,10 @@ def train(
             objective.train()
             total = torch.zeros((), device=base.device)
             rows_LRK = None if mined is None else mined.numpy()
-            for index, batch in enumerate(pairs.epoch(epoch, settings.batch_size, rows_LRK)):
+            batches = pairs.epoch(
+                epoch, settings.batch_size, rows_LRK, one_language=settings.one_language
+            )
+            for index, batch in enumerate(batches):
                 if interrupted():
                     return
                 rate = schedule(

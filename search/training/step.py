@@ -135,7 +135,7 @@ class Objective(nn.Module):
         width = emb_XE.shape[1]
         anchor_BE, positive_BE, negative_NE = (side[:, :width] for side in rows)
         device = emb_XE.device
-        row_R = torch.from_numpy(part.row)
+        row_B = torch.from_numpy(everything.row)
         is_same = self._corpus.is_same(
             Sentences.join([part.anchor, part.positive]),
             Sentences.join([everything.anchor, everything.positive, everything.negative]),
@@ -147,7 +147,7 @@ class Objective(nn.Module):
             torch.from_numpy(is_same).to(device, non_blocking=True),
             negative_NE if len(part.negative) else None,
             {
-                name: rows_RW[row_R].to(device, non_blocking=True)
+                name: rows_RW[row_B].to(device, non_blocking=True)
                 for name, rows_RW in self._teachers.items()
             },
             own,

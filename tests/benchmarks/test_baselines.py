@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.benchmarks.baselines.__main__ import read, written
+from tests.benchmarks.baselines.__main__ import read, tables, written
 from tests.benchmarks.baselines.comparison import Found, accuracies, accuracy, compare
 from tests.benchmarks.baselines.recipes import draw_pairs
+from tests.benchmarks.search_speed.measure import run_alone
 
 
 def hits(*counts: tuple[int, int]) -> Found:
@@ -60,3 +63,36 @@ def test_pairs_are_whole_passes_in_orders_of_their_own() -> None:
     first, second = drawn[:8], drawn[8:16]
     assert sorted(first) == sorted(second) == [(n, r) for n in ("de", "ko") for r in range(4)]
     assert first != second
+
+
+def test_the_cost_of_a_command_is_the_systems(tmp_path: Path) -> None:
+    spend = "import time\nwhile time.process_time() < .3: pass"
+    cost = run_alone([sys.executable, "-c", spend], tmp_path / "log", {})
+    assert 0.3 <= cost.cpu_s <= cost.wall_s + 0.1
+    assert 0 < cost.peak_gb < 1
+
+
+def test_a_command_that_fails_says_where_its_log_is(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"ended with 3; see .*log"):
+        run_alone([sys.executable, "-c", "raise SystemExit(3)"], tmp_path / "log", {})
+
+
+def test_tables_show_the_chosen_rate_and_what_a_search_gains() -> None:
+    row = {"validation": 0.5, "cpu_s": 10.0}
+    rows = {
+        "settings": {},
+        "the base as it is": row | {"test": {"de": "0000", "ko": "0000"}},
+        "distillation": row | {"rates": {"1e-05": 0.4, "0.001": 0.5},
+                               "test": {"de": "3300", "ko": "1000"}},
+        "search of quick": row | {"test": {"de": "3333", "ko": "3300"}},
+    }  # fmt: skip
+    lines = list(tables(rows))
+    assert lines[0] == "| system | validation | unseen | de | ko | CPU s |"
+    assert lines[2:5] == [
+        "| the base as it is | 0.500 | 0.000 | 0.000 | 0.000 |  |",
+        "| distillation, 0.001 | 0.500 | 0.312 | 0.500 | 0.125 | 10 |",
+        "| search of quick | 0.500 | 0.750 | 1.000 | 0.500 | 10 |",
+    ]
+    assert lines[6].startswith("search of quick - the base as it is: +0.750, 95 % interval +0.")
+    assert lines[7].startswith("search of quick - distillation: +0.438, 95 % interval +0.")
+    assert len(lines) == 8

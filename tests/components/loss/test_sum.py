@@ -107,10 +107,11 @@ def test_a_weight_of_zero_makes_no_loss_and_asks_for_nothing() -> None:
          "loss.weights is {'info_nce': 1.0}; it must hold at least two kinds"),
         ({"weights": {"info_nce": 1.0, "triplett": 1.0}}, ("weights", "triplett"),
          "loss.weights.triplett is no loss that can be mixed; it must be among circle, "
-         "distillation, info_nce, mnrl, triplet; did you mean 'triplet'?"),
+         "distillation, gist, info_nce, kl_distillation, margin_mse, mnrl, triplet; did you mean "
+         "'triplet'?"),
         ({"weights": {"info_nce": 1.0, "sum": 1.0}}, ("weights", "sum"),
          "loss.weights.sum is no loss that can be mixed; it must be among circle, "
-         "distillation, info_nce, mnrl, triplet"),
+         "distillation, gist, info_nce, kl_distillation, margin_mse, mnrl, triplet"),
         ({"weights": {"info_nce": 1.0, "triplet": -1.0}}, ("weights", "triplet"),
          "greater than or equal to 0"),
         ({"settings": {"circle": {}}}, ("settings", "circle"),

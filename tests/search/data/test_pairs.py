@@ -203,3 +203,39 @@ def test_negatives_stand_beside_their_pairs_in_their_language() -> None:
         assert list(zip(part.negative.language, part.negative.row, strict=True)) == expected[6:15]
         assert part.row.tolist() == batch.row[2:5].tolist()
         assert len(batch[:7].negative) == len(batch[:-1].negative) == 21
+
+
+@pytest.mark.parametrize("size", [3, 8])
+@pytest.mark.parametrize("number", [0, 1])
+def test_batches_of_one_language_hold_what_mixed_ones_do(
+    corpus: TokenisedCorpus, size: int, number: int
+) -> None:
+    pairs = Pairs(corpus, 77, 1.0, 0)
+    batches = list(pairs.epoch(number, size, one_language=True))
+    assert len(batches) == pairs.steps(size) == 77 // size
+    assert {len(batch) for batch in batches} == {size}
+    found = listed(batches)
+    assert set(found) <= set(listed(list(pairs.epoch(number, 1))))
+    assert len(set(found)) == len(found)
+    pure = Counter(
+        int(batch.positive.language[0])
+        for batch in batches
+        if len(set(batch.positive.language.tolist())) == 1
+    )
+    for language, name in ((0, "de"), (2, "ko"), (3, "gu")):
+        assert pure[language] >= ROWS[name] // size
+    # The batches of a language do not come in a row.
+    order = [int(batch.positive.language[0]) for batch in batches]
+    assert order != sorted(order)
+    assert found != listed(list(Pairs(corpus, 77, 1.0, 1).epoch(number, size, one_language=True)))
+    assert found == listed(list(Pairs(corpus, 77, 1.0, 0).epoch(number, size, one_language=True)))
+
+
+def test_a_batch_larger_than_every_language_is_mixed(corpus: TokenisedCorpus) -> None:
+    (batch,) = Pairs(corpus, 77, 1.0, 0).epoch(0, 77, one_language=True)
+    assert Counter(batch.positive.language.tolist()) == {0: 50, 2: 20, 3: 7}
+
+
+def test_fewer_pairs_than_a_batch_are_one_batch(corpus: TokenisedCorpus) -> None:
+    (batch,) = Pairs(corpus, 10, 1.0, 0).epoch(0, 64, one_language=True)
+    assert len(batch) == 10

@@ -95,6 +95,12 @@ def sum_of(weights: dict[str, float], **settings: dict[str, Any]) -> dict[str, A
             "be true, or lane.workers more than 1",
         ),
         (
+            {"training": {"one_language": True}},
+            {"languages": ("de",)},
+            "training.one_language is true, but 'de' is the only language beside the pivot; it "
+            "must be false",
+        ),
+        (
             {"training": {"matryoshka": [8, 16]}},
             {},
             "training.matryoshka names 16; it must be below the embedding's width, 16",

@@ -73,6 +73,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "unfrozen": {"adapter": UNFROZEN},
     "unfrozen with embeddings": {"adapter": {"kind": "unfrozen", "embeddings": True}},
     "alone": {"training": SHORT | {"gather": False}},
+    "one language": {"training": SHORT | {"one_language": True}},
+    "gist": {"loss": {"kind": "gist", "teacher": TEACHER}},
+    "similarities": {"loss": {"kind": "kl_distillation", "teacher": TEACHER}},
+    "margins": {"loss": {"kind": "margin_mse", "teacher": TEACHER}},
     "mse": {"loss": {"kind": "distillation", "teacher": TEACHER}},
     "cosine": {"loss": {"kind": "distillation", "teacher": TEACHER, "distance": "cosine"}},
     "families": {
