@@ -87,7 +87,7 @@ def _export(
     from search.events.journal import Outcomes, read_journal
     from search.export import ExportError, Form, trusted
     from search.export.push import push, refuse_unreachable_repo
-    from search.report.terminal import label
+    from search.report.words import label
     from search.runs.exporting import choose_trial, export_trial
     from search.runs.prepare import load_parts
     from search.runs.record import data_differences, read_record, version_differences

@@ -95,11 +95,13 @@ def run_search(
     Raises:
         InputError: the space, the data, the model or the resources are at fault.
     """
+    from search.report.terminal import showing_phases
     from search.runs.finish import finish_run
     from search.runs.folder import open_run
     from search.runs.resume import refuse_other_data
 
-    prepared, plan = check_search(source, address)
+    with showing_phases(console):
+        prepared, plan = check_search(source, address)
     if record is not None:
         refuse_other_data(record, prepared)
     fault: InputError | OSError | None = None
@@ -139,7 +141,11 @@ def _train(
     from search.report.terminal import View
 
     config, here = prepared.config, local_node()
-    view = View(console, folder.name, prepared.trials)
+
+    def stopping() -> str:
+        return request.stop.reason if request.stop else ""
+
+    view = View(console, folder.name, prepared.trials, config.search.scheduler, stopping)
     with (
         view,
         redirect_library_output(folder),
@@ -150,7 +156,7 @@ def _train(
             with prepared.placing():
                 clusters = [machines_there(), *([grown] if grown else [])]
                 plan = plan_lanes(config.lane, config.search, clusters)
-        view.running(dashboard, str(plan))
+        view.running(dashboard, str(plan), plan.lanes)
         with requested(plan) if grown else nullcontext():
             run_trials(
                 prepared,

@@ -11,7 +11,7 @@ from babel import Locale
 from matplotlib.figure import Figure
 
 from search.events.journal import Outcomes, read_journal
-from search.runs.record import read_tokens
+from search.runs.reported import reported_run
 from search.runs.resume import JOURNAL
 
 BEFORE, AFTER, LINE = "#8a8a8a", "#0063b2", "#c4c4c4"
@@ -23,7 +23,8 @@ def main(
     to: Annotated[Path, typer.Option(help="SVG file.")] = Path("docs/images/result.svg"),
 ) -> None:
     """Draw each language of a run before (the untouched base) and after (the best trial)."""
-    outcomes, tokens = Outcomes(read_journal(run / JOURNAL)), read_tokens(run)
+    outcomes = Outcomes(read_journal(run / JOURNAL))
+    tokens = reported_run(run, outcomes).tokens
     before, after = outcomes.untouched, outcomes.best()
     if before is None or after is None:
         raise typer.BadParameter(f"{run} has no scored trial beside the untouched base")

@@ -93,7 +93,7 @@ class Lane(tune.Trainable):
         assert lane is not None
         here = NodeAffinitySchedulingStrategy(lane.run_node, soft=False)
         folder = str(Path(lane.run_folder) / "trials")
-        self._mailbox = TrialMailbox.options(scheduling_strategy=here).remote(folder)
+        self._mailbox = TrialMailbox.options(scheduling_strategy=here).remote(folder, lane.scratch)
         self._assign(config)
         self._lane = lane
         # Started by the first step: Tune also makes lanes that it then finds no use for.

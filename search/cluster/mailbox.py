@@ -21,6 +21,7 @@ from search.events.replies import (
     TrialSpec,
 )
 from search.runtime.checkpoint_file import checkpoint_file, write_checkpoint
+from search.runtime.progress import Progress, write_progress
 
 # A trial at which this many workers crashed is marked failed, and a lane whose workers crashed so
 # often in a row before they took a trial is lost.
@@ -35,10 +36,12 @@ class MailboxState:
 
     Args:
         folder: in which each trial has a folder for its checkpoint.
+        progress: folder for files that say how far trials have come; None for no such files.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, progress: str | None = None) -> None:
         self._folder = Path(folder)
+        self._progress = progress and Path(progress)
         self._changed = asyncio.Condition()
         self._sequence = 0
         self._spec: TrialSpec | None = None
@@ -141,6 +144,11 @@ class MailboxState:
             self._changed.notify_all()
             await self._changed.wait_for(lambda: self._results)
             return self._results.pop(0)
+
+    async def show(self, sequence: int, progress: Progress) -> None:
+        """Let those who look see how far the trial has come within its epoch."""
+        if self._progress and self._current(sequence) and self._spec is not None:
+            write_progress(self._progress, self._spec.trial, progress)
 
     async def replaced(self, sequence: int) -> None:
         """Wait until a trial is no longer the one to train."""

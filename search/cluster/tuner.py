@@ -26,6 +26,7 @@ from search.runs.results import Results
 from search.runs.resume import TRIALS
 from search.runs.retention import Retention
 from search.runs.stopping import StopRequest
+from search.runtime.progress import read_progress
 from search.sampling.study import SearchStudy
 from search.settings.problems import InputError
 
@@ -89,6 +90,7 @@ def run_trials(
     )
     watch = [MachineWatch(plan, view, partial(places, plan))] if growing else []
     with tempfile.TemporaryDirectory(prefix="isogloss-") as scratch, request.polled():
+        view.follow(partial(read_progress, Path(scratch)))
         lane = LaneSetup(
             name=name,
             run_folder=str(folder),

@@ -17,6 +17,7 @@ from ray.train.torch import get_device
 
 from search.events.replies import EpochReply, TrialFailed, TrialSpec
 from search.events.types import EpochDone
+from search.runtime.progress import Progress, shown_by
 from search.settings.trial import TrialConfig
 from search.training.checkpoint import Checkpoint
 from search.training.loop import TrialError, TrialMemoryError
@@ -47,14 +48,21 @@ def work(settings: WorkerSettings) -> None:
             order = ranks.agree(ray.get(mailbox.take.remote()) if ranks.rank == 0 else None)
             if order is None:
                 return
-            # Beside the reference, whose stored statistics make it nearly free.
-            untouched = session.score_untouched() if order[1].trial == 0 else None
-            reply = partial(EpochReply, notes=tuple(session.notes), untouched=untouched)
-            _run(mailbox, session, reply, *order)
+            with shown_by(partial(_show, mailbox, ranks.rank, order[0])):
+                # Beside the reference, whose stored statistics make it nearly free.
+                untouched = session.score_untouched() if order[1].trial == 0 else None
+                reply = partial(EpochReply, notes=tuple(session.notes), untouched=untouched)
+                _run(mailbox, session, reply, *order)
     except ray.exceptions.RayActorError:
         return  # the lane and its mailbox are gone
     except ValueError as error:  # from loading: no trial could train here
         ray.get(mailbox.abort.remote(str(error), fatal=True))
+
+
+def _show(mailbox: ActorHandle, rank: int, sequence: int, progress: Progress) -> None:
+    """Tell the mailbox how far the trial has come; nobody waits for that."""
+    if rank == 0:
+        mailbox.show.remote(sequence, progress)
 
 
 def _open_session(settings: WorkerSettings) -> Session:

@@ -12,6 +12,7 @@ from search.data.loading import load_data
 from search.data.prompts import Prompts, choose_prompts
 from search.data.settings import DataSettings
 from search.data.tokens import TokenisedCorpus, tokenise
+from search.runtime.progress import tell
 from search.runtime.store import open_store
 from search.settings.problems import InputError, shown
 from search.settings.sections import CacheSettings
@@ -44,6 +45,7 @@ def load_split(settings: DataSettings, skeleton: Base, cache: CacheSettings | No
     store = open_store(cache.folder, cache.max_gb) if cache else None
     prompts = choose_prompts(settings.prompt, skeleton.shipped)
     prompt_notes = _check_prompts(prompts, skeleton)
+    tell("reading sentences")
     loaded = load_data(settings, store)
     table = FamilyTable(settings.families)
     stored = (store, skeleton.tokenization) if store else None

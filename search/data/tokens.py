@@ -17,6 +17,7 @@ from components.languages import FamilyTable
 from components.ragged import Tokens
 from search.data.corpus import Corpus
 from search.data.prompts import Prompts
+from search.runtime.progress import tell
 from search.runtime.store import Store
 
 FORMAT = 2  # of what is stored
@@ -228,6 +229,7 @@ def _tokenised(
     lengths = np.zeros((len(corpus.languages), len(corpus)), dtype=np.int64)
     for index, language in enumerate(corpus.languages):
         for rows, texts in corpus.batches(language, SENTENCES_A_CALL):
+            tell("tokenising", index * len(corpus) + int(rows[0]), lengths.size)
             found = tokenize([before[index] + text for text in texts])
             lengths[index, rows] = [len(one) for one in found]
             ids += np.fromiter(chain.from_iterable(found), dtype=np.int32).data

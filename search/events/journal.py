@@ -168,6 +168,12 @@ class Outcome:
         drawn: what the sampler drew for it.
         scores: of the last epoch.
         curve: epoch -> what the search maximises, after it.
+        times: epoch -> seconds of training and evaluation up to its end.
+        start: what its encoder started from, as in `EpochDone`.
+        began, ended: Unix times, in seconds, at which a worker took the trial and of its last
+            report; None before the first report.
+        epoch_seconds: time from one of its reports to the next, of late.
+        lane: process id of its lane; 0 without lanes.
     """
 
     trial: int
@@ -181,6 +187,19 @@ class Outcome:
     error: str = ""
     drawn: Mapping[str, JsonValue] = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
+    times: dict[int, float] = field(default_factory=dict)
+    start: str = ""
+    began: float | None = None
+    ended: float | None = None
+    epoch_seconds: float = 0.0
+    lane: int = 0
+
+    def note_time(self, done: EpochDone) -> None:
+        """Take in when an epoch ended. The first one may hold what later ones are spared."""
+        took = done.ended - (self.ended if self.began == done.began and self.ended else done.began)
+        first = self.began != done.began or done.epoch <= 2
+        self.epoch_seconds = took if first else (self.epoch_seconds + took) / 2
+        self.began, self.ended, self.lane = done.began, done.ended, done.lane
 
     @property
     def accuracy(self) -> float:
@@ -227,10 +246,13 @@ class Outcomes:
             case EpochDone():
                 outcome = self.by_trial[event.trial]
                 outcome.curve[event.epoch] = event.value
+                outcome.times[event.epoch] = event.seconds
+                outcome.start = event.start
                 outcome.epochs = event.epoch
                 outcome.seconds = event.seconds
                 outcome.scores = scores_of(event)
                 outcome.trainable_parameters = event.trainable_parameters
+                outcome.note_time(event)
             case TrialEnded():
                 outcome = self.by_trial[event.trial]
                 outcome.state = event.state

@@ -17,6 +17,7 @@ from torch import Tensor
 from components.base import Base
 from components.ragged import States, Statistics
 from search.data.tokens import Ints, Sentences, TokenisedCorpus
+from search.runtime.progress import tell
 from search.runtime.store import Store
 
 # Of one shard: small enough to compute while another lane does the next, large enough for a file.
@@ -132,6 +133,7 @@ class FeatureSet:
                 tensors = self._fetch(shard, wait)
                 if tensors is not None:
                     self._loaded[shard] = self._placed(tensors)
+                    tell("storing states", len(self._loaded), len(self._starts) - 1)
             missing = [shard for shard in missing if shard not in self._loaded]
             wait = True
 

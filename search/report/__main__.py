@@ -18,21 +18,17 @@ app = make_app()
 def main(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; the page goes to the first.")],
 ) -> None:
-    """Write report.html from the journals of runs, one below the other."""
+    """Write report.html from the journals of runs; several are compared, then told of each."""
     from search.events.journal import Outcomes, read_journal
     from search.report.page import REPORT, write_page
-    from search.report.section import ReportedRun
-    from search.runs.record import read_tokens
+    from search.runs.reported import reported_run
     from search.runs.resume import JOURNAL
 
     with exit_on_input_error():
         for run in runs:
             if not (run / JOURNAL).is_file():
                 raise InputError(f"RUN is {str(run)!r}; it must be a run folder, with {JOURNAL}")
-        pages = [
-            ReportedRun(run.resolve().name, Outcomes(read_journal(run / JOURNAL)), read_tokens(run))
-            for run in runs
-        ]
+        pages = [reported_run(run, Outcomes(read_journal(run / JOURNAL))) for run in runs]
         file = runs[0] / REPORT
         write_page(file, pages)
         make_console().print(f"report: {file}", markup=False, soft_wrap=True)

@@ -11,29 +11,51 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from search.report import sections
+from search.report.comparison import compare
 from search.report.section import Cell, Json, ReportedRun, Section
 
 REPORT = "report.html"
 STYLE = """
-:root{color-scheme:light dark;--back:#fff;--text:#1b1b1b;--line:#ccc}
-@media (prefers-color-scheme:dark){:root{--back:#15181c;--text:#e8e8e8;--line:#444}}
-@media print{:root{--back:#fff;--text:#000}section{break-inside:avoid}}
+:root{color-scheme:light dark;--back:#fff;--text:#1b1b1b;--line:#ccc;--grid:#ddd}
+@media (prefers-color-scheme:dark){:root{--back:#15181c;--text:#e8e8e8;--line:#444;--grid:#333}}
 body{background:var(--back);color:var(--text);font:16px/1.5 system-ui,sans-serif;
-margin:0 auto;max-width:1200px;padding:1rem;overflow-wrap:anywhere}
+margin:0 auto;max-width:1200px;padding:0 1rem 2rem;overflow-wrap:anywhere}
+h1{font-size:1.6rem;margin:1.5rem 0 0}
+h2{font-size:1.2rem;margin:2rem 0 .3rem}
+p{margin:.3rem 0;max-width:75ch}
+section:first-of-type p:first-of-type{font-size:1.2rem}
+.chart{width:100%}
 .scroll{overflow-x:auto}
-table{border-collapse:collapse;overflow-wrap:normal}
-th,td{border-bottom:1px solid var(--line);padding:.2rem .6rem;text-align:left}
+summary{cursor:pointer}
+table{border-collapse:collapse;overflow-wrap:normal;font-variant-numeric:tabular-nums}
+th,td{border-bottom:1px solid var(--line);padding:.2rem .6rem;text-align:left;vertical-align:top}
+td{max-width:60ch}
+td.number,th.number{text-align:right}
+@media print{
+:root{color-scheme:light;--back:#fff;--text:#000;--line:#999;--grid:#ddd}
+body{max-width:none;font-size:11pt}section{break-inside:avoid}details{display:none}}
 """
+# Narrow: a phone. Labels of the axis then take room from the chart, and a legend more lines.
 DRAW = """
 const dark = matchMedia('(prefers-color-scheme: dark)');
+const print = matchMedia('print');
 function draw() {
-  const color = getComputedStyle(document.documentElement).getPropertyValue('--text').trim();
-  for (const figure of figures) Plotly.react(figure.id, figure.traces, {
-    margin: {t: 20, r: 10}, ...figure.layout, font: {color},
-    paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
-  }, {responsive: true, displaylogo: false});
+  const style = getComputedStyle(document.documentElement);
+  const color = style.getPropertyValue('--text').trim();
+  const gridcolor = style.getPropertyValue('--grid').trim();
+  const narrow = document.body.clientWidth < 600;
+  for (const figure of figures) {
+    const layout = {margin: {t: 20, r: 10, l: narrow ? 50 : 70, b: 50}, ...figure.layout,
+      font: {color, size: narrow ? 11 : 13}, paper_bgcolor: 'rgba(0,0,0,0)',
+      plot_bgcolor: 'rgba(0,0,0,0)', dragmode: narrow ? false : 'zoom'};
+    for (const axis of ['xaxis', 'yaxis'])
+      layout[axis] = {gridcolor, zerolinecolor: gridcolor, automargin: true, ...layout[axis]};
+    Plotly.react(figure.id, figure.traces, layout,
+      {responsive: true, displayModeBar: false});
+  }
 }
 dark.addEventListener('change', draw);
+print.addEventListener('change', draw);
 draw();
 """
 
@@ -46,18 +68,22 @@ def load_sections(run: ReportedRun) -> list[Section]:
 
 
 def write_page(file: Path, runs: Sequence[ReportedRun]) -> None:
-    """Write the page of one run, or of several one below the other, in place of the file.
+    """Write the page of one run, or of several, compared and then each, in place of the file.
 
     Args:
         runs: at least one.
     """
     from plotly.offline import get_plotlyjs
 
+    parts: list[tuple[str, list[Section]]] = []
+    if len(runs) > 1:
+        parts.append((", ".join(run.name for run in runs), [compare(runs)]))
+    parts += [(run.name, load_sections(run)) for run in runs]
     body: list[str] = []
     figures: list[Json] = []
-    for run in runs:
-        body.append(f"<h1>{escape(run.name)}</h1>")
-        for section in load_sections(run):
+    for name, described in parts:
+        body.append(f"<h1>{escape(name)}</h1>")
+        for section in described:
             place = f"chart{len(figures)}"
             body.append(_render(section, place))
             if section.traces:
@@ -85,18 +111,27 @@ def _render(section: Section, place: str) -> str:
     parts += [f"<p>{escape(sentence)}</p>" for sentence in section.sentences]
     table = _table(section) if section.rows else ""
     if section.traces:
-        parts.append(f'<div id="{place}"></div>')
+        parts.append(f'<div class="chart" id="{place}"></div>')
         table = f"<details><summary>Table</summary>{table}</details>"
     return f"<section>{''.join(parts)}{table}</section>"
 
 
 def _table(section: Section) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in section.columns)
-    rows = (
-        "<tr>" + "".join(f"<td>{escape(_text(cell))}</td>" for cell in row) + "</tr>"
-        for row in section.rows
-    )
-    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+    rows = [list(row) for row in section.rows]
+    numbers = [
+        all(isinstance(row[index], int | float | None) for row in rows)
+        for index in range(len(section.columns))
+    ]
+
+    def line(kind: str, cells: Sequence[Cell]) -> str:
+        return "".join(
+            f"<{kind}{' class=number' * number}>{escape(_text(cell))}</{kind}>"
+            for cell, number in zip(cells, numbers, strict=True)
+        )
+
+    head = f"<thead><tr>{line('th', section.columns)}</tr></thead>"
+    body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
 def _text(cell: Cell) -> str:
@@ -111,4 +146,6 @@ def _finite(value: object) -> object:
         return {key: _finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.5g}") if math.isfinite(value) else None  # a chart shows no more digits

@@ -16,11 +16,20 @@ class ReportedRun:
         name: of its folder.
         outcomes: its trials.
         tokens: language -> mean tokens of a sentence; empty where this was not recorded.
+        families: language -> family of its script; empty where this was not recorded.
+        max_epochs, rungs: epochs of a finished trial, and those after which trials may be stopped.
+        started: Unix time at which the command began; None where this was not recorded.
+        facts: what it takes to repeat the run: name -> value, as text.
     """
 
     name: str
     outcomes: Outcomes
     tokens: Mapping[str, float] = field(default_factory=dict)
+    families: Mapping[str, str] = field(default_factory=dict)
+    max_epochs: int = 0
+    rungs: Sequence[int] = ()
+    started: float | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 Json = Mapping[str, object]  # a part of a Plotly figure, as it stands in its JSON

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from typing import Literal
+
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 
 def format_share(value: float, zero: str = "0") -> str:
@@ -22,3 +26,30 @@ def fits(console: Console, table: Table) -> bool:
     """Whether the console is wide enough for a table, none of whose cells may be folded."""
     unbounded = console.options.update(width=10_000)
     return Measurement.get(console, unbounded, table).minimum <= console.width
+
+
+def widths(rows: Sequence[Sequence[Text]]) -> list[int]:
+    """Width of each column, in characters of a terminal."""
+    return [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
+
+
+def line_up(
+    rows: Sequence[Sequence[Text]], width: int, gap: int = 2, right: Collection[int] = ()
+) -> Table:
+    """Make a table of lines, of whose columns only the last is cut where there is no room.
+
+    Args:
+        gap: blanks between columns.
+        right: columns of numbers.
+    """
+    sizes = widths(rows)
+    room = width - sum(size + gap for size in sizes[:-1])
+    table = Table.grid(padding=(0, gap, 0, 0))
+    for index, size in enumerate(sizes[:-1]):
+        side: Literal["left", "right"] = "right" if index in right else "left"
+        table.add_column(no_wrap=True, min_width=size, justify=side)
+    table.add_column(no_wrap=True)
+    for *cells, last in rows:
+        last.truncate(max(0, room), overflow="ellipsis")
+        table.add_row(*cells, last)
+    return table

@@ -37,14 +37,14 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
     """
     from search.events.journal import Outcomes, read_journal
     from search.report.page import REPORT
-    from search.report.terminal import ranking
+    from search.report.ranking import print_ranking
 
     if not folder.exists():
         reason = stop.reason if stop else "the search ended"
         console.print(f"{reason} before any trial began", markup=False)
         return NONE_FINISHED if stop is None or stop.status is None else stop.status
     outcomes = Outcomes(read_journal(folder / JOURNAL))
-    console.print(ranking(outcomes))
+    print_ranking(console, outcomes)
     console.print(f"\nleaderboard: {folder / LEADERBOARD}", markup=False, soft_wrap=True)
     if (folder / REPORT).exists():
         console.print(f"report: {folder / REPORT}", markup=False, soft_wrap=True)

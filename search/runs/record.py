@@ -76,16 +76,6 @@ def read_record(folder: Path) -> RunRecord:
         ) from error
 
 
-def read_tokens(folder: Path) -> dict[str, float]:
-    """Read the mean tokens of a sentence in each language; empty where they were not recorded."""
-    try:
-        plain = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        languages = plain["data"]["health"]["languages"]
-        return {str(one["language"]): float(one["tokens"]) for one in languages}
-    except (OSError, LookupError, TypeError, ValueError):
-        return {}
-
-
 def write_record(folder: Path, prepared: Prepared) -> None:
     """Write what it takes to know, and to repeat, what was run."""
     from search.space.run_config import FIXED_SECTIONS

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from search.report.leaderboard import write_leaderboard
 from search.runs.console import explain_os_error
-from search.runs.record import read_tokens
 
 if TYPE_CHECKING:
     from search.events.journal import Outcomes
@@ -27,7 +26,6 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._tokens = read_tokens(folder)
         self._written = -SECONDS_BETWEEN_PAGES
 
     def write(self, outcomes: Outcomes, *, final: bool = False) -> str:
@@ -48,11 +46,10 @@ class Results:
             return ""
         self._written = now
         from search.report.page import REPORT, write_page
-        from search.report.section import ReportedRun
+        from search.runs.reported import reported_run
 
         try:
-            run = ReportedRun(self._folder.name, outcomes, self._tokens)
-            write_page(self._folder / REPORT, [run])
+            write_page(self._folder / REPORT, [reported_run(self._folder, outcomes)])
         except OSError as error:  # it can be made again from the journal
             return f"{REPORT} could not be written: {explain_os_error(error)}"
         return ""

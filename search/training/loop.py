@@ -21,6 +21,7 @@ from search.data.tokens import Sentences, TokenisedCorpus
 from search.evaluation.retrieval import encode, evaluate
 from search.events.types import EpochDone
 from search.features import Features, plain_feed
+from search.runtime.progress import tell
 from search.runtime.ranks import Ranks
 from search.scoring.settings import Scoring
 from search.settings.interface import Mining
@@ -182,7 +183,9 @@ def train(
             yield report(math.nan, score())
         for epoch in range(done, max_epochs):
             start = time.perf_counter()
+            here = f"epoch {epoch + 1}/{max_epochs}"
             if mining is not None and epoch % mining.every == 0:
+                tell(f"{here}: mining negatives")
                 ahead = range(epoch, min(epoch + mining.every, max_epochs))
                 rows = mine(mining, pairs, corpus, ahead, finder(mining), seed=settings.seed)
                 mined = torch.from_numpy(rows)
@@ -195,6 +198,7 @@ def train(
             for index, batch in enumerate(batches):
                 if interrupted():
                     return
+                tell(here, index, steps, "step")
                 rate = schedule(
                     config.optimizer, epoch * steps + index, max_epochs * steps, rung_epochs * steps
                 )
@@ -210,6 +214,7 @@ def train(
             mean_loss = sum(means) / len(means)
             if not math.isfinite(mean_loss):
                 raise TrialError(f"the loss is {mean_loss} in epoch {epoch + 1}")
+            tell(f"{here}: scoring")
             scores = score()
             if not (math.isfinite(scores.accuracy) and math.isfinite(scores.value)):
                 raise TrialError(f"an embedding is not finite after epoch {epoch + 1}")

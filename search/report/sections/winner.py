@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search.report.section import Cell, ReportedRun, Section, format_gain
-from search.settings.trial import flatten
+from search.report.words import differing_settings, worse_languages
 
 ORDER = 10
 
@@ -27,18 +27,12 @@ def describe(run: ReportedRun) -> Section:
         f"for {best.epochs} epochs."
     )
     if reference is not None:
-        worse = [
-            f"{language} ({format_gain(score - reference.by_language[language])})"
-            for language, score in best.by_language.items()
-            if language in reference.by_language and score < reference.by_language[language]
-        ]
+        worse = [f"{name} ({format_gain(loss)})" for name, loss in worse_languages(outcomes, best)]
         losses = ", ".join(worse) if worse else "none"
         sentences.append(f"Languages worse than the reference: {losses}.")
-    own = next((flatten(o.values) for o in outcomes.by_trial.values() if o.reference), {})
     rows: list[list[Cell]] = [
-        [name, _written(value), _written(own[name]) if name in own else "not there"]
-        for name, value in flatten(best.values).items()
-        if name not in own or own[name] != value
+        [name, _written(value), "not there" if other is None else _written(other)]
+        for name, value, other in differing_settings(outcomes, best)
     ]
     return Section("The winner", sentences, columns=["setting", "winner", "reference"], rows=rows)
 

@@ -12,6 +12,7 @@ import pytest
 from search.cluster.mailbox import MAX_ATTEMPTS, MailboxState
 from search.events.replies import EpochReply, LaneImpossible, LaneLost, TrialFailed, TrialSpec
 from search.events.types import EpochDone
+from search.runtime.progress import Progress, read_progress
 
 LONG = 30.0  # seconds after which what should have come is taken for lost; never waited in full
 TURNS = 50  # of the event loop; whatever could go on by itself has done so after them
@@ -61,6 +62,21 @@ def test_a_worker_waits_for_a_trial_and_gets_it_without_a_checkpoint(folder: Pat
         assert await waiting == (1, order(0), None)
 
     run(scene())
+
+
+def test_how_far_a_trial_has_come_is_left_where_the_view_looks(folder: Path) -> None:
+    progress = Progress(phase="epoch 1/9", done=3, total=12, unit="step")
+
+    async def scene() -> None:
+        mailbox = MailboxState(str(folder), str(folder.parent))
+        await mailbox.assign(order(4))
+        await mailbox.show(1, progress)
+        await mailbox.show(0, Progress(phase="of a trial before"))
+
+    run(scene())
+    assert read_progress(folder.parent, 4) == progress
+    assert str(progress) == "epoch 1/9 step 3/12"
+    assert read_progress(folder.parent, 5) is None
 
 
 def test_results_reach_the_lane_in_order_and_the_worker_goes_on_when_asked(folder: Path) -> None:

@@ -44,9 +44,10 @@ EVENTS = [
 
 
 def test_sections_give_gains_over_the_reference() -> None:
-    winner, tokens, languages, curves, failures = load_sections(
-        ReportedRun("run", Outcomes(EVENTS))
-    )
+    described = {one.title: one for one in load_sections(ReportedRun("run", Outcomes(EVENTS)))}
+    winner, tokens = described["The winner"], described["Accuracy against tokens a sentence"]
+    languages, curves = described["Languages by trial"], described["Learning curves"]
+    failures = described["Failures"]
     said = " ".join(winner.sentences)
     assert "Trial 1 is the best, with accuracy 0.600." in said
     assert "Against the reference (0.500): +0.100." in said

@@ -10,7 +10,12 @@ from rich.console import Console
 
 from search.events.journal import Outcomes
 from search.events.types import EpochDone, State, TrialEnded, TrialStarted, UntouchedScored
-from search.report.terminal import View, duration, label, ranking
+from search.report.live import Live
+from search.report.ranking import print_ranking
+from search.report.terminal import View
+from search.report.words import duration, label, sparkline
+from search.runtime.progress import Progress
+from search.settings.scheduler.asha import Asha
 
 VALUES = {
     "pooling": {"kind": "mean"},
@@ -66,8 +71,8 @@ Screen = Callable[[bool], tuple[Console, io.StringIO]]
 
 def test_elsewhere_than_on_a_terminal_every_ended_trial_is_one_line(screen: Screen) -> None:
     console, out = screen(False)
-    with View(console, "mine", 4) as view:
-        view.running("http://127.0.0.1:8265", "2 lanes of 1 worker with 1 CPU")
+    with View(console, "mine", 4, Asha()) as view:
+        view.running("http://127.0.0.1:8265", "2 lanes of 1 worker with 1 CPU", 2)
         for count in range(1, len(ENDED) + 1):
             view.update(Outcomes(ENDED[:count]))
         view.update(Outcomes(ENDED))  # told twice, said once
@@ -85,8 +90,8 @@ def test_elsewhere_than_on_a_terminal_every_ended_trial_is_one_line(screen: Scre
 
 def test_on_a_terminal_the_panel_shows_how_trials_and_languages_stand(screen: Screen) -> None:
     console, out = screen(True)
-    with View(console, "mine [b]", 8) as view:
-        view.running("http://127.0.0.1:8265", "2 lanes of 1 worker with 1 CPU")
+    with View(console, "mine [b]", 8, Asha()) as view:
+        view.running("http://127.0.0.1:8265", "2 lanes of 1 worker with 1 CPU", 2)
         view.update(Outcomes(ENDED))
         console.print(view._render())
     shown = out.getvalue()
@@ -107,34 +112,124 @@ def test_on_a_terminal_the_panel_shows_how_trials_and_languages_stand(screen: Sc
 
 def test_a_panel_before_any_trial(screen: Screen) -> None:
     console, out = screen(True)
-    with View(console, "mine", 8) as view:
+    with View(console, "mine", 8, Asha()) as view:
         console.print(view._render())
     assert "0/8" in out.getvalue()
 
 
-def test_the_ranking_ends_with_the_reference_and_says_why_trials_failed(screen: Screen) -> None:
-    console, out = screen(False)
+NAMES = [f"l{number:02d}" for number in range(20)]
+
+
+def by_language(number: int, epoch: int, accuracy: float) -> EpochDone:
+    scores = {name: accuracy + index / 100 for index, name in enumerate(NAMES)}
+    return report(number, epoch, accuracy).model_copy(update={"by_language": scores})
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+@pytest.mark.parametrize("trials", [1, 30])
+def test_the_picture_fills_the_terminal_and_keeps_what_matters(
+    size: tuple[int, int], trials: int
+) -> None:
+    width, height = size
+    out = io.StringIO()
+    console = Console(file=out, width=width, height=height, force_terminal=True, color_system=None)
+    outcomes = Outcomes()
+    for number in range(trials):
+        outcomes.follow(trial(number))
+        outcomes.follow(by_language(number, 1, 0.5 - number / 100))
+        if number < trials - 8:
+            outcomes.follow(end(number, "stopped"))
+    progress = Progress(phase="epoch 2/9", done=41, total=165, unit="step")
+    live = Live("mine", 40, 8, outcomes, lambda trial: progress, "8 lanes", "http://here", left=65)
+    console.print(live)
+    lines = out.getvalue().splitlines()
+    assert [len(line) for line in lines] == [width] * height
+    shown = "\n".join(lines)
+    assert "http://here" in lines[-2] and "8 lanes" in lines[-3]
+    assert "1 min 05 s left" in shown and "epoch 2/9 step 41/165" in shown
+    for number in range(max(0, trials - 8), trials):
+        assert f"trial {number} " in shown
+    assert all(f"{name} " in shown for name in NAMES)
+    live.stopping, live.note = "interrupted", "a note"
+    console.print(live)
+    last = out.getvalue().splitlines()[-4:-1]
+    assert "a note" in last[0] and "Stopping… (interrupted)" in last[1] and "http" in last[2]
+
+
+def test_gains_and_losses_have_their_colours() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=24, force_terminal=True, color_system="standard")
+    events = [trial(0), report(0, 1, 0.5), trial(1), report(1, 1, 0.5)]
+    better = {"by_language": {"de": 0.75, "ko": 0.125}, "accuracy": 0.625}
+    outcomes = Outcomes([*events[:3], report(1, 1, 0.625).model_copy(update=better)])
+    console.print(Live("mine", 8, 2, outcomes))
+    assert "\x1b[32m+0.250" in out.getvalue()  # green: de
+    assert "\x1b[31m-0.125" in out.getvalue()  # red: ko
+
+
+def test_a_learning_curve_in_blocks() -> None:
+    assert sparkline({1: 0.0, 2: 0.5, 3: 1.0}) == "▁▅█"
+    assert sparkline({3: 0.2, 1: 0.2}) == "▁▁"
+    assert sparkline({1: 0.5}) == ""
+
+
+def printed(outcomes: Outcomes, width: int = 160, most: int = 10) -> list[str]:
+    """The lines of the ranking on a terminal of some width."""
+    out = io.StringIO()
+    print_ranking(Console(file=out, width=width), outcomes, most)
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+def test_the_ranking_ends_with_the_reference_and_says_why_trials_failed() -> None:
     events = [*ENDED, *(event for n in range(4, 16) for event in (trial(n), report(n, 1, 0.9)))]
-    console.print(ranking(Outcomes(events), most=3))
-    lines = [line.split() for line in out.getvalue().splitlines()]
-    header = next(i for i, line in enumerate(lines) if "trial" in line)
-    assert lines[header][1:6] == ["trial", "state", "all", "de", "ko"]
-    assert [line[:2] for line in lines[header + 1 :]] == [
-        ["1", "4"],
-        ["2", "5"],
-        ["3", "6"],
-        ["14", "0"],
-    ]
-    console, out = screen(False)
-    console.print(ranking(Outcomes(ENDED)))
-    assert "the loss is [nan] in epoch 1" in out.getvalue()
+    head, *lines = (line.split() for line in printed(Outcomes(events), most=3))
+    assert head == [
+        "#", "trial", "state", "epoch", "accuracy", "gain", "de", "ko", "lr", "params", "seconds",
+        "what",
+    ]  # fmt: skip
+    assert [line[:2] for line in lines[:4]] == [["1", "4"], ["2", "5"], ["3", "6"], ["14", "0"]]
+    # A trial without an ending was interrupted; its gain is that at as many epochs.
+    assert lines[0][2:8] == ["interrupted", "1", "0.900", "+0.650", "0.900", "0.450"]
+    assert any("the loss is [nan] in epoch 1" in line for line in printed(Outcomes(ENDED)))
 
 
-def test_the_base_is_ranked_though_no_trial_has_a_score(screen: Screen) -> None:
-    console, out = screen(False)
+def test_a_gain_is_that_after_as_many_epochs() -> None:
+    events = [trial(0), report(0, 1, 0.25), report(0, 2, 0.5), trial(1), report(1, 1, 0.375)]
+    _, first, second, *_ = (line.split() for line in printed(Outcomes(events)))
+    assert first[:6] == ["1", "0", "interrupted", "2", "0.500", "0.000"]
+    assert second[:6] == ["2", "1", "interrupted", "1", "0.375", "+0.125"]
+
+
+def test_the_winner_is_told_apart_from_the_reference() -> None:
+    values = VALUES | {"adapter": {"kind": "lora", "rank": 8}, "optimizer": {"lr": 0.00025}}
+    winner = TrialStarted(trial=1, reference=False, values=values)
+    better = {"by_language": {"de": 0.75, "ko": 0.125}, "accuracy": 0.625}
+    outcomes = Outcomes(
+        [trial(0), report(0, 1, 0.5), winner, report(1, 1, 0.625).model_copy(update=better)]
+    )
+    lines = printed(outcomes)
+    assert "  adapter.rank: 8" in lines
+    assert "  optimizer.lr: 0.00025" in lines
+    assert lines[-1] == "warning: trial 1 is worse than the reference in ko -0.125"
+    assert "2.5e-04" in lines[1]
+
+
+def test_many_languages_on_a_narrow_terminal_are_those_of_the_winner() -> None:
+    outcomes = Outcomes([trial(0), by_language(0, 1, 0.25), trial(1), by_language(1, 1, 0.5)])
+    lines = printed(outcomes, width=80)
+    assert NAMES[0] not in lines[0]
+    (at,) = [index for index, line in enumerate(lines) if line == "trial 1 by language"]
+    table = "\n".join(lines[at + 1 : at + 12])
+    assert all(name in table for name in NAMES)
+    assert "l03         0.530 +0.250" in table
+
+
+def test_the_base_is_ranked_though_no_trial_has_a_score() -> None:
     untouched = UntouchedScored(accuracy=0.75, by_language={"de": 0.5, "ko": 1.0})
-    console.print(ranking(Outcomes([trial(0), untouched])))
-    assert "ko" in out.getvalue() and "0.75" in out.getvalue()
+    shown = "\n".join(printed(Outcomes([trial(0), untouched])))
+    assert "ko" in shown and "0.750" in shown
 
 
 def test_a_trial_in_a_few_words() -> None:
@@ -160,10 +255,18 @@ def test_a_duration_reads_well(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_a_long_error_leaves_the_accuracies_their_room(
-    screen: Callable[[bool], tuple[Console, io.StringIO]],
-) -> None:
-    console, out = screen(False)
+def test_a_long_error_leaves_the_accuracies_their_room() -> None:
     failed = [trial(2), end(2, "failed", "the memory does not hold it " * 20)]
-    console.print(ranking(Outcomes([*ENDED[:6], *failed])))
-    assert "0.25  0.25  0.12" in out.getvalue()
+    lines = printed(Outcomes([*ENDED[:6], *failed]), width=80)
+    assert any("0.250" in line and "finished" in line for line in lines)
+
+
+def test_the_view_leaves_nothing_but_its_notes(screen: Screen) -> None:
+    console, out = screen(True)
+    with View(console, "mine", 4, Asha(), lambda: "interrupted") as view:
+        view.tell("the base runs padded")
+        view.update(Outcomes(ENDED))
+    shown = out.getvalue()
+    assert "\x1b[?1049h" in shown  # a screen of its own
+    after = shown.rpartition("\x1b[?1049l")[2]
+    assert "note: the base runs padded" in after and "mine" not in after

@@ -1,0 +1,86 @@
+"""Quality against a cost: every trial, and those that no cheaper one equals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from search.events.journal import Outcome, Outcomes
+from search.report.section import Cell, Json, Section
+from search.report.words import label
+
+COLOURS = {"finished": "#2166ac", "stopped": "#d98200", "unfinished": "#888888"}
+SYMBOLS = {"finished": "circle", "stopped": "diamond", "unfinished": "square"}
+
+
+def pareto_front(trials: Iterable[Outcome], cost: Callable[[Outcome], float]) -> list[Outcome]:
+    """Trials that are better than every cheaper or equally cheap one, the cheapest first."""
+    front: list[Outcome] = []
+    for outcome in sorted(trials, key=lambda o: (cost(o), -o.scores.value)):
+        if not front or outcome.scores.value > front[-1].scores.value:
+            front.append(outcome)
+    return front
+
+
+def describe_front(
+    outcomes: Outcomes, title: str, what: str, cost: Callable[[Outcome], float], *, log: bool
+) -> Section:
+    """Draw the score of each trial against a cost.
+
+    Args:
+        what: the cost, with its unit.
+        cost: of a trial that has trained an epoch.
+        log: whether the costs span orders of magnitude; those of 0 are drawn at 1.
+    """
+    scored = [o for o in outcomes.ranked() if o.epochs and o.state != "failed"]
+    if not scored:
+        return Section(title, ["No trial has a score."])
+    ended = [o for o in scored if o.state == "finished"]
+    front = pareto_front(ended, cost)
+
+    def place(outcome: Outcome) -> float:
+        return max(1.0, cost(outcome)) if log else cost(outcome)
+
+    traces: list[Json] = []
+    for state, colour in COLOURS.items():
+        those = [o for o in scored if (o.state or "unfinished") == state]
+        if those:
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": state,
+                    "x": [place(o) for o in those],
+                    "y": [o.scores.value for o in those],
+                    "text": [f"trial {o.trial}: {label(o)}" for o in those],
+                    "marker": {"size": 10, "color": colour, "symbol": SYMBOLS[state]},
+                    "hovertemplate": "%{text}<br>%{x}: %{y:.3f}<extra></extra>",
+                }
+            )
+    if len(front) > 1:
+        line = {"color": COLOURS["finished"], "shape": "hv", "dash": "dot"}
+        x, y = [place(o) for o in front], [o.scores.value for o in front]
+        traces.append(
+            {"type": "scatter", "mode": "lines", "name": "front", "x": x, "y": y, "line": line,
+             "hoverinfo": "skip"}
+        )  # fmt: skip
+    layout = {
+        "height": 420,
+        "xaxis": {"title": {"text": what}, "type": "log" if log else "linear"},
+        "yaxis": {"title": {"text": "score"}},
+        "legend": {"orientation": "h", "y": 1.12},
+    }
+    on = ", ".join(f"{o.trial} ({o.scores.value:.3f}, {cost(o):,.6g})" for o in front)
+    sentences = [
+        "The dotted line is the Pareto front of the trials that finished: none that costs as "
+        f"little is better. On it, with score and {what}: trials {on}."
+        if front
+        else "No trial finished."
+    ]
+    kept = {o.trial for o in front}
+    rows: list[list[Cell]] = [
+        [o.trial, label(o), o.state or "unfinished", o.epochs, f"{cost(o):,.6g}", o.scores.value,
+         "yes" if o.trial in kept else ""]
+        for o in scored
+    ]  # fmt: skip
+    columns = ["trial", "what", "state", "epochs", what, "score", "on the front"]
+    return Section(title, sentences, traces, layout, columns, rows)

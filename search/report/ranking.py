@@ -1,0 +1,143 @@
+"""The end of a search on the terminal: its trials, what the winner changes, gains and loses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from textwrap import shorten
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from search.events.journal import Outcome, Outcomes
+from search.report.tables import line_up, widths
+from search.report.words import (
+    differing_settings,
+    equal_epoch_gain,
+    gain_text,
+    label,
+    worse_languages,
+)
+from search.settings.problems import shown
+from search.settings.trial import Scores, flatten
+
+ERROR = 60  # characters of one in the table; the whole stands in the line of its trial
+MOST = 10  # trials, beside the reference and those that are cases
+LEAST_LABEL = 24  # characters of what a trial is made of, beside a column a language
+STATE_COLUMN = 2
+BLOCK = 34  # characters of a language in the winner's table
+NO_END = "interrupted"  # a trial that the end of the search has cut short
+
+
+def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> None:
+    """Print the best trials, the reference and the untouched base, and what the winner is.
+
+    Where the terminal is too narrow for a column a language, the languages of the winner alone
+    are printed. Where trials are cases, all of them are printed.
+    """
+    rows = _trials(outcomes, most, outcomes.languages())
+    wide = sum(size + 1 for size in widths(rows)[:-1]) + LEAST_LABEL <= console.width
+    if not wide:
+        rows = _trials(outcomes, most, [])
+    numbers = set(range(len(rows[0]) - 1)) - {STATE_COLUMN}
+    console.print(line_up(rows, console.width, gap=1, right=numbers))
+    if outcomes.reference() is not None:
+        console.print("gain: over the reference after as many epochs", style="dim")
+    best = outcomes.best()
+    if best is None:
+        return
+    if not wide and best.by_language:
+        console.print(f"\ntrial {best.trial} by language", style="bold")
+        console.print(_languages(console, outcomes, best))
+    if best.reference:
+        console.print("the reference is the best trial: nothing that was tried is better")
+        return
+    differing = differing_settings(outcomes, best)
+    if differing:
+        console.print(f"\ntrial {best.trial} differs from the reference in", style="bold")
+        for name, own, other in differing:
+            instead = "" if other is None else f" instead of {_written(other)}"
+            line = f"  {name}: {_written(own)}{instead}"
+            console.print(shown(line, 300), markup=False, soft_wrap=True)
+    if worse := worse_languages(outcomes, best):
+        listed = ", ".join(f"{name} {loss:+.3f}" for name, loss in worse)
+        warning = f"warning: trial {best.trial} is worse than the reference in {listed}"
+        console.print(warning, markup=False, soft_wrap=True, style="yellow")
+
+
+def _trials(outcomes: Outcomes, most: int, languages: Sequence[str]) -> list[list[Text]]:
+    """Lines of the table: its head, the trials, the untouched base."""
+    ranked = outcomes.ranked()
+    objective = any(outcome.scores.objective is not None for outcome in ranked)
+    titles = ["#", "trial", "state", "epoch", *(["objective"] if objective else []), "accuracy",
+              "gain", *(shown(name, 20) for name in languages), "lr", "params", "seconds",
+              "what"]  # fmt: skip
+    rows = [[Text(title, "bold") for title in titles]]
+
+    def numbers(scores: Scores | None, gain: Text) -> list[Text]:
+        values = [scores.accuracy if scores else None]
+        values += [scores.by_language.get(name) if scores else None for name in languages]
+        if objective:
+            values.insert(0, scores.objective if scores else None)
+        texts = [Text("" if value is None else f"{value:.3f}") for value in values]
+        return [*texts[: 1 + objective], gain, *texts[1 + objective :]]
+
+    for rank, outcome in enumerate(ranked, start=1):
+        if rank > most and not outcome.reference and not outcome.values.get("case"):
+            continue
+        scored = outcome.epochs > 0 and outcome.state != "failed"
+        rate = flatten(outcome.values).get("optimizer.lr")
+        cells = [Text(str(rank)), Text(str(outcome.trial)), Text(outcome.state or NO_END)]
+        cells.append(Text(str(outcome.epochs)))
+        gain = equal_epoch_gain(outcomes, outcome)
+        cells += numbers(outcome.scores if scored else None, gain)
+        cells.append(Text(f"{rate:.1e}" if isinstance(rate, float) else ""))
+        cells.append(Text(_short(outcome.trainable_parameters or 0) if outcome.epochs else ""))
+        cells.append(Text(f"{outcome.seconds:.1f}" if outcome.epochs else ""))
+        cells.append(Text(shorten(outcome.error, ERROR, placeholder="…") or label(outcome)))
+        rows.append(cells)
+    if (untouched := outcomes.untouched) is not None:
+        reference = outcomes.reference()
+        gain = gain_text(untouched.accuracy, reference.accuracy if reference else None)
+        first = [Text(""), Text(""), Text("untouched"), Text("")]
+        last = [Text(""), Text("0"), Text(""), Text("the base without training")]
+        rows.append([*first, *numbers(untouched, gain), *last])
+    return rows
+
+
+def _languages(console: Console, outcomes: Outcomes, best: Outcome) -> Table:
+    """The winner beside the reference, languages below and beside one another."""
+    reference = outcomes.reference()
+    before = {} if reference is None or best.reference else reference.by_language
+    names = list(best.by_language)
+    columns = max(1, console.width // BLOCK)
+    rows = math.ceil(len(names) / columns)
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for _ in range(min(columns, math.ceil(len(names) / rows))):
+        table.add_column("language", no_wrap=True, max_width=12, overflow="ellipsis")
+        for title in ("accuracy", "gain  "):
+            table.add_column(title, no_wrap=True, justify="right", min_width=6)
+    for row in range(rows):
+        cells: list[str | Text] = []
+        for name in names[row::rows]:
+            gain = gain_text(best.by_language[name], before.get(name))
+            cells += [Text(shown(name, 12)), f"{best.by_language[name]:.3f}", gain]
+        table.add_row(*cells)
+    return table
+
+
+def _short(count: int) -> str:
+    """A count with three digits: 1.18M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{letter}"
+    return str(count)
+
+
+def _written(value: object) -> str:
+    """Write a setting, a fraction with as many digits as matter."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,103 @@
+"""What the live view, the lines of a log and the tables say in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.text import Text
+
+from search.events.journal import Outcome, Outcomes
+from search.settings.trial import flatten
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+LEAST_GAIN = 0.0005  # what is less is 0.000
+
+
+def label(outcome: Outcome) -> str:
+    """What a trial is made of, in a few words."""
+    kinds = [_kind(outcome, part) for part in ("pooling", "head", "adapter", "loss")]
+    mined = _kind(outcome, "negatives") != "none"
+    what = outcome.values.get("case") or "+".join([*kinds, *(["mined"] if mined else [])])
+    return f"reference: {what}" if outcome.reference else str(what)
+
+
+def _kind(outcome: Outcome, part: str) -> str:
+    section = outcome.values.get(part)
+    return str(section["kind"]) if isinstance(section, dict) and "kind" in section else "none"
+
+
+def describe(outcome: Outcome) -> str:
+    """One trial in a line."""
+    what = f"trial {outcome.trial} {outcome.state}"
+    if outcome.state == "failed":
+        return f"{what} after epoch {outcome.epochs}: {outcome.error} ({label(outcome)})"
+    objective = outcome.scores.objective
+    also = "" if objective is None else f"objective {objective:.3f}, "
+    reached = f"{also}accuracy {outcome.accuracy:.3f}"
+    return f"{what} at epoch {outcome.epochs}, {reached} ({label(outcome)})"
+
+
+def duration(seconds: float) -> str:
+    """Seconds -> "2 min 05 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def gain_text(value: float | None, reference: float | None) -> Text:
+    """A gain or loss with its sign, green or red; empty where one of the two is not known."""
+    if value is None or reference is None:
+        return Text("")
+    gain = value - reference
+    if abs(gain) < LEAST_GAIN:
+        return Text("0.000", "dim")
+    return Text(f"{gain:+.3f}", "green" if gain > 0 else "red")
+
+
+def equal_epoch_gain(outcomes: Outcomes, outcome: Outcome) -> Text:
+    """What a trial gains over the reference after as many epochs of it, or its last one."""
+    reference = next((o for o in outcomes.by_trial.values() if o.reference and o.curve), None)
+    if reference is None or not outcome.epochs or outcome.state == "failed":
+        return Text("")
+    last = max(reference.curve)
+    before = reference.curve.get(outcome.epochs, reference.curve[last])
+    return gain_text(outcome.scores.value, before)
+
+
+def sparkline(curve: Mapping[int, float], most: int = 9) -> str:
+    """The last points of a learning curve as blocks, between the least and the largest."""
+    points = [curve[epoch] for epoch in sorted(curve)][-most:]
+    if len(points) < 2:
+        return ""
+    low, high = min(points), max(points)
+    steps = len(BLOCKS) - 1
+    return "".join(BLOCKS[round(steps * (p - low) / ((high - low) or 1.0))] for p in points)
+
+
+def differing_settings(outcomes: Outcomes, outcome: Outcome) -> list[tuple[str, object, object]]:
+    """Settings in which a trial differs from the reference: name, its own, the reference's.
+
+    A setting that the reference has not got is None there.
+    """
+    reference = next((o for o in outcomes.by_trial.values() if o.reference), None)
+    own = flatten(reference.values) if reference else {}
+    return [
+        (name, value, own.get(name))
+        for name, value in flatten(outcome.values).items()
+        if (name in own or value is not None) and own.get(name) != value
+    ]
+
+
+def worse_languages(outcomes: Outcomes, outcome: Outcome) -> Sequence[tuple[str, float]]:
+    """Languages in which a trial is worse than the reference, and by how much, the worst first."""
+    reference = outcomes.reference()
+    if reference is None:
+        return []
+    lost = [
+        (name, score - reference.by_language[name])
+        for name, score in outcome.by_language.items()
+        if name in reference.by_language and score - reference.by_language[name] <= -LEAST_GAIN
+    ]
+    return sorted(lost, key=lambda one: one[1])

@@ -1,0 +1,71 @@
+"""How long a search will still take, on searches whose end is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from search.events.journal import Outcomes
+from search.events.types import EpochDone, Event, TrialEnded, TrialStarted
+from search.report.remaining import remaining
+from search.settings.scheduler.asha import Asha
+
+ASHA = Asha(max_epochs=9, reduction=3, grace_epochs=1)
+
+
+def started(trial: int) -> TrialStarted:
+    return TrialStarted(trial=trial, reference=trial == 0, values={})
+
+
+def epochs(trial: int, count: int, *, began: float, each: float, lane: int = 1) -> list[Event]:
+    """The reports of a trial whose epochs all take as long."""
+    return [
+        EpochDone(
+            trial=trial, epoch=n, loss=1.0, accuracy=0.5, by_language={"de": 0.5},
+            seconds=n * each, trainable_parameters=1, start="tokens", lane=lane, began=began,
+            ended=began + n * each,
+        )
+        for n in range(1, count + 1)
+    ]  # fmt: skip
+
+
+def whole(trial: int, count: int, began: float, each: float = 2.0) -> list[Event]:
+    state = "finished" if count == 9 else "stopped"
+    end = TrialEnded(trial=trial, state=state)
+    return [started(trial), *epochs(trial, count, began=began, each=each), end]
+
+
+def test_trials_that_wait_are_shared_out_among_the_lanes() -> None:
+    # Each stopped trial takes 2 s, with 1 s from one to the next.
+    events = [e for n in range(1, 7) for e in whole(n, 1, began=100 + 3.0 * n)]
+    found = remaining(Outcomes(events), 16, 1, ASHA, 120.0, {})
+    assert found.seconds == pytest.approx(10 * 3.0)
+    found = remaining(Outcomes(events), 16, 2, ASHA, 120.0, {})
+    assert found.seconds == pytest.approx(5 * 3.0)
+
+
+def test_a_trial_past_the_last_rung_costs_its_epochs() -> None:
+    events = [*whole(1, 1, 0.0), *whole(2, 1, 3.0), started(3), *epochs(3, 5, began=6.0, each=4.0)]
+    found = remaining(Outcomes(events), 3, 1, ASHA, 27.0, {})
+    # 4 epochs of 4 s, of which one second is over.
+    assert found.seconds == pytest.approx(15.0)
+    assert found.ends == {3: pytest.approx(15.0)}
+
+
+def test_a_trial_before_a_rung_is_stopped_as_often_as_others_were() -> None:
+    ended = [e for n in range(1, 5) for e in whole(n, 1, began=3.0 * n)]
+    running = [started(5), *epochs(5, 1, began=20.0, each=3.0)]
+    found = remaining(Outcomes([*ended, *running]), 5, 1, ASHA, 23.0, {})
+    # Two epochs to the rung at 3, which one in three passes to train six more.
+    assert found.seconds == pytest.approx((2 + 6 / 3) * 3.0)
+
+
+def test_a_reference_is_never_stopped() -> None:
+    found = remaining(Outcomes([started(0), *epochs(0, 1, began=0.0, each=3.0)]), 1, 1, ASHA, 3, {})
+    assert found.seconds == pytest.approx(8 * 3.0)
+
+
+def test_little_is_known_at_first() -> None:
+    assert remaining(Outcomes(), 8, 2, ASHA, 0.0, {}).seconds is None
+    events = [*whole(0, 9, 0.0), started(1)]
+    assert remaining(Outcomes(events), 8, 2, ASHA, 20.0, {1: 19.0}).seconds is None
+    assert remaining(Outcomes(whole(0, 9, 0.0)), 1, 2, ASHA, 20.0, {}).seconds == 0
