@@ -198,7 +198,7 @@ def train(
             for index, batch in enumerate(batches):
                 if interrupted():
                     return
-                tell(here, index, steps, "step")
+                tell(here, index + 1, steps, "step")
                 rate = schedule(
                     config.optimizer, epoch * steps + index, max_epochs * steps, rung_epochs * steps
                 )
