@@ -96,7 +96,7 @@ def run_search(
         InputError: the space, the data, the model or the resources are at fault.
     """
     from search.report.terminal import showing_phases
-    from search.runs.finish import finish_run
+    from search.runs.finish import choose_best, finish_run
     from search.runs.folder import open_run
     from search.runs.resume import refuse_other_data
 
@@ -109,10 +109,12 @@ def run_search(
     try:
         with open_run(console, folder, prepared, record) as run, suppress(StopError):
             opened = True
-            if run.is_complete(prepared.trials):
+            if run.is_complete(prepared.trials, prepared.config.search):
                 console.print(f"nothing is left to do of {prepared.trials} trials (--trials)")
             else:
                 _train(console, prepared, plan, folder, run, address, request)
+            if request.stop is None:
+                choose_best(folder, prepared, run)
     except (InputError, OSError) as error:
         if not opened or not folder.exists():  # nothing has been trained
             raise

@@ -118,7 +118,7 @@ def _dry_run(source: Source, address: str | None) -> int:
     prepared, plan = check_search(source, address)
     search = prepared.config.search
     console = Console(highlight=False, soft_wrap=True)
-    drawn = draw(prepared.space, search.sampler, prepared.trials, prepared.conflict)
+    drawn = draw(prepared.space, search.sampler, prepared.trials, prepared.refuse)
     for number, values in enumerate(drawn):
         parameters = prepared.trainable_parameters(values)
         title = f"trial {number}: {parameters:,} trainable parameters"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
 from search.cluster.resources import LanePlan
-from search.cluster.searcher import StudySearcher
-from search.events.journal import Journal, Outcomes, state_of
-from search.events.replies import EpochReply, LaneImpossible, TrialFailed
+from search.cluster.searcher import StudySearcher, describe_task
+from search.events.journal import Journal, Outcome, Outcomes, state_of
+from search.events.replies import EpochReply, LaneImpossible, ScoredReply, TrialFailed
 from search.events.types import Event, Note, State, TrialEnded, TrialStarted
 from search.report.terminal import View
 from search.runs.results import Results
@@ -59,7 +59,7 @@ class Recorder(Unpickled, Callback):
         retention: removes checkpoints at every end of a trial.
         searcher: knows what was drawn for a trial, and whether one that has lost its lane is given
             to another.
-        past: what the journal holds already.
+        outcomes: of the trials so far, none by default; kept up to date.
 
     Attributes:
         outcomes: of the trials so far.
@@ -75,9 +75,9 @@ class Recorder(Unpickled, Callback):
         results: Results,
         retention: Retention,
         searcher: StudySearcher,
-        past: Iterable[Event] = (),
+        outcomes: Outcomes | None = None,
     ) -> None:
-        self.outcomes = Outcomes(past)
+        self.outcomes = Outcomes() if outcomes is None else outcomes
         self.fatal = ""
         self._switch = switch
         self._results = results
@@ -92,7 +92,8 @@ class Recorder(Unpickled, Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: object
     ) -> None:
         """A trial is given to a lane, for the first time or again."""
-        self._meet(trial)
+        if not _is_scoring(trial):
+            self._meet(trial)
 
     def on_trial_result(
         self,
@@ -102,11 +103,16 @@ class Recorder(Unpickled, Callback):
         result: dict[str, object],
         **info: object,
     ) -> None:
-        """A trial has done an epoch, failed, or found that its lane can train nothing."""
+        """A trial has done an epoch, failed, or found that its lane can train nothing.
+
+        Or a model has been scored for the final comparison.
+        """
         reply = result.get("reply")
         if isinstance(reply, LaneImpossible):
             self.fatal = reply.message
             self._switch.thrown = True
+        if isinstance(reply, ScoredReply):
+            self._note(reply.scored)
         if not isinstance(reply, EpochReply):
             return
         for text in reply.notes:
@@ -116,8 +122,7 @@ class Recorder(Unpickled, Callback):
                 self._view.tell(text)
         if reply.untouched is not None and self.outcomes.untouched is None:
             self._note(reply.untouched)
-        number = self._meet(trial)
-        if reply.done.epoch not in self.outcomes.by_trial[number].curve:  # else it is said again
+        if reply.done.epoch not in self._meet(trial).curve:  # else it is said again
             self._note(reply.done)
 
     def on_trial_complete(
@@ -131,7 +136,9 @@ class Recorder(Unpickled, Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: object
     ) -> None:
         """A trial has lost its lane, and either comes again or has lost too many."""
-        if self._searcher.will_be_retried(self._meet(trial)):
+        if not _is_scoring(trial):
+            self._meet(trial)
+        if self._searcher.will_be_retried(trial.config):
             return
         lines = (trial.error_file and Path(trial.error_file).read_text().strip().splitlines()) or []
         self._end(trial, lines[-1] if lines else "its lane was lost")
@@ -140,40 +147,54 @@ class Recorder(Unpickled, Callback):
         # Statistics of every number reported: most of what Tune keeps of a trial, and never asked.
         trial.metric_analysis.clear()
         trial.metric_n_steps.clear()
-        number = self._meet(trial)
-        outcome = self.outcomes.by_trial[number]
+        if _is_scoring(trial):
+            if error:
+                self._view.tell(f"{describe_task(trial.config)}: {error}; it is left out")
+            return
+        outcome = self._meet(trial)
         if self.fatal or outcome.state is not None:
             return
         state = state_of(outcome.epochs, self._max_epochs, error)
         if state == "stopped" and self._switch.stop_all():
             return  # it was not the scheduler that stopped it: it is unfinished
-        self.end(number, state, error)
+        self.end(outcome.trial, state, error, outcome.repeat)
 
-    def end(self, number: int, state: State, error: str = "") -> None:
+    def end(self, number: int, state: State, error: str = "", repeat: int = 0) -> None:
         """Note the end of a trial, and rank them anew."""
-        self._note(TrialEnded(trial=number, state=state, error=error))
+        self._note(TrialEnded(trial=number, repeat=repeat, state=state, error=error))
+        if repeat:
+            score = self.outcomes.run(number, repeat).scores.value
+            self._view.status(f"finalist: trial {number} with another seed {state} at {score:.3f}")
         self._retention.apply(self.outcomes)
         if fault := self._results.write(self.outcomes):
             self._view.status(fault)
 
-    def _meet(self, trial: Trial) -> int:
+    def _meet(self, trial: Trial) -> Outcome:
         """Note a trial when it is first heard of: where its lane is lost at once, by its end."""
-        number: int = trial.config["trial"]
-        if number not in self.outcomes.by_trial:
+        number, repeat = trial.config["trial"], trial.config.get("repeat", 0)
+        if number not in self.outcomes.by_trial or (
+            repeat and (number, repeat) not in self.outcomes.repeats
+        ):
             self._note(
                 TrialStarted(
                     trial=number,
-                    reference=number == 0,
+                    repeat=repeat,
+                    reference=number == 0 and not repeat,
                     values=trial.config["values"],
-                    drawn=self._searcher.drawn(number),
+                    drawn={} if repeat else self._searcher.drawn(number),
                 )
             )
-        return number
+        return self.outcomes.run(number, repeat)
 
     def _note(self, event: Event) -> None:
         self._journal.append(event)
         self.outcomes.follow(event)
         self._view.update(self.outcomes)
+
+
+def _is_scoring(trial: Trial) -> bool:
+    """Whether Tune's trial is a model that is only scored."""
+    return bool(trial.config.get("task") == "score")
 
 
 class MachineWatch(Unpickled, Callback):

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.cluster.mailbox import TrialMailbox
 from search.cluster.scheduling import OBJECTIVE
-from search.events.replies import EpochReply, LaneLost, Reply, TrialFailed, TrialSpec
+from search.events.replies import EpochReply, LaneLost, Reply, ScoredReply, TrialFailed, TrialSpec
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -32,15 +32,16 @@ class WorkerSettings(TypedDict):
 
     Attributes:
         mailbox: of the lane.
-        corpora: references of the two tokenised corpora and, where a trial may ask for other
-            models, of the text of the first.
+        corpora: references of the tokenised corpora ``train``, ``validation`` and, where there is
+            one, ``test``; and of ``text``, that of the first, where a trial may ask for other
+            models.
         session: `SessionSettings` as plain data.
         threads: of torch, in each worker.
         folder: which relative paths start from.
     """
 
     mailbox: ActorHandle
-    corpora: list[ray.ObjectRef]
+    corpora: dict[str, ray.ObjectRef]
     session: dict[str, object]
     threads: int
     folder: str
@@ -66,7 +67,7 @@ class LaneSetup:
         workers, cpus, gpus: processes, and CPUs and GPUs of each.
         start_attempts: how often the workers may fail to be placed, a minute each.
         work: plain settings for the workers.
-        corpora: object references of the tokenised corpora.
+        corpora: name of a part of the sentences -> its object reference.
     """
 
     name: str
@@ -78,7 +79,7 @@ class LaneSetup:
     gpus: int
     start_attempts: int
     work: dict[str, object]
-    corpora: list[object]
+    corpora: dict[str, object]
 
 
 class Lane(tune.Trainable):
@@ -137,6 +138,8 @@ class Lane(tune.Trainable):
         match reply:
             case LaneLost():
                 raise RuntimeError(reply.message)  # Tune starts another lane for this trial
+            case ScoredReply():
+                pass  # its scores are in the reply
             case TrialFailed():
                 told["epoch"] = reply.epoch
             case EpochReply():

@@ -17,6 +17,7 @@ from search.events.replies import (
     LaneImpossible,
     LaneLost,
     Reply,
+    ScoredReply,
     TrialFailed,
     TrialSpec,
 )
@@ -104,7 +105,10 @@ class MailboxState:
                 self._finish(TrialFailed(message=message))
 
     async def report(
-        self, sequence: int, result: EpochReply | TrialFailed, checkpoint: bytes | None = None
+        self,
+        sequence: int,
+        result: EpochReply | ScoredReply | TrialFailed,
+        checkpoint: bytes | None = None,
     ) -> bool:
         """Report a result, and wait until the lane asks for the next one.
 
@@ -117,14 +121,15 @@ class MailboxState:
         async with self._changed:
             if not self._current(sequence):
                 return False
-            if checkpoint is not None and isinstance(result, EpochReply):
+            file = self._checkpoint()
+            if checkpoint is not None and file is not None and isinstance(result, EpochReply):
                 try:
-                    await asyncio.to_thread(write_checkpoint, self._checkpoint(), checkpoint)
+                    await asyncio.to_thread(write_checkpoint, file, checkpoint)
                 except OSError as error:  # a full disk, say: without it, there is nothing to export
-                    message = f"its checkpoint cannot be written to {self._checkpoint()}: {error}"
+                    message = f"its checkpoint cannot be written to {file}: {error}"
                     self._finish(TrialFailed(message=message, epoch=result.done.epoch))
                     return False
-            if isinstance(result, TrialFailed) or result.last:
+            if not isinstance(result, EpochReply) or result.last:
                 self._finish(result)
                 return False
             if result.done.epoch > self._reported:
@@ -147,8 +152,9 @@ class MailboxState:
 
     async def show(self, sequence: int, progress: Progress) -> None:
         """Let those who look see how far the trial has come within its epoch."""
-        if self._progress and self._current(sequence) and self._spec is not None:
-            write_progress(self._progress, self._spec.trial, progress)
+        trial = self._spec.trial if self._spec is not None else None
+        if self._progress and self._current(sequence) and trial is not None:
+            write_progress(self._progress, trial, progress)
 
     async def replaced(self, sequence: int) -> None:
         """Wait until a trial is no longer the one to train."""
@@ -184,13 +190,15 @@ class MailboxState:
         self._results.append(result)
         self._changed.notify_all()
 
-    def _checkpoint(self) -> Path:
+    def _checkpoint(self) -> Path | None:
         assert self._spec is not None, "a trial was assigned"
-        return checkpoint_file(self._folder, self._spec.trial)
+        if self._spec.trial is None:
+            return None
+        return checkpoint_file(self._folder, self._spec.trial, self._spec.repeat)
 
 
-def _read(file: Path) -> bytes | None:
-    return file.read_bytes() if file.exists() else None
+def _read(file: Path | None) -> bytes | None:
+    return file.read_bytes() if file is not None and file.exists() else None
 
 
 TrialMailbox = ray.remote(num_cpus=0)(MailboxState)

@@ -9,6 +9,7 @@ from search.events.journal import Journal, Outcomes
 from search.events.types import Event, TrialContinued, TrialEnded
 from search.runs.resume import Past
 from search.sampling.study import PastTrial
+from search.scoring.constraints import Constraints
 
 
 def settle(past: Past, scheduler: TrialScheduler, journal: Journal, max_epochs: int) -> list[Event]:
@@ -34,11 +35,28 @@ def settle(past: Past, scheduler: TrialScheduler, journal: Journal, max_epochs: 
             event = TrialContinued(trial=number, epoch=epoch)
         journal.append(event)
         events.append(event)
+    for (number, repeat), epoch in past.standing_repeats.items():
+        event = TrialContinued(trial=number, repeat=repeat, epoch=epoch)
+        if epoch >= max_epochs:
+            event = TrialEnded(trial=number, repeat=repeat, state="finished")
+        journal.append(event)
+        events.append(event)
     return events
 
 
-def past_trials(outcomes: Outcomes) -> list[PastTrial]:
+def past_trials(outcomes: Outcomes, constraints: Constraints | None = None) -> list[PastTrial]:
     """The trials so far, as the study takes them."""
+    reference = outcomes.reference()
+    of_reference = None if reference is None else reference.by_language
+    held = constraints or Constraints()
     return [
-        PastTrial(o.trial, o.values, o.drawn, o.curve, o.state) for o in outcomes.by_trial.values()
+        PastTrial(
+            o.trial,
+            o.values,
+            o.drawn,
+            o.curve,
+            o.state,
+            held.violations(o.by_language, of_reference, o.trainable_parameters),
+        )
+        for o in outcomes.by_trial.values()
     ]

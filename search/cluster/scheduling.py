@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ray.tune.experiment import Trial
@@ -15,6 +15,11 @@ from search.settings.interface import SchedulerConfig
 OBJECTIVE = "objective"
 # Number of the reference trial, which is drawn first.
 REFERENCE = 0
+
+
+def is_final(config: Mapping[str, object]) -> bool:
+    """Whether what Tune is given is a task of the finals, and no trial of the search."""
+    return "task" in config
 
 
 def make_scheduler(settings: SchedulerConfig) -> TrialScheduler:
@@ -42,7 +47,7 @@ def replay(scheduler: TrialScheduler, events: Iterable[Event], max_epochs: int) 
     known: set[int] = set()
     done: set[int] = set()
     for event in events:
-        if not isinstance(event, EpochDone) or event.trial in done:
+        if not isinstance(event, EpochDone) or event.repeat or event.trial in done:
             continue
         trial = Numbered({"trial": event.trial})
         if event.trial not in known:
@@ -87,13 +92,16 @@ class ReferenceKeepingASHA(ASHAScheduler):
 
         One that has lost its lane, or whose search goes on after a loss, is another one to Tune.
         """
-        super().on_trial_add(tune_controller, Numbered(trial.config))
+        if not is_final(trial.config):
+            super().on_trial_add(tune_controller, Numbered(trial.config))
 
     def on_trial_result(
         self, tune_controller: object, trial: Trial | Numbered, result: dict[str, object]
     ) -> str:
         """Decide whether a trial goes on after an epoch."""
         going_on: str = TrialScheduler.CONTINUE
+        if is_final(trial.config):
+            return going_on
         numbered = Numbered(trial.config)
         if trial.config["trial"] != REFERENCE:
             decision: str = super().on_trial_result(tune_controller, numbered, result)
@@ -107,9 +115,12 @@ class ReferenceKeepingASHA(ASHAScheduler):
         self, tune_controller: object, trial: Trial | Numbered, result: dict[str, object]
     ) -> None:
         """Record the last result of a trial."""
+        if is_final(trial.config):
+            return
         if trial.config["trial"] != REFERENCE or not self._reference_dropped:
             super().on_trial_complete(tune_controller, Numbered(trial.config), result)
 
     def on_trial_remove(self, tune_controller: object, trial: Trial | Numbered) -> None:
         """Forget a trial that has been lost; what its rungs hold stays."""
-        self._trial_info.pop(Numbered(trial.config).trial_id, None)
+        if not is_final(trial.config):
+            self._trial_info.pop(Numbered(trial.config).trial_id, None)

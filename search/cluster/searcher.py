@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
-from search.cluster.scheduling import OBJECTIVE
+from search.cluster.scheduling import OBJECTIVE, REFERENCE
+from search.events.replies import EpochReply, TrialSpec
 from search.sampling.study import SearchStudy
+from search.scoring.constraints import Constraints
 
 if TYPE_CHECKING:
     import optuna
@@ -24,10 +26,20 @@ MOST_LOSSES = 2
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A trial that has been drawn: its record in the study, and what Tune is given."""
+    """A trial that has been drawn: its record in the study, and what Tune is given.
 
-    record: Trial
+    Tasks of the finals (`search.finals`) have no record.
+    """
+
+    record: Trial | None
     given: dict[str, Any]
+
+
+def describe_task(config: Mapping[str, object]) -> str:
+    """Name what Tune is given."""
+    trial = "the untouched base" if config["trial"] is None else f"trial {config['trial']}"
+    seed = f" with seed {config['repeat']} of the finals" if config.get("repeat") else ""
+    return f"{trial}{seed}{', scored' if config.get('task') == 'score' else ''}"
 
 
 class StudySearcher(Searcher):
@@ -40,6 +52,9 @@ class StudySearcher(Searcher):
         max_epochs: epochs of a trial that finished.
         trials: how many to draw; None for as many as are asked for.
         unfinished: past trials, by their numbers, that go on before any other is drawn.
+        constraints: what the best model must keep; nothing by default.
+        reference: accuracy of the reference by language, as far as it is known.
+        finals: what to do when no trial is left and none runs; asked again when that is done.
     """
 
     def __init__(
@@ -49,6 +64,9 @@ class StudySearcher(Searcher):
         max_epochs: int,
         trials: int | None = None,
         unfinished: Mapping[int, Mapping[str, object]] | None = None,
+        finals: Callable[[], Sequence[TrialSpec]] = lambda: (),
+        constraints: Constraints | None = None,
+        reference: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
         self._study = study
@@ -59,7 +77,11 @@ class StudySearcher(Searcher):
             _Drawn(study.unfinished[number], {"trial": number, "values": dict(values)})
             for number, values in (unfinished or {}).items()
         ]
-        self._losses: Counter[int] = Counter()
+        self._losses: Counter[str] = Counter()
+        self._finals = finals
+        self._constraints = constraints or Constraints()
+        self._reference = reference
+        self._given: set[str] = set()
 
     @property
     def study(self) -> optuna.Study:
@@ -80,25 +102,38 @@ class StudySearcher(Searcher):
             drawn = _Drawn(record, {"trial": number, "values": values})
         else:
             self._left = 0  # the space may hold fewer configs than were asked for
-            finished: str = Searcher.FINISHED
-            return None if self._running else finished
+            if self._running:
+                return None
+            # One that failed is not given again.
+            tasks = [task.model_dump() for task in self._finals()]
+            self._lost = [_Drawn(None, t) for t in tasks if describe_task(t) not in self._given]
+            if not self._lost:
+                finished: str = Searcher.FINISHED
+                return finished
+            drawn = self._lost.pop(0)
+        self._given.add(describe_task(drawn.given))
         self._running[trial_id] = drawn
         return drawn.given
 
     def drawn(self, number: int) -> dict[str, object]:
         """What the sampler drew for a trial that runs, by the names of the domains."""
         records = (d.record for d in self._running.values() if d.given["trial"] == number)
-        return next((record.params for record in records), {})
+        return next((record.params for record in records if record is not None), {})
 
-    def will_be_retried(self, number: int) -> bool:
-        """Whether a trial waits for another lane."""
-        return any(drawn.given["trial"] == number for drawn in self._lost)
+    def will_be_retried(self, config: Mapping[str, object]) -> bool:
+        """Whether what Tune was given waits for another lane."""
+        return any(describe_task(drawn.given) == describe_task(config) for drawn in self._lost)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Record an intermediate value."""
-        value = result.get(self.metric)
+        value, reply = result.get(self.metric), result.get("reply")
+        drawn = self._running[trial_id]
+        if drawn.record is None:
+            return
+        if isinstance(reply, EpochReply) and drawn.given["trial"] == REFERENCE:
+            self._reference = reply.done.by_language
         if value is not None:
-            self._study.report(self._running[trial_id].record, result["epoch"], value)
+            self._study.report(drawn.record, result["epoch"], value)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -107,18 +142,29 @@ class StudySearcher(Searcher):
         if trial_id not in self._running:
             return
         drawn = self._running[trial_id]
-        number: int = drawn.given["trial"]
-        if error and self._losses[number] < MOST_LOSSES:
+        name = describe_task(drawn.given)
+        if error and self._losses[name] < MOST_LOSSES:
             # Tune itself gives up a trial whose lane dies as it is handed over.
-            self._losses[number] += 1
+            self._losses[name] += 1
             self._lost.append(self._running.pop(trial_id))
+            return
+        if drawn.record is None:
+            del self._running[trial_id]
             return
         value = (result or {}).get(self.metric)
         if error or result is None or value is None or not math.isfinite(value):
-            self._study.fail(self._running.pop(trial_id).record)
+            self._study.fail(drawn.record)
+            del self._running[trial_id]
             return
         self.on_trial_result(trial_id, result)
-        record = self._running.pop(trial_id).record
+        record, reply = drawn.record, result.get("reply")
+        if isinstance(reply, EpochReply) and not self._constraints.are_none:
+            done = reply.done
+            violations = self._constraints.violations(
+                done.by_language, self._reference, done.trainable_parameters
+            )
+            self._study.constrain(record, violations)
+        del self._running[trial_id]
         if result["epoch"] >= self._max_epochs:
             self._study.finish(record, value)
         else:

@@ -19,6 +19,7 @@ from search.cluster.resuming import past_trials, settle
 from search.cluster.scheduling import make_scheduler
 from search.cluster.searcher import StudySearcher
 from search.events.journal import Outcomes
+from search.finals.plan import next_tasks
 from search.report.terminal import View
 from search.runs.folder import Run
 from search.runs.prepare import Prepared
@@ -60,23 +61,27 @@ def run_trials(
     stop = StopSwitch(request)
     scheduler = make_scheduler(settings.scheduler)
     events = settle(run.past, scheduler, run.journal, settings.scheduler.max_epochs)
-    before = Outcomes(events)
-    view.resume(before)
+    outcomes = Outcomes(events)
+    view.resume(outcomes)
     retention = Retention(folder / TRIALS, settings.keep)
-    retention.apply(before)
+    retention.apply(outcomes)
     study = SearchStudy(
         prepared.space,
         settings.sampler,
         log=folder / "study.log",
         name=name,
-        refuse=prepared.conflict,
-        past=past_trials(before),
+        refuse=prepared.refuse,
+        past=past_trials(outcomes, settings.constraints),
     )
+    reference = outcomes.reference()
     searcher = StudySearcher(
         study,
         max_epochs=settings.scheduler.max_epochs,
-        trials=max(0, prepared.trials - len(before.by_trial)),
-        unfinished={n: o.values for n, o in before.by_trial.items() if o.state is None},
+        trials=max(0, prepared.trials - len(outcomes.by_trial)),
+        unfinished={n: o.values for n, o in outcomes.by_trial.items() if o.state is None},
+        constraints=settings.constraints,
+        reference=None if reference is None else reference.by_language,
+        finals=lambda: next_tasks(outcomes, settings),
     )
     recorder = Recorder(
         run.journal,
@@ -86,7 +91,7 @@ def run_trials(
         results=Results(folder),
         retention=retention,
         searcher=searcher,
-        past=events,
+        outcomes=outcomes,
     )
     watch = [MachineWatch(plan, view, partial(places, plan))] if growing else []
     with tempfile.TemporaryDirectory(prefix="isogloss-") as scratch, request.polled():
@@ -105,11 +110,16 @@ def run_trials(
                 "threads": plan.cpus,
                 "folder": str(Path.cwd()),
             },
-            corpora=[
-                ray.put(part)
-                for part in (split.train, split.validation, split.train_text)
-                if prepared.others or part is not split.train_text
-            ],
+            corpora={
+                name: ray.put(part)
+                for name, part in {
+                    "train": split.train,
+                    "validation": split.validation,
+                    "test": split.test,
+                    "text": split.train_text if prepared.others else None,
+                }.items()
+                if part is not None
+            },
         )
         trainable = tune.with_resources(tune.with_parameters(Lane, lane=lane), LANE_RESOURCES)
         tune.Tuner(

@@ -15,12 +15,12 @@ import torch
 from ray.train import get_context
 from ray.train.torch import get_device
 
-from search.events.replies import EpochReply, TrialFailed, TrialSpec
-from search.events.types import EpochDone
+from search.events.replies import EpochReply, ScoredReply, TrialFailed, TrialSpec
+from search.events.types import EpochDone, ModelScored
 from search.runtime.progress import Progress, shown_by
 from search.settings.trial import TrialConfig
 from search.training.checkpoint import Checkpoint
-from search.training.loop import TrialError, TrialMemoryError
+from search.training.loop import EpochReport, TrialError, TrialMemoryError
 from search.training.session import Session, SessionSettings
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ def work(settings: WorkerSettings) -> None:
             if order is None:
                 return
             with shown_by(partial(_show, mailbox, ranks.rank, order[0])):
+                if order[1].task == "score":
+                    _score(mailbox, session, *order)
+                    continue
                 # Beside the reference, whose stored statistics make it nearly free.
                 untouched = session.score_untouched() if order[1].trial == 0 else None
                 reply = partial(EpochReply, notes=tuple(session.notes), untouched=untouched)
@@ -68,9 +71,17 @@ def _show(mailbox: ActorHandle, rank: int, sequence: int, progress: Progress) ->
 def _open_session(settings: WorkerSettings) -> Session:
     """Load what trials share; an error other than of the input is recorded and raised."""
     try:
-        corpus, validation, *texts = ray.get(settings["corpora"])
+        corpora = settings["corpora"]
+        parts = dict(zip(corpora, ray.get(list(corpora.values())), strict=True))
         common = SessionSettings.of(settings["session"])
-        return Session(common, corpus, validation, texts[0] if texts else None, get_device())
+        return Session(
+            common,
+            parts["train"],
+            parts["validation"],
+            parts.get("text"),
+            get_device(),
+            test=parts.get("test"),
+        )
     except (ValueError, ray.exceptions.RayActorError):
         raise
     except Exception as error:  # the mailbox counts how often Ray Train may try again
@@ -82,6 +93,32 @@ def _describe(error: Exception) -> str:
     """An unexpected error in one line; of one raised in another process, the error there."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
     return " ".join(f"{type(cause).__name__}: {cause}".split())
+
+
+def _score(
+    mailbox: ActorHandle, session: Session, sequence: int, order: TrialSpec, state: bytes | None
+) -> None:
+    """Score a model for the final comparison."""
+    reply: ScoredReply | TrialFailed
+    try:
+        if order.trial is None:
+            scores = session.score(None, None)
+        elif state is None:
+            raise ValueError("it has no checkpoint")
+        else:
+            trial = TrialConfig.model_validate(order.values)
+            scores = session.score(trial, Checkpoint.from_bytes(state))
+        validation, test = scores
+        scored = ModelScored(
+            trial=order.trial, repeat=order.repeat, validation=validation, test=test
+        )
+        reply = ScoredReply(scored=scored)
+    except ray.exceptions.RayActorError:
+        raise
+    except ValueError as error:  # the same on every worker
+        reply = TrialFailed(message=str(error))
+    if session.ranks.rank == 0:
+        ray.get(mailbox.report.remote(sequence, reply))
 
 
 def _run(
@@ -106,6 +143,8 @@ def _run(
         return ranks.agree(over)
 
     epoch, failed = 0, False
+    assert order.trial is not None, "only scoring is without a trial"
+    event = partial(EpochReport.event, trial=order.trial, began=began, repeat=order.repeat)
     try:
         resume = None if state is None else Checkpoint.from_bytes(state)
         if resume is not None and resume.report:
@@ -126,7 +165,7 @@ def _run(
             epoch = report.epoch
             go_on = False
             if ranks.rank == 0:
-                done = report.event(order.trial, began)
+                done = event(report)
                 result = reply(done=done, last=epoch == session.settings.max_epochs)
                 go_on = ray.get(mailbox.report.remote(sequence, result, report.sealed(done)))
             if not ranks.agree(go_on):

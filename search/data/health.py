@@ -34,6 +34,7 @@ class LanguageHealth:
         empty: of these, rows in which it has no sentence, or a blank one.
         places: where its other sentences went (see `search.data.loading.Counts`).
         pairs: of those to validate with, how many stand beside the pivot's; of the pivot, all.
+        test_pairs: likewise of those to test with.
         tokens: mean tokens of a sentence that is used, special tokens included, after the cut.
         cut: sentences that are used and longer than the model's maximum.
         copied: sentences that are used and are the pivot's own text, untranslated.
@@ -45,6 +46,7 @@ class LanguageHealth:
     empty: int
     places: dict[str, int]
     pairs: int
+    test_pairs: int
     tokens: float
     cut: int
     copied: int
@@ -56,7 +58,7 @@ class Health:
     """What the sentences of a search are worth.
 
     Attributes:
-        rows: rows read, to train on and to validate with, and all those left out.
+        rows: rows read, those used and those left out.
         max_length: tokens after which the model cuts a sentence.
         train_pairs: pairs to train on.
         notes: what there is to know of how the sentences were read and divided.
@@ -66,6 +68,7 @@ class Health:
     rows: int
     train_rows: int
     validation_rows: int
+    test_rows: int
     train_pairs: int
     max_length: int
     pivot: str
@@ -85,7 +88,7 @@ class Health:
                     f"it to; a base with another tokenizer can"
                 )
         for one in self.languages:
-            used = one.places["train"] + one.places["validation"]
+            used = sum(one.places[place] for place in ("train", "validation", "test"))
             if one.copied > MOSTLY_COPIED * used:
                 yield (
                     f"{one.copied:,} of {used:,} sentences of {one.language} are the text of "
@@ -115,8 +118,7 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 
 def measure(
     loaded: LoadedData,
-    train: TokenisedCorpus,
-    validation: TokenisedCorpus,
+    tokenised: tuple[TokenisedCorpus, TokenisedCorpus, TokenisedCorpus | None],
     base: Base,
     store: Store | None = None,
     prompts: Prompts | None = None,
@@ -125,17 +127,19 @@ def measure(
     """Count the sentences that were read and their tokens, by language.
 
     Args:
-        train, validation: the sentences of ``loaded``, tokenised.
+        tokenised: the sentences of ``loaded`` to train on, to validate and to test with.
         base: whose tokenizer that was; it needs no weights.
         store: keeps the counts for later searches.
         prompts: what stands before each sentence; nothing by default.
         notes: what else there is to say.
     """
     prompts = prompts or Prompts()
+    train, validation, test = tokenised
     parts = [(loaded.train, train), (loaded.validation, validation)]
+    if loaded.test is not None and test is not None:
+        parts.append((loaded.test, test))
     cut = np.sum([_cut(text, tokens, base, prompts, store) for text, tokens in parts], axis=0)
     unknown_id = base.tokenizer.unk_token_id
-    beside = validation.lengths[validation.pivot] > 0
     counts = loaded.counts
     found = []
     for index, language in enumerate(train.languages):
@@ -155,7 +159,8 @@ def measure(
                 rows=counts.rows,
                 empty=counts.empty[language],
                 places={place: counts.places[language][place] for place in PLACES},
-                pairs=int(((validation.lengths[index] > 0) & beside).sum()),
+                pairs=_pairs(validation, index),
+                test_pairs=0 if test is None else _pairs(test, index),
                 tokens=total / max(1, sentences),
                 cut=int(cut[index]),
                 copied=counts.copied[language],
@@ -167,11 +172,18 @@ def measure(
         counts.rows,
         train.rows,
         validation.rows,
+        0 if test is None else test.rows,
         train.pair_count,
         base.max_length,
         train.languages[train.pivot],
         (*loaded.notes, *prompts.notes(), *notes),
     )
+
+
+def _pairs(corpus: TokenisedCorpus, language: int) -> int:
+    """Rows that have a language and the pivot."""
+    present = corpus.lengths > 0
+    return int((present[language] & present[corpus.pivot]).sum())
 
 
 def _cut(

@@ -17,6 +17,7 @@ from search.data.placement import PLACES, PlacedRows
 from search.data.reading.interface import SourceTable, SplitName
 from search.data.settings import DataSettings
 from search.data.source import read_source
+from search.data.test_rows import LEAST_ROWS, put_aside, rng_of_test
 from search.runtime.store import Store
 from search.settings.problems import InputError, nearest
 
@@ -28,11 +29,13 @@ class Counts:
     Attributes:
         rows: rows read.
         empty: language -> rows in which it has no sentence, or a blank one.
-        places: language -> place -> sentences. Places are ``train`` and ``validation``; ``alone``,
-            in rows without another language; ``duplicate``, in rows that repeat an earlier row in
-            every language; ``leaked``, in rows that share a sentence with the validation;
-            ``unused``, in rows beyond the number asked for. With the empty rows they add up to all.
-        copied: language -> sentences to train on or to validate with that are the pivot's own text.
+        places: language -> place -> sentences. Places are ``train``, ``validation`` and ``test``;
+            ``alone``, in rows without another language; ``duplicate``, in rows that repeat an
+            earlier row in every language; ``leaked``, in rows that share a sentence with the
+            validation or the test; ``unused``, in rows beyond the number asked for. With the empty
+            rows they add up to all.
+        copied: language -> sentences to train on, to validate or to test with that are the pivot's
+            own text.
     """
 
     rows: int
@@ -46,20 +49,22 @@ class LoadedData:
     """The sentences of a search.
 
     Attributes:
+        test: None where no sentences are put aside.
         notes: what else there is to know of how they were read and divided, a sentence each.
     """
 
     train: Corpus
     validation: Corpus
+    test: Corpus | None
     counts: Counts
     notes: tuple[str, ...]
 
 
 def load_data(settings: DataSettings, store: Store | None = None) -> LoadedData:
-    """Load the sentences to train on and those to validate with.
+    """Load the sentences to train on, to validate and to test with.
 
-    No row to train on shares a sentence of any language with a row of the validation, and no row
-    of either repeats another of it in every language. Texts are compared as `comparison` says.
+    No row of one part shares a sentence of any language with a row of another part, and no row
+    repeats another of its part in every language. Texts are compared as `comparison` says.
 
     Args:
         store: where what takes long to make is kept for later; nowhere by default.
@@ -68,29 +73,45 @@ def load_data(settings: DataSettings, store: Store | None = None) -> LoadedData:
         InputError: a file or column is missing or unreadable, or too little is left.
     """
     rng = np.random.default_rng(settings.seed)
-    sources = [_read(settings, "train", settings.languages, store)]
-    apart = settings.validation is not None or settings.train.has_validation
-    if apart:
-        languages = sources[0].table.column_names
-        sources.append(_read(settings, "validation", languages, store))
-    placed = _place([source.table for source in sources])
-    notes = [note for source in sources for note in source.notes]
-    if not apart:
-        notes += _divide(settings, placed[0], rng)
+    sources = {"train": _read(settings, "train", settings.languages, store)}
+    columns = sources["train"].table.column_names
+    for split in ("validation", "test"):
+        if settings.source(split) is not None:
+            sources[split] = _read(settings, split, columns, store)
+    placed = _place({split: source.table for split, source in sources.items()})
+    notes = [note for source in sources.values() for note in source.notes]
+    train, validation = placed["train"], placed.get("validation", placed["train"])
+    test = placed.get("test")
+    if test is not None:
+        test.move("train", "test")
+        test.limit("test", settings.test_rows, rng_of_test(settings.seed))
+        for one in {id(part): part for part in (train, validation)}.values():
+            one.drop_leaks(test.text_LR[:, test.at("test")])
+    if validation is train:
+        notes += _hold_out(settings, train, rng)
     else:
-        placed[1].move("train", "validation")
-        placed[1].limit("validation", settings.validation_rows, rng)
-        placed[0].drop_leaks(placed[1].text_LR[:, placed[1].at("validation")])
-    placed[0].limit("train", settings.train_rows, rng)
+        validation.move("train", "validation")
+    if test is None and settings.test_share > 0:
+        test = validation
+        notes += put_aside(test, settings)
+    validation.limit("validation", settings.validation_rows, rng)
+    if validation is not train:
+        held = validation.at("validation") | validation.at("test")
+        train.drop_leaks(validation.text_LR[:, held])
+    train.limit("train", settings.train_rows, rng)
+    tested = None if test is None else test.corpus("test")
     loaded = LoadedData(
-        placed[0].corpus("train"),
-        placed[-1].corpus("validation"),
-        _counts(placed, [source.rows_read for source in sources], settings.pivot),
+        train.corpus("train"),
+        validation.corpus("validation"),
+        tested or None,
+        _counts(placed, [source.rows_read for source in sources.values()], settings.pivot),
         tuple(notes),
     )
-    del placed, sources
+    del placed, sources, train, validation, test
     pa.default_memory_pool().release_unused()  # the text as it was read, rows left out included
     _check_enough("data.validation", loaded.validation, settings.pivot)
+    if tested is not None and settings.test is not None:
+        _check_enough("data.test", tested, settings.pivot)
     _check_enough("data.train", loaded.train, settings.pivot)
     return loaded
 
@@ -111,9 +132,8 @@ def load_corpus(settings: DataSettings) -> Corpus:
     Raises:
         InputError: as `load_data`.
     """
-    source = _read(settings, "train", settings.languages)
-    (placed,) = _place([source.table], duplicates=True)
-    corpus = placed.corpus("train")
+    table = _read(settings, "train", settings.languages).table
+    corpus = _place({"train": table}, duplicates=True)["train"].corpus("train")
     _check_enough("data.train", corpus, settings.pivot)
     return corpus
 
@@ -154,8 +174,8 @@ def _check_languages(languages: Sequence[str], pivot: str) -> None:
         )
 
 
-def _place(tables: Sequence[pa.Table], duplicates: bool = False) -> list[PlacedRows]:
-    """Number the texts of some tables alike, and drop what cannot be used.
+def _place(tables: Mapping[str, pa.Table], duplicates: bool = False) -> dict[str, PlacedRows]:
+    """Number the texts of each split's table alike, and drop what cannot be used.
 
     Blank texts, also those of invisible characters alone, become missing.
 
@@ -165,11 +185,11 @@ def _place(tables: Sequence[pa.Table], duplicates: bool = False) -> list[PlacedR
     Raises:
         InputError: a table has no row with two languages.
     """
-    whole = pa.concat_tables(tables)
+    whole = pa.concat_tables(tables.values())
     text_LR = number_texts(whole.columns)
-    ends = np.cumsum([table.num_rows for table in tables])
-    placed = []
-    for split, table, end in zip(("train", "validation"), tables, ends.tolist(), strict=False):
+    ends = np.cumsum([table.num_rows for table in tables.values()])
+    placed = {}
+    for (split, table), end in zip(tables.items(), ends.tolist(), strict=True):
         part_LR = text_LR[:, end - table.num_rows : end]
         columns = [
             pc.if_else(pa.array(text_R >= 0), column, None)
@@ -182,16 +202,16 @@ def _place(tables: Sequence[pa.Table], duplicates: bool = False) -> list[PlacedR
             raise InputError.of(
                 f"data.{split}", "has no row with two languages or more; it must have some"
             )
-        placed.append(one)
+        placed[split] = one
     if not duplicates:
         # Of the validation too: a sentence that stands there twice would be found twice as often.
-        for one in placed:
+        for one in placed.values():
             one.drop_duplicates()
     return placed
 
 
-def _divide(settings: DataSettings, placed: PlacedRows, rng: np.random.Generator) -> list[str]:
-    """Hold rows out for the validation; what there is to say of it."""
+def _hold_out(settings: DataSettings, placed: PlacedRows, rng: np.random.Generator) -> list[str]:
+    """Hold rows out for the validation and, of these, the test; what there is to say of it."""
     (rows,) = np.nonzero(placed.at("train"))
     if len(rows) < 2:
         raise InputError.of(
@@ -200,6 +220,9 @@ def _divide(settings: DataSettings, placed: PlacedRows, rng: np.random.Generator
             "data.validation must be given",
         )
     most = settings.validation_rows or MOST_ROWS
+    with_test = round(most / (1 - settings.test_share))
+    if settings.validation_rows and settings.test is None and with_test >= LEAST_ROWS:
+        most = with_test
     target = min(max(1, round(settings.holdout * len(rows))), most)
     found = hold_out(placed.text_LR[:, rows], target, rng)
     placed.place_R[rows[found.held]] = PLACES.index("validation")
@@ -208,9 +231,8 @@ def _divide(settings: DataSettings, placed: PlacedRows, rng: np.random.Generator
     if lost:
         return [
             f"{found.largest:,} of {len(rows):,} rows hang together by sentences they share, each "
-            f"with the next, so no division keeps them all: {held:,} are held out and {lost:,}, "
-            f"which share a sentence with these, are not trained on (a file of its own in "
-            f"data.validation would lose none)"
+            f"with the next, so no division keeps them all: {held:,} are held out and {lost:,} "
+            f"that share one with these left out (a file in data.validation would lose none)"
         ]
     if held < target:
         return [
@@ -220,7 +242,8 @@ def _divide(settings: DataSettings, placed: PlacedRows, rng: np.random.Generator
     return []
 
 
-def _counts(placed: Sequence[PlacedRows], rows: Sequence[int], pivot: str) -> Counts:
+def _counts(parts: Mapping[str, PlacedRows], rows: Sequence[int], pivot: str) -> Counts:
+    placed = list(parts.values())
     languages = placed[0].table.column_names
     main = languages.index(pivot)
     present = [one.text_LR >= 0 for one in placed]
@@ -249,7 +272,7 @@ def _equal(column: pa.ChunkedArray, other: pa.ChunkedArray) -> NDArray[np.bool_]
 
 
 def _check_enough(key: str, corpus: Corpus, pivot: str) -> None:
-    """Every language has a pair to train on, and validation pairs with the pivot.
+    """Every language has a pair to train on, and pairs with the pivot to validate and test with.
 
     Raises:
         InputError: one has none, or no row is left.
@@ -265,10 +288,11 @@ def _check_enough(key: str, corpus: Corpus, pivot: str) -> None:
     }
     for language, here in present.items():
         others = [there for name, there in present.items() if name != language]
-        if key == "data.validation" and language != pivot:
+        scored = key != "data.train"
+        if scored and language != pivot:
             others = [present[pivot]]
         if not (here & np.any(others, axis=0)).any():
-            partner = f"beside {pivot!r}" if key == "data.validation" else "with a translation"
+            partner = f"beside {pivot!r}" if scored else "with a translation"
             raise InputError.of(
                 key, f"has no sentence in {language!r} {partner}; it must have some, or the "
                 f"language must be left out of data.languages"

@@ -11,7 +11,7 @@ from search.data.corpus import Corpus
 from search.data.holdout import shares_text
 
 # Where a row goes. The order is that of reports.
-PLACES = ("alone", "duplicate", "leaked", "unused", "train", "validation")
+PLACES = ("alone", "duplicate", "leaked", "unused", "train", "validation", "test")
 
 
 class PlacedRows:
@@ -33,8 +33,8 @@ class PlacedRows:
         return found
 
     def is_used(self) -> NDArray[np.bool_]:
-        """The rows to train on or to validate with, bool (R,)."""
-        return self.at("train") | self.at("validation")
+        """The rows to train on, to validate or to test with, bool (R,)."""
+        return self.at("train") | self.at("validation") | self.at("test")
 
     def move(self, place: str, other: str, chosen_R: NDArray[np.bool_] | None = None) -> None:
         """Send rows of a place, all or those of a mask, to another."""

@@ -1,4 +1,4 @@
-"""The sentences of a search: to train on and to validate with, as text and as tokens."""
+"""The sentences of a search: to train on, to validate and to test with, as text and as tokens."""
 
 from __future__ import annotations
 
@@ -23,18 +23,23 @@ class Split:
     """The sentences of a search, as text and tokenised, what they are worth, and their prompts.
 
     Only the tokens have the prompts in them.
+
+    Attributes:
+        test: read once, at the end; None where no sentences are put aside.
     """
 
     train: TokenisedCorpus
     validation: TokenisedCorpus
+    test: TokenisedCorpus | None
     train_text: Corpus
     validation_text: Corpus
+    test_text: Corpus | None
     health: Health
     prompts: Prompts
 
 
 def load_split(settings: DataSettings, skeleton: Base, cache: CacheSettings | None = None) -> Split:
-    """Load and tokenise the sentences to train on and to validate with.
+    """Load and tokenise the sentences to train on, to validate and to test with.
 
     Args:
         cache: where the tokens are stored for later searches; nowhere by default.
@@ -49,12 +54,15 @@ def load_split(settings: DataSettings, skeleton: Base, cache: CacheSettings | No
     loaded = load_data(settings, store)
     table = FamilyTable(settings.families)
     stored = (store, skeleton.tokenization) if store else None
-    train, validation = (
-        tokenise(text, settings.pivot, skeleton.tokenize, table, stored, prompts)
-        for text in (loaded.train, loaded.validation)
+    train, validation, test = (
+        tokenise(text, settings.pivot, skeleton.tokenize, table, stored, prompts) if text else None
+        for text in (loaded.train, loaded.validation, loaded.test)
     )
-    health = measure(loaded, train, validation, skeleton, store, prompts, prompt_notes)
-    return Split(train, validation, loaded.train, loaded.validation, health, prompts)
+    assert train is not None and validation is not None
+    tokens = (train, validation, test)
+    health = measure(loaded, tokens, skeleton, store, prompts, prompt_notes)
+    texts = (loaded.train, loaded.validation, loaded.test)
+    return Split(*tokens, *texts, health, prompts)
 
 
 def _check_prompts(prompts: Prompts, skeleton: Base) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -82,8 +83,31 @@ def score(emb_BE: Tensor, corpus: TokenisedCorpus, scoring: Scoring | None = Non
         emb_BE: unit vectors of ``corpus.present()``, in that order.
         scoring: what else is measured, and what is maximised; the mean of accuracy by default.
     """
-    scoring = scoring or Scoring()
+    return _score(comparisons(emb_BE, corpus), corpus, scoring or Scoring())
+
+
+def score_pairs(
+    emb_BE: Tensor, corpus: TokenisedCorpus, scoring: Scoring | None = None
+) -> tuple[Scores, dict[str, str]]:
+    """Score as `score` does, and say of each pair whether it was found.
+
+    Returns:
+        The scores, and for each language a character a row: in how many directions, of both, the
+        translation was found, or ``-`` where there is no pair.
+    """
     pairs = comparisons(emb_BE, corpus)
+    found = {}
+    there_LR = corpus.lengths > 0
+    for name, pair in pairs.items():
+        digits = np.full(corpus.rows, "-")
+        both_R = there_LR[corpus.languages.index(name)] & there_LR[corpus.pivot]
+        times = sum(one.is_right_Q.numpy().astype(np.int64) for one in pair.directions)
+        digits[both_R] = np.asarray(times).astype(str)
+        found[name] = "".join(digits)
+    return _score(pairs, corpus, scoring or Scoring()), found
+
+
+def _score(pairs: Mapping[str, Comparison], corpus: TokenisedCorpus, scoring: Scoring) -> Scores:
     by_language = {name: measure(Accuracy(), pair) for name, pair in pairs.items()}
     accuracy = float(np.mean(list(by_language.values())))
     if scoring.is_mean_accuracy:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from components.adapter.none import NoAdapterConfig
 from components.base import Base
 from components.base.shipped import Shipped
-from components.encoder import assemble
+from components.encoder import Encoder, assemble
 from components.head.identity import Identity
 from components.interface import PoolingConfig
 from components.pooling.cls import Cls
@@ -73,12 +76,19 @@ def score_untouched(
         ranks: the workers that share the sentences; this process alone by default.
         scoring: what is maximised; the mean of accuracy by default.
     """
+    with untouched_encoder(base) as encoder:
+        feed = features.feed(encoder, corpus)[0] if features else plain_feed(encoder, corpus)
+        return evaluate(encoder, corpus, ranks or Ranks(), feed, scoring)
+
+
+@contextmanager
+def untouched_encoder(base: Base) -> Iterator[Encoder]:
+    """Put a base together with its own pooling, and nothing that trains."""
     random = random_state()  # trials draw the same numbers whether this has run or not
     try:
         encoder = assemble(base, NoAdapterConfig(), own_pooling(base.shipped), Identity())
         try:
-            feed = features.feed(encoder, corpus)[0] if features else plain_feed(encoder, corpus)
-            return evaluate(encoder, corpus, ranks or Ranks(), feed, scoring)
+            yield encoder
         finally:
             encoder.close()
     finally:

@@ -17,7 +17,10 @@ from search.events.types import (
     FORMAT,
     EpochDone,
     Event,
+    FinalsDecided,
     JournalStarted,
+    ModelScored,
+    SplitScores,
     State,
     TrialContinued,
     TrialEnded,
@@ -68,7 +71,7 @@ def read_journal(file: Path) -> Iterator[Event]:
     Raises:
         InputError: the journal is of another format, or a line in it is damaged.
     """
-    epochs: dict[int, int] = {}
+    epochs: dict[tuple[int, int], int] = {}
     total = 0
     with file.open("rb") as lines:  # a cut may go through the middle of a character
         for number, line in enumerate(lines, start=1):
@@ -109,24 +112,27 @@ def _split(line: bytes, total: int) -> tuple[bytes, int]:
     return event, total
 
 
-def _out_of_order(event: Event, epochs: dict[int, int]) -> str:
+def _out_of_order(event: Event, epochs: dict[tuple[int, int], int]) -> str:
     """Why an event cannot follow those before it; empty where it can.
 
     Args:
-        epochs: trial -> epochs done before; brought up to date.
+        epochs: trial and repeat -> epochs done before; brought up to date.
     """
+    if not isinstance(event, TrialStarted | TrialContinued | EpochDone | TrialEnded):
+        return ""
+    run = event.trial, event.repeat
     match event:
         case TrialStarted():
-            if event.trial in epochs:
+            if run in epochs:
                 return f"starts trial {event.trial} a second time"
-            epochs[event.trial] = 0
-        case TrialContinued() | EpochDone() | TrialEnded() if event.trial not in epochs:
+            epochs[run] = 0
+        case _ if run not in epochs:
             return f"speaks of trial {event.trial}, which no line before it has started"
         case TrialContinued() | EpochDone():
-            known = epochs[event.trial]
+            known = epochs[run]
             if event.epoch > known + isinstance(event, EpochDone):
                 return f"is of epoch {event.epoch} of trial {event.trial}, which had done {known}"
-            epochs[event.trial] = event.epoch
+            epochs[run] = event.epoch
     return ""
 
 
@@ -161,6 +167,7 @@ class Outcome:
     """What is known of one trial.
 
     Attributes:
+        repeat: 0, or the number of its run with another seed.
         state: None while it runs.
         epochs: done so far.
         seconds: of training and evaluation.
@@ -193,6 +200,7 @@ class Outcome:
     ended: float | None = None
     epoch_seconds: float = 0.0
     lane: int = 0
+    repeat: int = 0
 
     def note_time(self, done: EpochDone) -> None:
         """Take in when an epoch ended. The first one may hold what later ones are spared."""
@@ -216,11 +224,19 @@ class Outcomes:
     """The trials of a run, followed event by event.
 
     Attributes:
+        by_trial: number -> trial, as it was drawn and trained in the search.
+        repeats: number and repeat -> run of a finalist with another seed.
+        scored: number and repeat -> scores for the final comparison; of the base without training,
+            under None and 0.
+        decided: what came of that comparison; None where it has not been made.
         untouched: scores of the base without training; None until they are known.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.by_trial: dict[int, Outcome] = {}
+        self.repeats: dict[tuple[int, int], Outcome] = {}
+        self.scored: dict[tuple[int | None, int], ModelScored] = {}
+        self.decided: FinalsDecided | None = None
         self.untouched: Scores | None = None
         for event in events:
             self.follow(event)
@@ -229,11 +245,20 @@ class Outcomes:
         """Take in one event."""
         match event:
             case TrialStarted():
-                self.by_trial[event.trial] = Outcome(
-                    event.trial, event.values, event.reference, drawn=event.drawn
+                outcome = Outcome(
+                    event.trial,
+                    event.values,
+                    event.reference,
+                    drawn=event.drawn,
+                    repeat=event.repeat,
                 )
+                self.decided = None  # there may be a better one
+                if event.repeat:
+                    self.repeats[event.trial, event.repeat] = outcome
+                else:
+                    self.by_trial[event.trial] = outcome
             case TrialContinued():
-                outcome = self.by_trial[event.trial]
+                outcome = self.run(event.trial, event.repeat)
                 if event.epoch < outcome.epochs:
                     outcome.curve = {e: a for e, a in outcome.curve.items() if e <= event.epoch}
                     outcome.epochs = event.epoch
@@ -244,7 +269,7 @@ class Outcomes:
                         kept if known else math.nan, {}, None if known else kept
                     )
             case EpochDone():
-                outcome = self.by_trial[event.trial]
+                outcome = self.run(event.trial, event.repeat)
                 outcome.curve[event.epoch] = event.value
                 outcome.times[event.epoch] = event.seconds
                 outcome.start = event.start
@@ -254,11 +279,23 @@ class Outcomes:
                 outcome.trainable_parameters = event.trainable_parameters
                 outcome.note_time(event)
             case TrialEnded():
-                outcome = self.by_trial[event.trial]
+                outcome = self.run(event.trial, event.repeat)
                 outcome.state = event.state
                 outcome.error = event.error
             case UntouchedScored():
                 self.untouched = scores_of(event)
+            case ModelScored():
+                self.scored[event.trial, event.repeat] = event
+            case FinalsDecided():
+                self.decided = event
+
+    def run(self, trial: int, repeat: int = 0) -> Outcome:
+        """Find a trial, or its run with another seed.
+
+        Raises:
+            KeyError: it has not been started.
+        """
+        return self.repeats[trial, repeat] if repeat else self.by_trial[trial]
 
     def count(self, state: State | None) -> int:
         """Trials in a state; None counts those that run."""
@@ -301,7 +338,7 @@ class Outcomes:
         return [outcome for outcome in ended if math.isfinite(outcome.scores.value)]
 
 
-def scores_of(event: EpochDone | UntouchedScored) -> Scores:
+def scores_of(event: EpochDone | UntouchedScored | SplitScores) -> Scores:
     """The scores that an event tells of."""
     return Scores(event.accuracy, event.by_language, event.objective, event.metric)
 

@@ -9,18 +9,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from search.events.types import EpochDone, Message, UntouchedScored
+from search.events.types import EpochDone, Message, ModelScored, UntouchedScored
 
 
 class TrialSpec(Message):
-    """A trial to train.
+    """A trial to train, or a model to score for the final comparison.
 
     Attributes:
-        trial: its number, from 0.
+        task: what to do.
+        trial: its number, from 0; None for the base without training.
+        repeat: 0, or the number of its run with another seed.
         values: its config.
     """
 
-    trial: int
+    task: Literal["train", "score"] = "train"
+    trial: int | None
+    repeat: int = 0
     values: dict[str, JsonValue]
 
 
@@ -38,6 +42,13 @@ class EpochReply(Message):
     last: bool
     notes: tuple[str, ...] = ()
     untouched: UntouchedScored | None = None
+
+
+class ScoredReply(Message):
+    """A model has been scored."""
+
+    reply: Literal["scored"] = "scored"
+    scored: ModelScored
 
 
 class TrialFailed(Message):
@@ -68,5 +79,5 @@ class LaneImpossible(Message):
 
 
 Reply = Annotated[
-    EpochReply | TrialFailed | LaneLost | LaneImpossible, Field(discriminator="reply")
+    EpochReply | ScoredReply | TrialFailed | LaneLost | LaneImpossible, Field(discriminator="reply")
 ]

@@ -35,7 +35,11 @@ class JournalStarted(Message):
 class TrialStarted(Message):
     """A trial is given to a lane for the first time.
 
+    A finalist is trained anew, with other seeds, after the search: such runs of a trial are told
+    apart by ``repeat``, here and in the events that follow.
+
     Attributes:
+        repeat: 0 for the trial as it was drawn; from 1 for its runs with other seeds.
         reference: whether it is the trial that others are compared with.
         values: its config.
         drawn: what the sampler drew for it: name of a domain -> option or number.
@@ -43,6 +47,7 @@ class TrialStarted(Message):
 
     event: Literal["trial"] = "trial"
     trial: int
+    repeat: int = 0
     reference: bool
     values: dict[str, JsonValue]
     drawn: dict[str, JsonValue] = {}
@@ -57,6 +62,7 @@ class TrialContinued(Message):
 
     event: Literal["continued"] = "continued"
     trial: int
+    repeat: int = 0
     epoch: int
 
 
@@ -79,6 +85,7 @@ class EpochDone(Message):
 
     event: Literal["epoch"] = "epoch"
     trial: int
+    repeat: int = 0
     epoch: int
     loss: float
     accuracy: float
@@ -107,6 +114,7 @@ class TrialEnded(Message):
 
     event: Literal["end"] = "end"
     trial: int
+    repeat: int = 0
     state: State
     error: str = ""
 
@@ -125,6 +133,121 @@ class UntouchedScored(Message):
     metric: dict[str, float] = {}
 
 
+class SplitScores(Message):
+    """Scores of a model on the sentences of one split.
+
+    Attributes:
+        accuracy, by_language, objective, metric: as in `EpochDone`.
+        found: language -> a character a row: in how many directions, of both, the translation was
+            found, 0 to 2, or ``-`` where the language or the pivot has no sentence.
+    """
+
+    accuracy: float
+    by_language: dict[str, float]
+    objective: float | None = None
+    metric: dict[str, float] = {}
+    found: dict[str, str]
+
+    @property
+    def value(self) -> float:
+        """What the search maximises."""
+        return self.accuracy if self.objective is None else self.objective
+
+
+class ModelScored(Message):
+    """A trained model, or the base without training, was scored for the final comparison.
+
+    Attributes:
+        trial, repeat: which model; None for the base without training.
+        validation: on the sentences by which the search has chosen.
+        test: on the sentences that chose nothing; None where there are none.
+    """
+
+    event: Literal["scored"] = "scored"
+    trial: int | None
+    repeat: int = 0
+    validation: SplitScores
+    test: SplitScores | None
+
+
+class Interval(Message):
+    """A score or a difference, and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class FinalRow(Message):
+    """A candidate, the reference or the base without training in the final comparison.
+
+    Attributes:
+        trial: None for the base without training.
+        repeats: the runs of it; ``[0]`` for the trial as it was drawn.
+        validation: mean over the runs of what is maximised, on the validation sentences.
+        lowest, highest: of these runs.
+        measured: mean over the runs of what is compared, on the sentences of
+            ``FinalsDecided.split``.
+        by_language: likewise of each language's accuracy.
+        trainable_parameters: 0 for the base.
+    """
+
+    trial: int | None
+    repeats: tuple[int, ...]
+    validation: float
+    lowest: float
+    highest: float
+    measured: Interval
+    by_language: dict[str, float]
+    trainable_parameters: int
+
+
+class FinalComparison(Message):
+    """The winner against another model, on the same sentences.
+
+    Attributes:
+        other: what the other model is; ``candidate`` for one behind the runner-up.
+        trial: of the other; None for the base without training.
+        difference: the winner's score less the other's.
+    """
+
+    other: Literal["runner-up", "candidate", "reference", "untouched"]
+    trial: int | None
+    difference: Interval
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.difference.low > 0 or self.difference.high < 0
+
+
+class FinalsDecided(Message):
+    """The best model is chosen, and compared with the others.
+
+    Attributes:
+        trial, repeat: the model that becomes ``best/``.
+        split: the sentences that ``rows`` and ``comparisons`` are measured on; ``validation`` where
+            none are put aside for a test.
+        compared: the mean accuracy, or the search's objective, made of the languages' accuracies.
+        rows: the candidates, best first on the validation sentences, then the reference and the
+            base.
+        tied: trials that the validation sentences cannot tell from the first of ``rows``; the one
+            that trains the fewest parameters is chosen among these and the first.
+        violations: the constraints of the search that the chosen model does not keep, since no
+            finalist keeps them all.
+    """
+
+    event: Literal["decided"] = "decided"
+    trial: int
+    repeat: int
+    split: Literal["validation", "test"]
+    compared: Literal["accuracy", "objective"]
+    rows: tuple[FinalRow, ...]
+    comparisons: tuple[FinalComparison, ...]
+    tied: tuple[int, ...] = ()
+    violations: tuple[str, ...] = ()
+
+
 class Note(Message):
     """What the user should know of the run."""
 
@@ -139,6 +262,8 @@ Event = Annotated[
     | EpochDone
     | TrialEnded
     | UntouchedScored
+    | ModelScored
+    | FinalsDecided
     | Note,
     Field(discriminator="event"),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from huggingface_hub import ModelCardData
@@ -29,6 +29,8 @@ def card(
     pairs: Mapping[str, int] | None = None,
     reference: Scores | None = None,
     untouched: Scores | None = None,
+    chosen_by: Scores | None = None,
+    comparison: Sequence[str] = (),
     prompts: Prompts | None = None,
     pivot: str = "",
 ) -> str:
@@ -38,9 +40,12 @@ def card(
         custom: whether loading the folder runs a file of its own.
         routed: whether the model treats families of languages differently.
         dtype: that the base's weights are saved in.
-        pairs: language -> number of validation pairs it was scored on.
+        scores: on the test sentences or, without these, on the validation sentences.
+        pairs: language -> number of pairs it was scored on.
         reference: scores of the search's reference trial.
         untouched: scores of the base without training, with its own pooling.
+        chosen_by: scores on the validation sentences, where ``scores`` are on test sentences.
+        comparison: what else is known of the model, a sentence each.
         prompts: what stands before sentences.
         pivot: language that the others were scored against.
     """
@@ -66,9 +71,10 @@ model = SentenceTransformer("best"{trust})  # the path of this folder, or its na
 vectors = model.encode(["A sentence.", "Ein Satz."])
 ```
 {routes}{prompt_text(prompts or Prompts())}
-Top-1 retrieval accuracy against the pivot on the validation sentences, mean of both directions:
+{source_text(scores, chosen_by)}
 
 {score_table(scores, pairs or {}, reference, untouched)}
+{"".join(f"{chr(10)}- {as_text(sentence)}" for sentence in comparison)}
 
 {dtype_text(dtype)}
 
@@ -80,6 +86,18 @@ Settings:
 
 Made by Isogloss.
 """
+
+
+def source_text(scores: Scores, chosen_by: Scores | None) -> str:
+    """Say what was measured, on which sentences, and what these had to do with the model."""
+    measure = "Top-1 retrieval accuracy against the pivot"
+    if chosen_by is None:
+        return f"{measure} on the validation sentences, mean of both directions:"
+    return (
+        f"**{measure}: {scores.accuracy:.3f}** on test sentences, which took no part in training "
+        f"or in any choice\n({chosen_by.accuracy:.3f} on the validation sentences). Mean of both "
+        f"directions:"
+    )
 
 
 def prompt_text(prompts: Prompts) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,24 @@ HALF_TOLERANCE = 0.02
 HALF_SENTENCES = 2
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Sentences that chose nothing, whose figures stand first on the model card.
+
+    Attributes:
+        text, tokenised: the sentences.
+        reference, untouched: scores of the reference trial and of the base without training on
+            them; None where they were not taken.
+        comparison: what else is known of the model, a sentence each.
+    """
+
+    text: Corpus
+    tokenised: TokenisedCorpus
+    reference: Scores | None = None
+    untouched: Scores | None = None
+    comparison: tuple[str, ...] = ()
+
+
 class ExportError(RuntimeError):
     """The folder does not do what the trained encoder did; one sentence says how."""
 
@@ -49,6 +68,7 @@ def export(
     table: FamilyTable | None = None,
     reference: Scores | None = None,
     untouched: Scores | None = None,
+    test: HeldOut | None = None,
     prompts: Prompts | None = None,
     form: Form | None = None,
 ) -> Scores:
@@ -65,6 +85,7 @@ def export(
         table: leads bare text to its family; the one there is, by default.
         reference, untouched: scores of the reference trial and of the base without training, for
             the model card.
+        test: sentences whose figures stand on the model card in place of the validation's.
         prompts: what stands before each sentence in ``tokenised``; nothing by default.
         form: another way to write it.
 
@@ -104,25 +125,32 @@ def export(
         truncate_dim=form.truncate_dim,
         reference=reference_of_base,
     )
-    text = card(
-        config,
-        expected,
-        trusted(fresh),
-        routed,
-        dtype=str(dtype).removeprefix("torch."),
-        pairs=pairs,
-        reference=reference,
-        untouched=untouched,
-        prompts=prompts,
-        pivot=tokenised.languages[tokenised.pivot],
-    )
-    (fresh / "README.md").write_text(text, encoding="utf-8")
     scores = score_folder(fresh, validation, tokenised, prompts)
     if not abs(scores.accuracy - expected.accuracy) <= tolerance:
         raise ExportError(
             f"the exported model has an accuracy of {scores.accuracy:.4f}; it must be within "
             f"{tolerance:.3f} of the trial's, {expected.accuracy:.4f}; it was left in {fresh}"
         )
+    figures, chosen_by = expected, None
+    if test is not None:
+        figures, chosen_by = score_folder(fresh, test.text, test.tokenised, prompts), expected
+        pairs = pairs_by_language(test.tokenised)
+        reference, untouched = test.reference, test.untouched
+    text = card(
+        config,
+        figures,
+        trusted(fresh),
+        routed,
+        dtype=str(dtype).removeprefix("torch."),
+        pairs=pairs,
+        reference=reference,
+        untouched=untouched,
+        chosen_by=chosen_by,
+        comparison=() if test is None else test.comparison,
+        prompts=prompts,
+        pivot=tokenised.languages[tokenised.pivot],
+    )
+    (fresh / "README.md").write_text(text, encoding="utf-8")
     replace_folder(fresh, folder)
     return scores
 

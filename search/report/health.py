@@ -26,7 +26,7 @@ MEANINGS = {
     "empty": "no sentence in the row",
     "alone": "in a row without another language",
     "duplicate": "in a row that repeats another",
-    "leaked": "in a row that shares a sentence with the validation",
+    "leaked": "in a row that shares a sentence with rows held out",
     "unused": "beyond the rows asked for",
     "copied": "used, but the pivot's own text",
 }
@@ -36,7 +36,8 @@ def print_health(console: Console, health: Health) -> None:
     """Print what was read, and what of it may make results worthless."""
     console.print(
         f"data: {health.rows:,} rows read, {health.train_rows:,} to train on "
-        f"({health.train_pairs:,} pairs), {health.validation_rows:,} to validate with",
+        f"({health.train_pairs:,} pairs), {health.validation_rows:,} to validate with"
+        + (f", {health.test_rows:,} to test with" if health.test_rows else ""),
         soft_wrap=True,
     )
     for table in _tables(console, health):
@@ -72,6 +73,8 @@ def _tables(console: Console, health: Health) -> list[Table]:
             rows[title] = list(map(number, counts))
     rows["train"] = [number(one.places["train"]) for one in health.languages]
     rows["valid."] = [number(one.places["validation"]) for one in health.languages]
+    if health.test_rows:
+        rows["test"] = [number(one.places["test"]) for one in health.languages]
     used = {
         "tokens": [f"{one.tokens:.1f}" for one in health.languages],
         "cut": [number(one.cut) for one in health.languages],

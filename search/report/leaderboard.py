@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 from search.events.journal import Outcome, Outcomes
+from search.events.types import FinalsDecided
+from search.finals.words import against_best
 from search.settings.trial import Scores, flatten
 
 FIXED = ("rank", "trial", "state", "accuracy", "epochs", "seconds", "trainable_parameters")
@@ -22,6 +24,10 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
     is empty, and so are the scores of a trial that failed. A trial that the run's end has cut short
     is ``unfinished``. The last row, whose state is
     ``untouched``, has the scores of the base without training; it has no rank and no trial.
+
+    The models of the final comparison also have ``finals``, the mean over the finalist's runs with
+    other seeds of what is maximised, and ``against_best``; if sentences are put aside, ``test``
+    with its 95 % interval, ``test_low`` and ``test_high``, and test/<language>.
     """
     ranked = outcomes.ranked()
     settings = dict.fromkeys(name for outcome in ranked for name in flatten(outcome.values))
@@ -29,16 +35,35 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
     scores += [] if outcomes.untouched is None else [outcomes.untouched]
     measured = dict.fromkeys(name for one in scores for name in _scores(one))
     measured |= dict.fromkeys(f"accuracy/{language}" for language in outcomes.languages())
+    finals = _finals(outcomes.decided)
+    measured |= dict.fromkeys(name for row in finals.values() for name in row)
     columns = [*FIXED, *(name for name in measured if name not in FIXED), *settings]
     fresh = file.with_suffix(".new")
     with fresh.open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, columns, restval="")
         writer.writeheader()
-        writer.writerows(_row(rank, outcome) for rank, outcome in enumerate(ranked, start=1))
+        writer.writerows(
+            _row(rank, outcome) | finals.get(outcome.trial, {})
+            for rank, outcome in enumerate(ranked, start=1)
+        )
         if outcomes.untouched is not None:
             row = {"state": "untouched", "epochs": 0, "trainable_parameters": 0}
-            writer.writerow(row | _scores(outcomes.untouched))
+            writer.writerow(row | _scores(outcomes.untouched) | finals.get(None, {}))
     fresh.replace(file)
+
+
+def _finals(decided: FinalsDecided | None) -> dict[int | None, dict[str, object]]:
+    """Trial, or None for the base without training -> its columns of the final comparison."""
+    found: dict[int | None, dict[str, object]] = {}
+    for one in decided.rows if decided is not None else ():
+        assert decided is not None
+        row: dict[str, object] = {"finals": round(one.validation, 6)}
+        if decided.split == "test":
+            ends = {"": one.measured.value, "_low": one.measured.low, "_high": one.measured.high}
+            row |= {f"test{end}": round(value, 6) for end, value in ends.items()}
+            row |= {f"test/{name}": round(value, 6) for name, value in one.by_language.items()}
+        found[one.trial] = row | {"against_best": against_best(decided, one.trial)}
+    return found
 
 
 def _row(rank: int, outcome: Outcome) -> dict[str, object]:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from components.languages import FamilyTable
     from search.data.split import Split
     from search.events.journal import Outcome, Outcomes
-    from search.export import Form
+    from search.export import Form, HeldOut
     from search.settings.trial import Scores
     from search.training.checkpoint import Checkpoint
 
 
-def read_checkpoint(folder: Path, trial: int) -> Checkpoint:
-    """Read the checkpoint of a trial of a run.
+def read_checkpoint(folder: Path, trial: int, repeat: int = 0) -> Checkpoint:
+    """Read the checkpoint of a trial of a run, or of its run with another seed.
 
     Raises:
         ValueError: there is none, or it is damaged.
@@ -30,7 +30,7 @@ def read_checkpoint(folder: Path, trial: int) -> Checkpoint:
     """
     from search.training.checkpoint import Checkpoint
 
-    file = checkpoint_file(folder / TRIALS, trial)
+    file = checkpoint_file(folder / TRIALS, trial, repeat)
     try:
         data = file.read_bytes()
     except FileNotFoundError as error:
@@ -100,6 +100,33 @@ def reported_scores(checkpoint: Checkpoint) -> Scores | None:
     return scores_of(done) if isinstance(done, EpochDone) else None
 
 
+def _held_out(split: Split, outcomes: Outcomes, outcome: Outcome) -> HeldOut | None:
+    """What the model card tells of the test; None where no sentences are put aside."""
+    from search.events.journal import scores_of
+    from search.export import HeldOut
+    from search.finals.words import describe_choice, describe_comparisons
+
+    if split.test is None or split.test_text is None:
+        return None
+
+    def scores(trial: int | None) -> Scores | None:
+        scored = outcomes.scored.get((trial, 0))
+        return None if scored is None or scored.test is None else scores_of(scored.test)
+
+    decided = outcomes.decided
+    sentences: list[str] = []
+    if decided is not None and (decided.trial, decided.repeat) == (outcome.trial, outcome.repeat):
+        sentences = [describe_choice(decided), *describe_comparisons(decided)]
+    reference = next((o.trial for o in outcomes.by_trial.values() if o.reference), None)
+    return HeldOut(
+        split.test_text,
+        split.test,
+        None if reference is None else scores(reference),
+        scores(None),
+        tuple(sentences),
+    )
+
+
 def export_trial(
     split: Split,
     table: FamilyTable,
@@ -136,6 +163,7 @@ def export_trial(
             expected=outcome.scores,
             reference=outcomes.reference(),
             untouched=outcomes.untouched,
+            test=_held_out(split, outcomes, outcome),
             prompts=split.prompts,
             form=form,
         )

@@ -22,8 +22,24 @@ from search.runs.stopping import Stop
 from search.settings.problems import shown
 
 if TYPE_CHECKING:
-    from search.events.journal import Outcomes
+    from search.events.journal import Outcome, Outcomes
+    from search.runs.folder import Run
     from search.runs.prepare import Prepared
+    from search.scoring.constraints import Constraints
+
+
+def choose_best(folder: Path, prepared: Prepared, run: Run) -> None:
+    """Choose the best model of a search that has gone to its end, and note it in the journal."""
+    from search.events.journal import Outcomes, read_journal
+    from search.finals.decision import decide
+
+    outcomes = Outcomes(read_journal(folder / JOURNAL))
+    corpus = prepared.split.train
+    families = dict(zip(corpus.languages, corpus.family_of_language, strict=True))
+    if outcomes.decided is None:
+        decided = decide(outcomes, prepared.config.search, families)
+        if decided is not None:
+            run.journal.append(decided)
 
 
 def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | None = None) -> int:
@@ -45,6 +61,7 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
         return NONE_FINISHED if stop is None or stop.status is None else stop.status
     outcomes = Outcomes(read_journal(folder / JOURNAL))
     print_ranking(console, outcomes)
+    _print_finals(console, outcomes, prepared)
     console.print(f"\nleaderboard: {folder / LEADERBOARD}", markup=False, soft_wrap=True)
     if (folder / REPORT).exists():
         console.print(f"report: {folder / REPORT}", markup=False, soft_wrap=True)
@@ -64,6 +81,42 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
     return status if stop is None or stop.status is None else stop.status
 
 
+def _print_finals(console: Console, outcomes: Outcomes, prepared: Prepared) -> None:
+    """Print the final comparison, or why there is none."""
+    from search.finals.plan import finalists
+    from search.finals.words import MEASURED_ON, describe_choice, describe_comparisons
+    from search.report.finals import finals_table
+
+    decided = outcomes.decided
+    if decided is not None:
+        console.print()
+        console.print(finals_table(decided))
+        lines = [describe_choice(decided), f"on {MEASURED_ON[decided.split]}:"]
+        for line in [*lines, *describe_comparisons(decided)]:
+            console.print(line, markup=False, soft_wrap=True)
+        return
+    search = prepared.config.search
+    wanted = len(finalists(outcomes, search)) * search.finals.seeds
+    if wanted and search.trials != 1:
+        done = sum(outcome.state is not None for outcome in outcomes.repeats.values())
+        console.print(
+            f"the finalists have not been compared ({done} of {wanted} runs with other seeds): "
+            f"best/ is the trial with the best score in the search, which is partly luck",
+            markup=False,
+            soft_wrap=True,
+            style="yellow",
+        )
+
+
+def _best_runs(outcomes: Outcomes, constraints: Constraints) -> list[Outcome]:
+    """What may become best/: the model that was chosen, then the trials by their rank."""
+    from search.finals.plan import by_rank
+
+    decided = outcomes.decided
+    chosen = [] if decided is None else [outcomes.run(decided.trial, decided.repeat)]
+    return [*chosen, *by_rank(outcomes, constraints)]
+
+
 def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Outcomes) -> int:
     """Make the best trial a model; the exit status."""
     from safetensors import SafetensorError
@@ -80,9 +133,9 @@ def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Out
                 soft_wrap=True,
             )
         return NONE_FINISHED
-    for best in outcomes.ended():
+    for best in _best_runs(outcomes, prepared.config.search.constraints):
         try:
-            checkpoint = read_checkpoint(folder, best.trial)
+            checkpoint = read_checkpoint(folder, best.trial, best.repeat)
             break
         except (ValueError, OSError) as error:
             why = explain_os_error(error) if isinstance(error, OSError) else shown(error, 1000)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from search.events.types import TrialStarted
+from search.events.journal import Outcomes
+from search.finals.plan import next_tasks
 from search.runs.lock import hold
 from search.runs.record import RunRecord, rewrite_record, write_record
 from search.runs.results import Results
 from search.runs.resume import JOURNAL, Past, describe_run, take_up
 from search.settings.problems import InputError
+from search.settings.sections import SearchSettings
 
 if TYPE_CHECKING:
     from search.events.journal import Journal
@@ -78,10 +80,12 @@ class Run:
     journal: Journal
     past: Past
 
-    def is_complete(self, trials: int) -> bool:
-        """Whether earlier commands have ended so many trials, and left none unfinished."""
-        started = sum(isinstance(event, TrialStarted) for event in self.past.events)
-        return started >= trials and not self.past.standing
+    def is_complete(self, trials: int, search: SearchSettings) -> bool:
+        """Whether earlier commands have ended so many trials, and left nothing to train or score."""
+        outcomes = Outcomes(self.past.events)
+        if len(outcomes.by_trial) < trials or self.past.standing or self.past.standing_repeats:
+            return False
+        return not next_tasks(outcomes, search)
 
 
 @contextmanager
@@ -99,7 +103,7 @@ def open_run(
         InputError: the folder cannot be made, or another process writes to it, or its journal is
             damaged.
     """
-    from search.events.journal import Journal, Outcomes, read_journal
+    from search.events.journal import Journal, read_journal
     from search.report.health import print_health
 
     if record is None:

@@ -138,6 +138,19 @@ class Prepared:
         """Say which setting of a trial can have no effect; empty where each has one."""
         return str(conflict(TrialConfig.of(values), self.context) or "")
 
+    def refuse(self, values: Mapping[str, object]) -> str:
+        """Say why a trial is not to be trained; empty where it is.
+
+        A setting of it can have no effect, or it has more parameters than ``max_parameters``.
+        """
+        most = self.config.search.max_parameters
+        if (reason := self.conflict(values)) or most is None:
+            return reason
+        parameters = self.trainable_parameters(values)
+        if parameters <= most:
+            return ""
+        return f"search.max_parameters is {most:,}, but it trains {parameters:,}"
+
     def trainable_parameters(self, values: Mapping[str, object]) -> int:
         """Exact number of parameters that a trial trains."""
         families = self.split.train.families
@@ -210,8 +223,10 @@ def check_space(space: Space, config: RunConfig, skeleton: Base, split: Split) -
         if wrong_batch:
             problems.append(space.problem(probe, wrong_batch.key, str(wrong_batch)))
     context = context_of(skeleton, split, config)
-    if fault := config.search.objective.incompatibility(context):
-        problems.append(space.source.problem(tuple(fault.key.split(".")), str(fault), fault.key))
+    for section in (config.search.objective, config.search.constraints):
+        if fault := section.incompatibility(context):
+            place = tuple(fault.key.split("."))
+            problems.append(space.source.problem(place, str(fault), fault.key))
     problems += without_effect(space, context)
     if problems:
         raise InputError(problems)

@@ -23,7 +23,7 @@ RECORD = "run.json"
 PACKAGES = ("isogloss", "ray", "torch", "transformers", "peft", "optuna", "datasets", "pyarrow",
             "sentence-transformers")  # fmt: skip
 # What a search that goes on may be given anew: how much of it, and on what.
-CHANGEABLE = ("search.trials", "search.concurrency", "lane", "cache")
+CHANGEABLE = ("search.trials", "search.concurrency", "search.finalists", "lane", "cache")
 _ABSENT = object()
 
 
@@ -65,7 +65,8 @@ def read_record(folder: Path) -> RunRecord:
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read: {shown(error, 200)}") from error
     try:
-        data = {part: plain["data"][part]["sha256"] for part in ("train", "validation")}
+        parts = ("train", "validation", *["test"] * ("test" in plain["data"]))
+        data = {part: plain["data"][part]["sha256"] for part in parts}
         return RunRecord(
             folder, dict(plain["space"]), str(plain["directory"]), dict(plain["versions"]), data,
             int(plain["trials"]), plain,
@@ -130,7 +131,12 @@ def digests(split: Split) -> dict[str, Any]:
             "sentences": dict(zip(corpus.languages, corpus.counts, strict=True)),
             "sha256": corpus.digest,
         }
-        for part, corpus in (("train", split.train), ("validation", split.validation))
+        for part, corpus in {
+            "train": split.train,
+            "validation": split.validation,
+            "test": split.test,
+        }.items()
+        if corpus is not None
     }
 
 
@@ -160,8 +166,8 @@ def version_differences(record: RunRecord) -> Iterator[Problem]:
 def data_differences(record: RunRecord, split: Split) -> Iterator[Problem]:
     """Parts of the data that are no longer those of a run."""
     for part, found in digests(split).items():
-        if found["sha256"] != record.data[part]:
-            was = record.plain["data"][part].get("rows")
+        if found["sha256"] != record.data.get(part):
+            was = record.plain["data"].get(part, {}).get("rows")
             rows = f"{found['rows']} rows" + (f" instead of {was}" if was != found["rows"] else "")
             message = (
                 f"holds other sentences than in the run ({rows}); scores could not be compared"

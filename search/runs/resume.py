@@ -22,7 +22,7 @@ from search.runs.record import (
     space_differences,
     version_differences,
 )
-from search.runtime.checkpoint_file import checkpoint_file
+from search.runtime.checkpoint_file import checkpoint_file, run_of_folder
 from search.runtime.sealing import DamagedError, check
 from search.settings.problems import InputError, Problem
 from search.space.source import Assignment, Source, assign, read
@@ -41,11 +41,13 @@ class Past:
     Attributes:
         events: of the journal.
         standing: unfinished trial -> epochs that need not be trained again.
+        standing_repeats: likewise of finalists' unfinished runs with other seeds.
         notes: what the user should know of how the run goes on.
     """
 
     events: tuple[Event, ...] = ()
     standing: dict[int, int] = field(default_factory=dict)
+    standing_repeats: dict[tuple[int, int], int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -164,12 +166,14 @@ def take_up(folder: Path) -> Past:
             )
         return Past()  # it was lost before it began
     events = tuple(read_journal(folder / JOURNAL))
-    by_trial = Outcomes(events).by_trial
+    outcomes = Outcomes(events)
+    by_trial = outcomes.by_trial
     notes = []
     unknown = [
         kept
         for kept in (folder / TRIALS).glob("*")
-        if not kept.name.isdecimal() or int(kept.name) not in by_trial
+        if (run := run_of_folder(kept.name)) is None
+        or (run not in outcomes.repeats if run[1] else run[0] not in by_trial)
     ]
     for kept in unknown:
         shutil.rmtree(kept)
@@ -184,12 +188,20 @@ def take_up(folder: Path) -> Past:
             if fault:
                 notes.append(f"trial {number} begins again: {fault}")
                 file.unlink(missing_ok=True)
+    standing_repeats = {}
+    for run, outcome in outcomes.repeats.items():
+        if outcome.state is None:
+            file = checkpoint_file(folder / TRIALS, *run)
+            standing_repeats[run], fault = _standing(file, outcome.epochs)
+            if fault:
+                notes.append(f"trial {run[0]} with another seed begins again: {fault}")
+                file.unlink(missing_ok=True)
     ended = len(by_trial) - len(standing)
     goes_on = [f"trial {number} after epoch {epoch}" for number, epoch in standing.items()]
     first = f"{ended} trials have ended"
     first += f"; {', '.join(goes_on)} goes on" if len(goes_on) == 1 else ""
     first += f"; {', '.join(goes_on)} go on" if len(goes_on) > 1 else ""
-    return Past(events, standing, (first, *notes))
+    return Past(events, standing, standing_repeats, (first, *notes))
 
 
 def _standing(file: Path, epochs: int) -> tuple[int, str]:

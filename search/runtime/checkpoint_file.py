@@ -6,6 +6,7 @@ Nothing here imports torch: the mailbox of a lane writes bytes.
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 from search.runtime.sealing import check, keep_only
@@ -14,9 +15,16 @@ from search.runtime.sealing import check, keep_only
 _LASTING = ("weights/", "meta")
 
 
-def checkpoint_file(trials: Path, trial: int) -> Path:
-    """Find a trial's checkpoint in the ``trials`` folder of a run."""
-    return trials / str(trial) / "checkpoint.safetensors"
+def checkpoint_file(trials: Path, trial: int, repeat: int = 0) -> Path:
+    """Find the checkpoint of a trial, or of its run with another seed, in a run's ``trials``."""
+    name = f"{trial}-seed{repeat}" if repeat else str(trial)
+    return trials / name / "checkpoint.safetensors"
+
+
+def run_of_folder(name: str) -> tuple[int, int] | None:
+    """The trial and repeat that a folder of ``trials`` is named for; None where it is for none."""
+    found = re.fullmatch(r"(\d+)(?:-seed(\d+))?", name)
+    return (int(found[1]), int(found[2] or 0)) if found else None
 
 
 def write_checkpoint(file: Path, data: bytes) -> None:

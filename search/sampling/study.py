@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
@@ -29,6 +29,7 @@ class PastTrial:
         drawn: what was drawn for it: name of a domain -> option's label or number.
         curve: epoch -> metric after it.
         state: None where it is unfinished.
+        violations: constraint -> how far it was from being kept (`Constraints.violations`).
     """
 
     number: int
@@ -36,6 +37,7 @@ class PastTrial:
     drawn: Mapping[str, object]
     curve: Mapping[int, float]
     state: State | None
+    violations: Mapping[str, float] = field(default_factory=dict)
 
 
 class SearchStudy:
@@ -102,6 +104,15 @@ class SearchStudy:
             self._reported.add((trial.number, epoch))
             trial.report(value, step=epoch)
 
+    def constrain(self, trial: Trial, violations: Mapping[str, float]) -> None:
+        """Record how far a trial that ends is from keeping each constraint.
+
+        TPE draws near the trials that keep all of them, the best ones; the others are to it worse
+        than any of these, however good.
+        """
+        for name, amount in violations.items():
+            trial.set_constraint(name, amount)
+
     def finish(self, trial: Trial, value: float) -> None:
         """Record a trial that ran to its last epoch."""
         self.study.tell(trial, value)
@@ -137,7 +148,7 @@ def _record(trial: PastTrial, domains: Mapping[str, Domain]) -> FrozenTrial:
         None: TrialState.RUNNING,
     }
     scored = trial.curve and trial.state in ("finished", "stopped")
-    return optuna.trial.create_trial(
+    record = optuna.trial.create_trial(
         state=states[trial.state],
         value=trial.curve[max(trial.curve)] if scored else None,
         params=dict(trial.drawn),
@@ -145,6 +156,9 @@ def _record(trial: PastTrial, domains: Mapping[str, Domain]) -> FrozenTrial:
         user_attrs={"reference": True} if trial.number == 0 else {},
         intermediate_values=dict(trial.curve),
     )
+    for name, amount in trial.violations.items() if trial.state is not None else ():
+        record.set_constraint(name, amount)
+    return record
 
 
 def _distribution(domain: Domain) -> optuna.distributions.BaseDistribution:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from components.config import Config
+from search.scoring.constraints import Constraints
 from search.scoring.settings import Scoring
 from search.settings.interface import Count
 from search.settings.sampler import AnySampler
@@ -15,8 +16,26 @@ from search.settings.scheduler import AnyScheduler
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class SearchSettings(Scoring):
-    """The search itself; ``metric`` and ``objective`` say what it maximises (`Scoring`).
+class FinalistSettings(Config):
+    """What follows a search: its best trials are trained anew before one of them is chosen.
+
+    The best of many scores is partly luck. Each finalist is therefore trained to its last epoch
+    with other seeds, and these runs alone decide.
+
+    Attributes:
+        count: of trials; 0 makes the best trial the best model as it is.
+        seeds: runs of each of them.
+    """
+
+    count: int = Field(default=3, ge=0)
+    seeds: Count = 3
+
+
+class SearchSettings(Scoring, Constraints):
+    """The search itself.
+
+    ``metric`` and ``objective`` say what it maximises (`Scoring`); ``floors``,
+    ``no_language_below`` and ``max_parameters`` what the best model must keep (`Constraints`).
 
     Attributes:
         trials: how many; None for 24, or for all that a grid has. No config is trained twice, so
@@ -25,6 +44,8 @@ class SearchSettings(Scoring):
         start: starting points, tried before the sampler draws: each names some settings of a trial,
             with values that lie in the space (``{head: {kind: identity}, optimizer: {lr:
             1.0e-3}}``); all others are as in the reference trial.
+        finalists: the best trials that are trained anew with other seeds (`FinalistSettings`); null
+            for none, as for a quick look.
         keep: the best trials so many of which keep their checkpoints, without the optimizer's
             moments; of the other trials that have ended, only scores are kept.
     """
@@ -32,9 +53,20 @@ class SearchSettings(Scoring):
     trials: Count | None = None
     concurrency: Count | None = None
     keep: Count = 5
+    finalists: FinalistSettings | None = FinalistSettings()
     start: list[dict[str, object]] = Field(default=[])
     sampler: AnySampler = Field(default={"kind": "tpe"}, validate_default=True)
     scheduler: AnyScheduler = Field(default={"kind": "asha"}, validate_default=True)
+
+    @property
+    def finals(self) -> FinalistSettings:
+        """The finalists, none of them where there are to be none."""
+        return self.finalists or FinalistSettings(count=0)
+
+    @property
+    def constraints(self) -> Constraints:
+        """What the best model must keep, alone."""
+        return Constraints(**{name: getattr(self, name) for name in Constraints.model_fields})
 
     @property
     def scoring(self) -> Scoring:

@@ -63,15 +63,16 @@ class EpochReport:
     start: str
     checkpoint: Checkpoint
 
-    def event(self, trial: int, began: float) -> EpochDone:
+    def event(self, trial: int, began: float, repeat: int = 0) -> EpochDone:
         """All of it but the checkpoint, as an event of a run that has just happened.
 
         Args:
-            trial: number of the trial.
+            trial, repeat: number of the trial, and of its run with another seed.
             began: Unix time at which the trial was taken up.
         """
         return EpochDone(
             trial=trial,
+            repeat=repeat,
             epoch=self.epoch,
             loss=self.loss,
             accuracy=self.scores.accuracy,

@@ -9,19 +9,24 @@ from typing import Any
 import torch
 
 from components.base import BaseConfig, load
+from components.encoder import Encoder, assemble
 from search.data.corpus import Corpus
 from search.data.teachers import Teachers
 from search.data.tokens import TokenisedCorpus
-from search.evaluation.untouched import score_untouched
-from search.events.types import UntouchedScored
+from search.evaluation.retrieval import encode, score_pairs
+from search.evaluation.untouched import score_untouched, untouched_encoder
+from search.events.types import SplitScores, UntouchedScored
 from search.features import FeaturePlan, open_features, performance_notes
 from search.runtime.precision import use_tensor_cores
 from search.runtime.ranks import Ranks
 from search.scoring.settings import Scoring
 from search.settings.sections import CacheSettings
 from search.settings.trial import TrainingConfig, TrialConfig
-from search.training.checkpoint import Checkpoint
+from search.training.checkpoint import Checkpoint, restore_weights
 from search.training.loop import EpochReport, train
+
+# Of the validation and of the test; None where no sentences are put aside for that.
+FinalScores = tuple[SplitScores, SplitScores | None]
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class Session:
     Args:
         corpus, validation: sentences to train on and to validate with.
         text: the sentences of ``corpus`` as text; needed where a trial may ask for other models.
+        test: sentences that are read once, for the final comparison.
         device: where the base is loaded.
         ranks: the workers that share each batch; this process alone by default.
 
@@ -94,11 +100,13 @@ class Session:
         text: Corpus | None,
         device: torch.device | str,
         ranks: Ranks | None = None,
+        test: TokenisedCorpus | None = None,
     ) -> None:
         self.settings = settings
         self.ranks = ranks or Ranks()
         self._corpus = corpus
         self._validation = validation
+        self._test = test
         use_tensor_cores(device)
         self._base = load(settings.base, device)
         self._features = open_features(
@@ -131,6 +139,39 @@ class Session:
             self._base, self._validation, self._features, self.ranks, scoring=self.settings.scoring
         )
         return UntouchedScored(**asdict(scores))
+
+    def score(self, trial: TrialConfig | None, checkpoint: Checkpoint | None) -> FinalScores:
+        """Score a trained model for the final comparison, on the validation and on the test.
+
+        Args:
+            trial, checkpoint: of the model; None for the base without training.
+
+        Raises:
+            ValueError: the checkpoint is of another model, or a setting does not fit the base.
+        """
+        if trial is None or checkpoint is None:
+            with untouched_encoder(self._base) as encoder:
+                return self._score(encoder)
+        encoder = assemble(
+            self._base, trial.adapter, trial.pooling, trial.head, self._corpus.families
+        )
+        try:
+            restore_weights(checkpoint.part("encoder."), encoder)
+            return self._score(encoder)
+        finally:
+            encoder.close()
+
+    @torch.no_grad()
+    def _score(self, encoder: Encoder) -> FinalScores:
+        encoder.eval()
+        parts = (self._validation, *([] if self._test is None else [self._test]))
+        found = []
+        for corpus in parts:
+            feed = self._features.feed(encoder, corpus)[0] if self._features else None
+            emb_BE = encode(encoder, corpus, corpus.present(), self.ranks, feed)
+            scores, pairs = score_pairs(emb_BE.to(self._base.device), corpus, self.settings.scoring)
+            found.append(SplitScores(**asdict(scores), found=pairs))
+        return found[0], found[1] if len(found) > 1 else None
 
     def train(
         self,

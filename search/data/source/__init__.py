@@ -1,4 +1,4 @@
-"""Where sentences come from: ``data.train`` and ``data.validation``. A file a kind.
+"""Where sentences come from: ``data.train``, ``data.validation`` and ``data.test``. A file a kind.
 
 A short form (a string, a list, a mapping of languages) is translated here, once, to the full one.
 """
@@ -22,6 +22,7 @@ from search.data.reading.interface import (
     SplitName,
 )
 from search.data.reading.names import check_name, is_language
+from search.data.source.builtin import ROWS
 from search.settings.problems import InputError
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ def read_source(
     Raises:
         InputError: a file or column is missing or unreadable; the key is that of the setting.
     """
-    source = settings.train if split == "train" else settings.validation
-    if source is None and settings.train.has_validation:
-        source = settings.train
+    source = settings.source(split)
     assert source is not None, "this split has no source of its own"
     for key, value, counts in (
         ("data.columns", settings.columns, source.text_tables),
@@ -133,8 +132,14 @@ def read_source(
             pivot=settings.pivot,
             columns=settings.columns if source.text_tables else None,
             pairs=settings.pairs if source.tables else None,
-            rows=settings.train_rows if split == "train" else settings.validation_rows,
+            rows=settings.rows(split),
+            skipped=_skipped(settings, split),
             seed=settings.seed,
             store=store,
         )
     )
+
+
+def _skipped(settings: DataSettings, split: SplitName) -> int:
+    """Rows of the built-in corpus that validate, and so do not test."""
+    return (settings.rows("validation") or ROWS["validation"]) if split == "test" else 0

@@ -19,7 +19,7 @@ from search.data.reading.interface import Request, SourceConfig, SourceTable
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROWS = {"train": 4000, "validation": 200}
+ROWS = {"train": 4000, "validation": 200, "test": 200}
 
 
 class Builtin(SourceConfig):
@@ -39,13 +39,16 @@ class Builtin(SourceConfig):
             raise request.error(f"is 'builtin:{self.name}'; built in is only builtin:cldr")
         languages = request.languages or cldr.LANGUAGES
         rows = request.rows or ROWS[request.split]
-        make = partial(_phrases, request.split, rows, request.seed, languages)
+        split: cldr.Split = "train" if request.split == "train" else "validation"
+        place = slice(request.skipped, request.skipped + rows)
+        make = partial(_phrases, split, place, request.seed, languages)
         try:
             if request.store is None:
                 table = make()
             else:
                 code = hashlib.sha256(Path(cldr.__file__).read_bytes()).hexdigest()
-                about = [version("babel"), code, request.split, rows, request.seed, [*languages]]
+                first, last = place.start, place.stop
+                about = [version("babel"), code, split, first, last, request.seed, [*languages]]
                 key = hashlib.sha256(json.dumps(about).encode()).hexdigest()
                 what = f"builtin:cldr, {rows} rows of {request.split}"
                 found = request.store.build(key, what, lambda: _stored(make()), wait=True)
@@ -56,9 +59,11 @@ class Builtin(SourceConfig):
         return SourceTable(table, rows_read=table.num_rows)
 
 
-def _phrases(split: cldr.Split, rows: int, seed: int, languages: Sequence[str]) -> pa.Table:
-    columns = cldr.phrases(split, rows, seed, languages)
-    return pa.table({name: pa.array(column, pa.large_string()) for name, column in columns.items()})
+def _phrases(split: cldr.Split, place: slice, seed: int, languages: Sequence[str]) -> pa.Table:
+    columns = cldr.phrases(split, place.stop, seed, languages)
+    return pa.table(
+        {name: pa.array(column[place], pa.large_string()) for name, column in columns.items()}
+    )
 
 
 def _stored(table: pa.Table) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ class Hub(SourceConfig):
     Attributes:
         name: of the data set on the hub, or a local folder laid out like one.
         config: which of its configurations; None where it has one only.
-        split: None for ``train`` or ``validation``, as the setting says.
+        split: None for ``train``, ``validation`` or ``test``, as the setting says.
         revision: branch, tag or commit on the hub.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from search.finals.words import find_row, format_interval
 from search.report.section import Cell, ReportedRun, Section, format_gain
 from search.report.words import differing_settings, worse_languages
 
@@ -11,11 +12,18 @@ ORDER = 10
 def describe(run: ReportedRun) -> Section:
     """Compare the best trial with the reference and with the untouched base."""
     outcomes = run.outcomes
-    best = outcomes.best()
+    best, decided = outcomes.best(), outcomes.decided
+    if decided is not None:
+        best = outcomes.by_trial[decided.trial]
     if best is None:
         return Section("The winner", ["No trial has a score."])
     reference, untouched = outcomes.reference(), outcomes.untouched
-    sentences = [f"Trial {best.trial} is the best, with accuracy {best.accuracy:.3f}."]
+    sentences = []
+    if decided is not None and decided.split == "test":
+        measured = format_interval(find_row(decided, best.trial).measured)
+        sentences.append(f"On the test sentences, trial {best.trial} reaches {measured}.")
+    where = "" if decided is None else " on the validation sentences, in the search"
+    sentences.append(f"Trial {best.trial} is the best, with accuracy {best.accuracy:.3f}{where}.")
     for name, other in (("the reference", reference), ("the untouched base", untouched)):
         if other is not None and not (best.reference and other is reference):
             gain = format_gain(best.accuracy - other.accuracy)

@@ -116,7 +116,7 @@ class OpenLane:
                 "folder": str(folder.parent),
                 "threads": 1,
             },
-            corpora=[ray.put(split.train), ray.put(split.validation)],
+            corpora={"train": ray.put(split.train), "validation": ray.put(split.validation)},
         )
         self._kind = tune.with_parameters(Lane, lane=setup)
         self._lane: Any = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from ray.tune.search import Searcher
 
 from search.cluster.scheduling import OBJECTIVE
 from search.cluster.searcher import MOST_LOSSES, StudySearcher
+from search.events.replies import EpochReply, TrialSpec
+from search.events.types import EpochDone
 from search.sampling.draws import draw
-from search.sampling.study import SearchStudy
+from search.sampling.study import PastTrial, SearchStudy
 from search.settings.sampler.grid import Grid
 from search.settings.sampler.tpe import Tpe
 from search.settings.sections import SearchSettings
@@ -110,11 +112,11 @@ def test_a_trial_that_loses_its_lane_will_be_retried_before_a_new_one(searcher: 
     first = study.suggest("a")
     assert isinstance(first, dict)
     study.on_trial_result("a", {"epoch": 1, OBJECTIVE: 0.4})
-    assert not study.will_be_retried(0)
+    assert not study.will_be_retried(first)
     study.on_trial_complete("a", {"epoch": 1, OBJECTIVE: 0.4}, error=True)
-    assert study.will_be_retried(0)
+    assert study.will_be_retried(first)
     assert study.suggest("b") == first
-    assert not study.will_be_retried(0)
+    assert not study.will_be_retried(first)
     second = study.suggest("c")
     assert isinstance(second, dict)
     assert second["trial"] == 1
@@ -427,3 +429,73 @@ cases: [{case: a, pooling: {kind: max}}, {case: b, adapter: {kind: lora}}]
     assert [values.get("case") for values in drawn] == [None, "a", "b"]
     assert [values["head"]["kind"] for values in drawn] == ["linear", "mlp", "mlp"]
     assert [trial.params for trial in study.study.trials] == [{}, {"cases": "a"}, {"cases": "b"}]
+
+
+def done(trial: int, epoch: int, **accuracies: float) -> dict[str, Any]:
+    """What Tune is told of an epoch."""
+    accuracy = sum(accuracies.values()) / len(accuracies)
+    event = EpochDone(
+        trial=trial, epoch=epoch, loss=1.0, accuracy=accuracy, by_language=accuracies, seconds=1.0,
+        trainable_parameters=7, start="tokens", began=0.0, ended=1.0,
+    )  # fmt: skip
+    return {"epoch": epoch, OBJECTIVE: accuracy, "reply": EpochReply(done=event, last=False)}
+
+
+def test_the_sampler_knows_which_trials_keep_the_floors(space: Space, tmp_path: Path) -> None:
+    settings = SearchSettings.model_validate({"floors": {"zh": -0.1}})
+
+    def study(name: str, past: Sequence[PastTrial] = ()) -> SearchStudy:
+        return SearchStudy(
+            space, settings.sampler, log=tmp_path / f"{name}.log", name=name, past=past
+        )
+
+    first = study("first")
+    searcher = StudySearcher(first, max_epochs=EPOCHS, constraints=settings.constraints)
+    given: list[Any] = []
+    for name, zh in (("a", 0.5), ("b", 0.3), ("c", 0.45)):
+        given.append(searcher.suggest(name))
+        searcher.on_trial_complete(name, done("abc".index(name), 1, zh=zh, de=0.9))
+    found = [trial.constraints for trial in first.study.trials]
+    assert found[0]["floors.zh"] <= 0
+    assert found[1]["floors.zh"] == pytest.approx(0.1)
+    assert found[2]["floors.zh"] == pytest.approx(-0.05)
+    # A search that goes on tells the sampler the same.
+    past = [
+        PastTrial(
+            n, given[n]["values"], dict(trial.params), {1: 0.5}, "stopped", dict(trial.constraints)
+        )
+        for n, trial in enumerate(first.study.trials)
+    ]
+    again = study("second", past).study.trials
+    assert [trial.constraints for trial in again] == found
+
+
+def test_tasks_of_the_finals_come_when_no_trial_runs_and_are_no_part_of_the_study(
+    searcher: Make,
+) -> None:
+    asked: list[int] = []
+
+    def finals() -> list[TrialSpec]:
+        asked.append(len(asked))
+        train = [TrialSpec(trial=0, repeat=n, values={}) for n in (1, 2)]
+        return [train, [TrialSpec(task="score", trial=None, values={})], []][len(asked) - 1]
+
+    study = StudySearcher(searcher()._study, max_epochs=EPOCHS, trials=1, finals=finals)
+    assert isinstance(study.suggest("a"), dict)
+    assert study.suggest("b") is None and not asked
+    study.on_trial_complete("a", {"epoch": EPOCHS, OBJECTIVE: 0.5})
+    first, second = study.suggest("b"), study.suggest("c")
+    assert isinstance(first, dict) and isinstance(second, dict)
+    assert (first["repeat"], second["repeat"], first["task"]) == (1, 2, "train")
+    assert study.suggest("d") is None
+    study.on_trial_complete("b", None, error=True)  # its lane is lost
+    assert study.will_be_retried(first)
+    assert study.suggest("d") == first
+    study.on_trial_result("d", {"epoch": 1, OBJECTIVE: 0.9})
+    for name in ("c", "d"):
+        study.on_trial_complete(name, {"epoch": EPOCHS, OBJECTIVE: 0.9})
+    scoring = study.suggest("e")
+    assert isinstance(scoring, dict) and scoring["task"] == "score"
+    study.on_trial_complete("e", {"epoch": 0, OBJECTIVE: math.nan})
+    assert study.suggest("f") == Searcher.FINISHED
+    assert len(study.study.trials) == 1

@@ -175,7 +175,7 @@ def test_the_command_prints_the_report_alone(tmp_path: Path) -> None:
     )  # fmt: skip
     assert apart.exit_code == 0, apart.output
     assert "32 rows read, 16 to train on (16 pairs), 14 to validate with" in apart.output
-    assert "leaked: in a row that shares a sentence with the validation" in apart.output
+    assert "leaked: in a row that shares a sentence with rows held out" in apart.output
     assert "there are 16 pairs to train on; a search takes 64 a step" in apart.output
 
 

@@ -225,20 +225,20 @@ def test_a_language_without_pairs_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "held"),
-    [({}, 2000), ({"validation_rows": 2300}, 2300), ({"holdout": 0.01}, 250),
-     ({"validation_rows": 40}, 40)],
+    [({}, 1000), ({"validation_rows": 1150}, 1150), ({"holdout": 0.01}, 125),
+     ({"validation_rows": 70}, 70)],
 )  # fmt: skip
 def test_no_more_than_2000_rows_are_held_out_unless_asked_for(
     tmp_path: Path, changes: dict[str, Any], held: int
 ) -> None:
     file = write(tmp_path / "all.tsv", numbered("en de", range(25_000)))
     train, validation = load_corpora(DataSettings(train=str(file), **changes))
-    assert (len(train), len(validation)) == (25_000 - held, held)
+    assert (len(train), len(validation)) == (25_000 - 2 * held, held)
 
 
 def test_of_one_sentence_with_many_translations_no_row_is_lost(tmp_path: Path) -> None:
     columns = {"en": [f"en {row // 4}" for row in range(120)], "de": [f"d{r}" for r in range(120)]}
-    loaded = load_data(DataSettings(train=str(write(tmp_path / "many.tsv", columns))))
+    loaded = load_data(DataSettings(train=str(write(tmp_path / "many.tsv", columns)), test_share=0))
     assert (len(loaded.train), len(loaded.validation), loaded.notes) == (108, 12, ())
 
 
@@ -247,7 +247,9 @@ def test_of_a_chain_the_rows_lost_are_told(tmp_path: Path) -> None:
         "en": [f"en {(row + 1) // 2}" for row in range(101)],
         "de": [f"de {row // 2}" for row in range(101)],
     }
-    loaded = load_data(DataSettings(train=str(write(tmp_path / "chain.tsv", columns))))
+    loaded = load_data(
+        DataSettings(train=str(write(tmp_path / "chain.tsv", columns)), test_share=0)
+    )
     lost = loaded.counts.places["en"]["leaked"]
     assert len(loaded.validation) == 10
     assert 1 <= lost <= 2

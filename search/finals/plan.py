@@ -1,0 +1,111 @@
+"""What is still to train and to score before the best model can be chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search.events.journal import Outcome, Outcomes
+from search.events.replies import TrialSpec
+from search.scoring.constraints import Constraints, total
+from search.settings.sections import SearchSettings
+
+SEEDS = 2**32  # there are so many
+
+
+def by_rank(outcomes: Outcomes, constraints: Constraints) -> list[Outcome]:
+    """The trials that ended, best first on the validation sentences.
+
+    Those that keep the constraints stand before the others, and of these the ones that are nearest
+    to keeping them.
+    """
+    reference = outcomes.reference()
+
+    def violation(outcome: Outcome) -> float:
+        return total(
+            constraints.violations(
+                outcome.by_language,
+                None if reference is None else reference.by_language,
+                outcome.trainable_parameters,
+            )
+        )
+
+    return sorted(outcomes.ended(), key=violation)  # which keeps the order of equals
+
+
+def finalists(outcomes: Outcomes, search: SearchSettings) -> list[Outcome]:
+    """The trials that are trained anew."""
+    return by_rank(outcomes, search.constraints)[: search.finals.count]
+
+
+def candidates(
+    outcomes: Outcomes, search: SearchSettings
+) -> dict[int, tuple[tuple[int, int], ...]]:
+    """Each trial that may become the best model, and its runs that count.
+
+    Those are its runs with other seeds: the score that made it a finalist is the best of many, and
+    therefore too good. Without finalists, or where none of their runs has finished, the best trial
+    is the only candidate, as it was trained.
+    """
+    found = {}
+    for finalist in finalists(outcomes, search):
+        runs = (
+            (finalist.trial, repeat)
+            for repeat in range(1, search.finals.seeds + 1)
+            if _state(outcomes, finalist.trial, repeat) == "finished"
+        )
+        if finished := tuple(runs):
+            found[finalist.trial] = finished
+    if found:
+        return found
+    best = next(iter(by_rank(outcomes, search.constraints)), None)
+    return {} if best is None else {best.trial: ((best.trial, 0),)}
+
+
+def next_tasks(outcomes: Outcomes, search: SearchSettings) -> list[TrialSpec]:
+    """What to do next, all of which can be done at once; nothing when the choice can be made.
+
+    First every finalist is trained with other seeds. Only then are models scored for the final
+    comparison, since that reads the test sentences: the candidates, the reference, and the base
+    without training.
+    """
+    if not outcomes.count("finished"):
+        return []
+    training = [
+        _repeated(finalist, repeat)
+        for repeat in range(1, search.finals.seeds + 1)
+        for finalist in finalists(outcomes, search)
+        if _state(outcomes, finalist.trial, repeat) is None
+    ]
+    return training or _scoring(outcomes, search)
+
+
+def _scoring(outcomes: Outcomes, search: SearchSettings) -> list[TrialSpec]:
+    wanted = [run for runs in candidates(outcomes, search).values() for run in runs]
+    wanted += [(o.trial, 0) for o in outcomes.ended() if o.reference]
+    tasks = [
+        TrialSpec(
+            task="score",
+            trial=trial,
+            repeat=repeat,
+            values=dict(outcomes.run(trial, repeat).values),
+        )
+        for trial, repeat in dict.fromkeys(wanted)
+        if (trial, repeat) not in outcomes.scored
+    ]
+    if (None, 0) not in outcomes.scored:
+        tasks.append(TrialSpec(task="score", trial=None, values={}))
+    return tasks
+
+
+def _state(outcomes: Outcomes, trial: int, repeat: int) -> str | None:
+    run = outcomes.repeats.get((trial, repeat))
+    return None if run is None else run.state
+
+
+def _repeated(trial: Outcome, repeat: int) -> TrialSpec:
+    """A trial with another seed."""
+    values: Mapping[str, Any] = trial.values
+    training = values["training"]
+    other = training | {"seed": (training["seed"] + repeat) % SEEDS}
+    return TrialSpec(trial=trial.trial, repeat=repeat, values={**values, "training": other})

@@ -1,0 +1,82 @@
+"""The final comparison in sentences, for the terminal, the model card and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from search.events.types import FinalComparison, FinalRow, FinalsDecided, Interval
+
+NO_DIFFERENCE = "no significant difference"
+MEASURED_ON = {
+    "test": "the test sentences, which took no part in training or in any choice",
+    "validation": "the validation sentences, which chose it, since none are put aside for a test",
+}
+
+
+def describe_choice(decided: FinalsDecided) -> str:
+    """How the best model was chosen, in a sentence or two."""
+    if decided.violations:
+        return (
+            f"no finalist keeps the constraints of the search; trial {decided.trial} is nearest to "
+            f"it: {', '.join(decided.violations)}"
+        )
+    chosen = find_row(decided, decided.trial)
+    first = decided.rows[0]
+    runs = len(chosen.repeats)
+    if chosen.repeats == (0,):
+        return f"trial {decided.trial} is the best on the validation sentences"
+    spread = f", {chosen.lowest:.3f} to {chosen.highest:.3f}" if runs > 1 else ""
+    reached = (
+        f"trial {decided.trial}, trained anew with {runs} other seed{'s' * (runs > 1)}, reaches "
+        f"{chosen.validation:.3f} on the validation sentences{spread}"
+    )
+    if first.trial == decided.trial:
+        return f"{reached}; it is the best finalist"
+    return (
+        f"{reached}; trial {first.trial} reaches {first.validation:.3f}, but there is "
+        f"{NO_DIFFERENCE}, and trial {decided.trial} trains fewer parameters "
+        f"({chosen.trainable_parameters:,} instead of {first.trainable_parameters:,})"
+    )
+
+
+def describe_comparisons(decided: FinalsDecided) -> Iterator[str]:
+    """The best model against the runner-up, the reference and the base, a sentence each."""
+    names = {
+        "runner-up": "the runner-up, trial {}",
+        "reference": "the reference",
+        "untouched": "the base without training",
+    }
+    for one in decided.comparisons:
+        if one.other in names:
+            name = names[one.other].format(one.trial)
+            yield f"against {name}: {format_interval(one.difference, '+')}{verdict_of(one)}"
+
+
+def verdict_of(comparison: FinalComparison) -> str:
+    """What an interval says that is easily overlooked; empty where it speaks for the best model."""
+    if not comparison.is_significant:
+        return f", {NO_DIFFERENCE}"
+    return "" if comparison.difference.value > 0 else ", significantly worse"
+
+
+def against_best(decided: FinalsDecided, trial: int | None) -> str:
+    """How a model stands to the best one, in a few words; empty where they were not compared."""
+    if trial == decided.trial:
+        return "best"
+    for one in decided.comparisons:
+        if one.trial == trial:
+            if not one.is_significant:
+                return NO_DIFFERENCE
+            return "significantly worse" if one.difference.value > 0 else "significantly better"
+    return ""
+
+
+def format_interval(interval: Interval, sign: str = "") -> str:
+    """A value with its 95 % interval."""
+    low, high = (f"{end:{sign}.3f}" for end in (interval.low, interval.high))
+    return f"{interval.value:{sign}.3f} (95 % interval {low} to {high})"
+
+
+def find_row(decided: FinalsDecided, trial: int | None) -> FinalRow:
+    """The row of a model that was compared."""
+    return next(row for row in decided.rows if row.trial == trial)

@@ -1,0 +1,205 @@
+"""A trial that has memorised the validation sentences wins the search, and not the finals.
+
+A whole run folder, from the trials to the model card, by the code that a search runs; only Ray is
+left out: trials are trained here, one after another.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search.events.journal import Outcomes, read_journal
+from search.events.replies import TrialSpec
+from search.events.types import ModelScored, TrialEnded, TrialStarted
+from search.finals.plan import next_tasks
+from search.runs.finish import choose_best, finish_run
+from search.runs.folder import Run, open_run
+from search.runs.prepare import Prepared, prepare
+from search.runtime.checkpoint_file import checkpoint_file, write_checkpoint
+from search.settings.trial import TrialConfig
+from search.training.checkpoint import Checkpoint
+from search.training.session import Session
+
+SPACE = """
+base: {model: builtin:tiny, max_length: 32}
+data: {train: builtin:cldr, languages: [en, de, gu], train_rows: 150, validation_rows: 40, test_rows: 60}
+search: {scheduler: {kind: none, max_epochs: 3}, finalists: {count: 2, seeds: 1}}
+head: {kind: identity}
+adapter: {kind: lora, rank: 8, targets: all-linear}
+optimizer: {lr: 3.0e-3}
+training: {batch_size: 16, pairs_per_epoch: 80}
+"""  # noqa: E501
+HONEST, PLANTED = 1, 2
+
+
+@dataclass
+class Finished:
+    """A run that has come to its end.
+
+    Attributes:
+        printed: what its end says.
+    """
+
+    folder: Path
+    outcomes: Outcomes
+    printed: str
+
+    @property
+    def rows(self) -> dict[str, dict[str, str]]:
+        """Trial -> its row of the leaderboard."""
+        with (self.folder / "leaderboard.csv").open(newline="", encoding="utf-8") as file:
+            return {row["trial"]: row for row in csv.DictReader(file)}
+
+
+def train(run: Run, folder: Path, session: Session, spec: TrialSpec) -> None:
+    """What a lane does for a trial, and the recorder for its events."""
+    assert spec.trial is not None
+    run.journal.append(
+        TrialStarted(
+            trial=spec.trial, repeat=spec.repeat, reference=not spec.trial, values=spec.values
+        )
+    )
+    for report in session.train(TrialConfig.model_validate(spec.values)):
+        done = report.event(spec.trial, time.time(), spec.repeat)
+        file = checkpoint_file(folder / "trials", spec.trial, spec.repeat)
+        write_checkpoint(file, report.sealed(done))
+        run.journal.append(done)
+    run.journal.append(TrialEnded(trial=spec.trial, repeat=spec.repeat, state="finished"))
+
+
+def score(run: Run, folder: Path, session: Session, spec: TrialSpec) -> None:
+    """What a lane does for a model of the final comparison."""
+    trial, checkpoint = None, None
+    if spec.trial is not None:
+        file = checkpoint_file(folder / "trials", spec.trial, spec.repeat)
+        checkpoint = Checkpoint.from_bytes(file.read_bytes())
+        trial = TrialConfig.model_validate(spec.values)
+    validation, test = session.score(trial, checkpoint)
+    run.journal.append(
+        ModelScored(trial=spec.trial, repeat=spec.repeat, validation=validation, test=test)
+    )
+
+
+def play(prepared: Prepared, folder: Path) -> str:
+    """A search of three trials, the last of which is trained on the validation; what is printed."""
+    split = prepared.split
+    console = Console(file=io.StringIO(), width=160)
+    values: dict[str, Any] = TrialConfig.of(prepared.config.model_dump()).plain()
+    linear = {"head": {"kind": "linear", "init": "random"}, "adapter": {"kind": "none"}}
+    slow = {"optimizer": values["optimizer"] | {"lr": 1e-5}}
+    reference = TrialConfig.model_validate(values | linear | slow).plain()
+    with open_run(console, folder, prepared) as run:
+        session = Session(
+            prepared.session, split.train, split.validation, None, "cpu", test=split.test
+        )
+        run.journal.append(session.score_untouched())
+        train(run, folder, session, TrialSpec(trial=0, values=reference))
+        train(run, folder, session, TrialSpec(trial=HONEST, values=values))
+        longer = replace(prepared.session, max_epochs=40)
+        cheat = Session(longer, split.validation, split.validation, None, "cpu")
+        fast = linear | {"optimizer": values["optimizer"] | {"lr": 1e-2}}
+        planted = TrialConfig.model_validate(values | fast).plain()
+        train(run, folder, cheat, TrialSpec(trial=PLANTED, values=planted))
+        done = {"train": train, "score": score}
+        while True:
+            outcomes = Outcomes(read_journal(folder / "journal.jsonl"))
+            tasks = next_tasks(outcomes, prepared.config.search)
+            if not tasks:
+                break
+            for task in tasks:
+                done[task.task](run, folder, session, task)
+        choose_best(folder, prepared, run)
+    assert finish_run(console, folder, prepared) == 0
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Finished]:
+    folder = tmp_path_factory.mktemp("runs")
+
+    def make(name: str, *assignments: str) -> Finished:
+        space = folder / "space.yaml"
+        space.write_text(SPACE)
+        printed = play(prepare(space, assignments), folder / name)
+        outcomes = Outcomes(read_journal(folder / name / "journal.jsonl"))
+        return Finished(folder / name, outcomes, printed)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def with_finalists(finished: Callable[..., Finished]) -> Finished:
+    return finished("with")
+
+
+def test_the_planted_trial_leads_the_search_and_does_not_survive(with_finalists: Finished) -> None:
+    outcomes, decided = with_finalists.outcomes, with_finalists.outcomes.decided
+    leader = outcomes.best()
+    assert leader is not None and leader.trial == PLANTED
+    assert leader.accuracy > outcomes.by_trial[HONEST].accuracy + 0.1
+    assert decided is not None
+    assert decided.trial == HONEST and decided.repeat > 0
+    best, runner_up = decided.rows[:2]
+    assert runner_up.trial == PLANTED
+    assert runner_up.validation < leader.accuracy - 0.1  # what was memorised does not come again
+    assert best.measured.value > runner_up.measured.value
+    assert "final comparison" in with_finalists.printed
+
+
+def test_the_figure_on_the_card_is_that_of_the_test(with_finalists: Finished) -> None:
+    outcomes, decided = with_finalists.outcomes, with_finalists.outcomes.decided
+    assert decided is not None
+    chosen = outcomes.scored[decided.trial, decided.repeat]
+    assert chosen.test is not None
+    card = (with_finalists.folder / "best" / "README.md").read_text(encoding="utf-8")
+    headline = re.search(r"\*\*Top-1 retrieval accuracy against the pivot: (0\.\d+)\*\*", card)
+    assert headline and float(headline[1]) == pytest.approx(chosen.test.accuracy, abs=0.0011)
+    assert f"({chosen.validation.accuracy:.3f} on the validation sentences)" in card
+    reference, base = outcomes.scored[0, 0].test, outcomes.scored[None, 0].test
+    assert reference is not None and base is not None
+    assert f"| {reference.accuracy:.3f} | {base.accuracy:.3f} |" in card
+    assert "| de | 60 |" in card
+    assert "against the reference" in card
+
+
+def test_the_leaderboard_has_the_test_of_those_that_were_compared(
+    with_finalists: Finished,
+) -> None:
+    rows = with_finalists.rows
+    assert rows[str(HONEST)]["against_best"] == "best"
+    for trial, name in ((HONEST, str(HONEST)), (PLANTED, str(PLANTED)), (0, "0"), (None, "")):
+        runs = [s.test for run, s in with_finalists.outcomes.scored.items() if run[0] == trial]
+        accuracies = [one.by_language["gu"] for one in runs if one is not None]
+        expected = sum(accuracies) / len(accuracies)
+        assert float(rows[name]["test/gu"]) == pytest.approx(expected, abs=1e-6)
+        low, value, high = (float(rows[name][f"test{end}"]) for end in ("_low", "", "_high"))
+        assert low < value < high
+
+
+def test_the_report_says_how_the_best_was_chosen(with_finalists: Finished) -> None:
+    page = (with_finalists.folder / "report.html").read_text(encoding="utf-8")
+    assert "The final comparison" in page
+    assert f"trial {HONEST}, trained anew with 1 other seed" in page
+    assert "On the test sentences, trial 1 reaches" in page
+
+
+def test_without_finalists_it_is_taken_but_its_card_shows_what_it_is_worth(
+    finished: Callable[..., Finished],
+) -> None:
+    run = finished("without", "search.finalists=null")
+    decided = run.outcomes.decided
+    assert decided is not None and (decided.trial, decided.repeat) == (PLANTED, 0)
+    leader = run.outcomes.by_trial[PLANTED]
+    card = (run.folder / "best" / "README.md").read_text(encoding="utf-8")
+    headline = re.search(r"against the pivot: (0\.\d+)\*\*", card)
+    assert headline and float(headline[1]) < leader.accuracy - 0.1

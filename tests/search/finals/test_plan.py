@@ -1,0 +1,79 @@
+"""What follows the trials of a search: first other seeds for its best, then one reading of the test."""  # noqa: E501
+
+from __future__ import annotations
+
+from search.events.journal import Outcomes
+from search.finals.plan import by_rank, candidates, next_tasks
+from search.settings.sections import FinalistSettings, SearchSettings
+from tests.search.finals.events import flat, scored, trained
+
+SETTINGS = SearchSettings(finalists=FinalistSettings(count=2, seeds=2))
+SEARCH = flat(trained(0, 0.2), trained(1, 0.5), trained(2, 0.6, state="stopped"), trained(3, 0.4))
+
+
+def shown(outcomes: Outcomes, settings: SearchSettings) -> list[tuple[str, int | None, int]]:
+    return [(task.task, task.trial, task.repeat) for task in next_tasks(outcomes, settings)]
+
+
+def test_the_best_trials_are_trained_with_other_seeds_before_anything_is_scored() -> None:
+    outcomes = Outcomes(SEARCH)
+    tasks = next_tasks(outcomes, SETTINGS)
+    assert shown(outcomes, SETTINGS) == [
+        ("train", 2, 1), ("train", 1, 1), ("train", 2, 2), ("train", 1, 2)
+    ]  # fmt: skip
+    seeds = [task.values["training"]["seed"] for task in tasks]  # type: ignore[index,call-overload]
+    assert seeds == [8, 8, 9, 9]
+    for event in flat(trained(2, 0.5, repeat=1), trained(1, 0.5, repeat=1)):
+        outcomes.follow(event)
+    assert shown(outcomes, SETTINGS) == [("train", 2, 2), ("train", 1, 2)]
+
+
+def test_then_the_runs_the_reference_and_the_base_are_scored_once() -> None:
+    runs = [trained(trial, 0.5, repeat=repeat) for trial in (1, 2) for repeat in (1, 2)]
+    outcomes = Outcomes(flat(SEARCH, *runs))
+    first = shown(outcomes, SETTINGS)
+    assert first == [
+        ("score", 2, 1), ("score", 2, 2), ("score", 1, 1), ("score", 1, 2), ("score", 0, 0),
+        ("score", None, 0),
+    ]  # fmt: skip
+    for _, trial, repeat in first:
+        outcomes.follow(scored(trial, 0.5, 0.5, repeat=repeat))
+    assert next_tasks(outcomes, SETTINGS) == []
+
+
+def test_runs_that_failed_are_not_trained_again_and_do_not_count() -> None:
+    failed = [trained(2, 0.5, repeat=repeat, state="failed") for repeat in (1, 2)]
+    done = [trained(1, 0.5, repeat=1), trained(1, 0.5, repeat=2, state="failed")]
+    outcomes = Outcomes(flat(SEARCH, *failed, *done))
+    assert candidates(outcomes, SETTINGS) == {1: ((1, 1),)}
+    assert shown(outcomes, SETTINGS) == [("score", 1, 1), ("score", 0, 0), ("score", None, 0)]
+
+
+def test_without_finalists_the_best_trial_is_scored_as_it_is() -> None:
+    outcomes = Outcomes(SEARCH)
+    settings = SearchSettings(finalists=None)
+    assert candidates(outcomes, settings) == {2: ((2, 0),)}
+    assert shown(outcomes, settings) == [("score", 2, 0), ("score", 0, 0), ("score", None, 0)]
+
+
+def test_a_search_in_which_nothing_finished_has_no_finals() -> None:
+    assert next_tasks(Outcomes(trained(0, 0.5, state="stopped")), SETTINGS) == []
+    assert next_tasks(Outcomes(), SETTINGS) == []
+
+
+def test_a_run_with_another_seed_changes_no_trial_of_the_search() -> None:
+    outcomes = Outcomes(SEARCH)
+    before = [(o.trial, o.accuracy) for o in outcomes.ranked()]
+    for event in trained(3, 0.99, repeat=1):
+        outcomes.follow(event)
+    assert [(o.trial, o.accuracy) for o in outcomes.ranked()] == before
+    assert outcomes.run(3, 1).accuracy == 0.99
+
+
+def test_the_finalists_are_those_that_keep_the_constraints() -> None:
+    search = SearchSettings.model_validate({"floors": {"de": 0.25}, "finalists": {"count": 2}})
+    outcomes = Outcomes([*SEARCH, *trained(4, 0.7, parameters=900)])
+    assert [o.trial for o in by_rank(outcomes, search.constraints)] == [4, 2, 1, 3, 0]
+    limited = search.model_copy(update={"max_parameters": 500})
+    assert [o.trial for o in by_rank(outcomes, limited.constraints)] == [2, 1, 3, 0, 4]
+    assert [task.trial for task in next_tasks(outcomes, limited)] == [2, 1] * 3
