@@ -45,6 +45,8 @@ class LowRankConfig(AdapterConfig, ABC):
         targets: names of linear layers (``[q_proj, v_proj]``); ``auto`` for those that PEFT lists
             for the architecture (mostly query and value) or, where it lists none, those of the
             usual names of query and value; ``all-linear`` for every one.
+        rank: of each update; parameters grow with it.
+        dropout: share of an update's inputs that is zeroed in training.
         last_layers: how many layers, counted from the top, are adapted; ``all`` for every one.
         rslora: scale by alpha / sqrt(rank), so that a high rank keeps its step (Kalajdzievski,
             2023, rank-stabilised LoRA).

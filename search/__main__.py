@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from search import cache, export_command, finetune, params, search, tokens
+from search import cache, export_command, finetune, params, schema, search, tokens
 from search.data import __main__ as data
 from search.report import __main__ as report
 from search.runs.console import make_app
@@ -23,6 +23,7 @@ COMMANDS = {
     "params": params.app,
     "report": report.app,
     "export": export_command.app,
+    "schema": schema.app,
 }
 for name, single in COMMANDS.items():
     (command,) = single.registered_commands

@@ -27,7 +27,7 @@ class Family(WideHeadConfig):
     families: Annotated[list[str], Field(min_length=1), AfterValidator(_once)] | None = Field(
         default=None, description="families with a layer of their own; None: each of the run's"
     )
-    bias: bool = True
+    bias: bool = Field(default=True, description="add a learned vector to each projection")
 
     @property
     def ignores_scale(self) -> bool:

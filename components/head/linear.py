@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from components.interface import Head
@@ -14,7 +15,7 @@ class Linear(WideHeadConfig):
     """One linear layer."""
 
     kind: Literal["linear"] = "linear"
-    bias: bool = True
+    bias: bool = Field(default=True, description="add a learned vector to the projection")
 
     @property
     def ignores_scale(self) -> bool:

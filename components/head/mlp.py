@@ -20,7 +20,7 @@ class Mlp(WideHeadConfig):
 
     kind: Literal["mlp"] = "mlp"
     hidden: int = Field(default=2048, ge=1, description="dimensions of the hidden layer")
-    activation: Activation = "relu"
+    activation: Activation = Field(default="relu", description="after the hidden layer")
 
     def build(self, width: int, families: Sequence[str] = ()) -> Head:
         head = MlpHead(width, self.hidden, self.out(width), ACTIVATIONS[self.activation])

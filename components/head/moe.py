@@ -15,7 +15,7 @@ class Moe(WideHeadConfig):
     """Several linear layers, mixed for each sentence by weights that its pooled vector gives."""
 
     kind: Literal["moe"] = "moe"
-    experts: int = Field(default=4, ge=2, le=256)
+    experts: int = Field(default=4, ge=2, le=256, description="projections that are mixed")
     balance: float = Field(
         default=0.01, ge=0, description="weight of the penalty for experts used unevenly"
     )

@@ -22,7 +22,7 @@ class Residual(WideHeadConfig):
     kind: Literal["residual"] = "residual"
     hidden: int = Field(default=1024, ge=1, description="dimensions of the blocks")
     depth: int = Field(default=2, ge=1, le=16, description="blocks")
-    activation: Activation = "gelu"
+    activation: Activation = Field(default="gelu", description="inside each block")
 
     def build(self, width: int, families: Sequence[str] = ()) -> Head:
         activation = ACTIVATIONS[self.activation]

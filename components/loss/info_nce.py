@@ -19,7 +19,9 @@ class InfoNce(LossConfig):
     """Tell each sentence's translation from the others of the batch."""
 
     kind: Literal["info_nce"] = "info_nce"
-    temperature: float = Field(default=0.05, gt=0, le=10)
+    temperature: float = Field(
+        default=0.05, gt=0, le=10, description="similarities are divided by it"
+    )
     learned: bool = Field(default=False, description="learn the temperature from that start")
     symmetric: bool = Field(default=True, description="also from translation to sentence")
 

@@ -27,8 +27,12 @@ class Triplet(LossConfig):
     """
 
     kind: Literal["triplet"] = "triplet"
-    margin: float = Field(default=0.2, gt=0, le=2)
-    distance: Literal["cosine", "euclidean"] = "cosine"
+    margin: float = Field(
+        default=0.2, gt=0, le=2, description="by how much a negative must be farther away"
+    )
+    distance: Literal["cosine", "euclidean"] = Field(
+        default="cosine", description="between two embeddings"
+    )
     negatives: Literal["hardest", "semi_hard", "mined"] = "hardest"
     symmetric: bool = True
 

@@ -16,7 +16,12 @@ SIDES = ("pivot", "others")
 
 
 class PromptSettings(Config):
-    """The text that stands before each sentence of the pivot, and of every other language."""
+    """The text that stands before each sentence.
+
+    Attributes:
+        pivot: text before each sentence of the pivot.
+        others: text before each sentence of the other languages.
+    """
 
     pivot: str
     others: str

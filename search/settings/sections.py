@@ -48,6 +48,8 @@ class SearchSettings(Scoring, Constraints):
             for none, as for a quick look.
         keep: the best trials so many of which keep their checkpoints, without the optimizer's
             moments; of the other trials that have ended, only scores are kept.
+        sampler: how configs are drawn.
+        scheduler: when trials are stopped.
     """
 
     trials: Count | None = None

@@ -40,6 +40,7 @@ class OptimizerConfig(Config):
         warmup: share of the steps of the first rung (``search.scheduler.grace_epochs`` epochs) in
             which the learning rate rises; the fall to zero takes all the others. It counts the
             same whatever ``search.scheduler.kind`` is, and in `search.finetune`.
+        schedule: how the learning rate falls after its peak.
     """
 
     lr: Rate = Field(default=1e-3, description="peak learning rate")

@@ -20,7 +20,9 @@ class Xsim(Metric):
     Margin-based Parallel Corpus Mining with Multilingual Sentence Embeddings, section 3.1.
 
     Attributes:
-        neighbours: k.
+        margin: how a similarity is compared with the mean of its neighbourhood: their ratio, their
+            difference, or not at all.
+        neighbours: k, the size of a neighbourhood.
     """
 
     higher_is_better: ClassVar[bool] = False

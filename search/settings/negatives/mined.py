@@ -17,7 +17,8 @@ class MinedNegatives(NegativesConfig, OtherModelConfig):
     Attributes:
         count: negatives a pair.
         encoder: a sentence-transformers or transformers model that finds them; None for the model
-            in training, which finds them anew every ``every`` epochs (None: every one).
+            in training.
+        every: epochs after which the model in training finds them anew; None for every epoch.
         margin: a sentence is taken only if it is less similar to the anchor than this share of
             the translation's similarity, for it may be a translation too (de Souza Moreira et al.,
             2024, NV-Retriever, section 3.2: TopK-PercPos); None for no bound.
