@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from components.languages import FAMILIES
 from search.runs import options
+from search.runs.base_shape import HEAD_WIDTH, LARGEST, WIDTH, build_decoder, load_shape
 from search.runs.console import exit_on_input_error, make_app, make_console
 from search.settings.problems import InputError
 
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from search.runs.prepare import Prepared
     from search.settings.trial import TrialConfig
 
-# The shape of Qwen3-8B; a decoder of another width has its proportions.
-WIDTH, OUT = 4096, 768
-LAYERS, HEAD_WIDTH, QUERIES_PER_KEY, INNER = 36, 128, 4, 3
-LARGEST = 65_536
+OUT = 768  # dimensions of an embedding
 
 HOW_TO_ADD = (
     "Each number is that of one part. An MLP head replaces the linear projection; what begins "
@@ -91,7 +89,7 @@ def main(
         # First, so that a fault in the space is the only output.
         of_space = None if space is None else _count_space(space)
         if of_space is None or width is not None or base is not None:
-            model, shape = _decoder(width or WIDTH) if base is None else _skeleton(base)
+            model, shape = build_decoder(width or WIDTH) if base is None else load_shape(base)
             families = tuple(sorted(set(FAMILIES) - {"other"}))
             _say(console, f"{shape}; embedding of {out}; families: {', '.join(families)}\n")
             _say(console, "Configurations", "bold")
@@ -111,47 +109,6 @@ def _say(console: Console, line: str, style: str | None = None) -> None:
     console.print(line, style=style, markup=False, soft_wrap=True)
 
 
-def _decoder(width: int) -> tuple[PreTrainedModel, str]:
-    """Build a decoder without weights (on the meta device); describe its shape."""
-    # Imported here because they take seconds, which --help and a misspelt option do not need.
-    import torch
-    from transformers import AutoModel, Qwen3Config
-
-    heads = width // HEAD_WIDTH
-    # Four query heads share a key-value head, or the next larger divisor of their number.
-    keys = next(n for n in range(max(1, heads // QUERIES_PER_KEY), 0, -1) if heads % n == 0)
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModel.from_config(
-            Qwen3Config(
-                hidden_size=width,
-                num_hidden_layers=LAYERS,
-                num_attention_heads=heads,
-                num_key_value_heads=keys,
-                head_dim=HEAD_WIDTH,
-                intermediate_size=INNER * width,
-            )
-        )
-    model.requires_grad_(False)
-    like = "Qwen3-8B's shape" if width == WIDTH else "Qwen3-8B's proportions"
-    return model, (
-        f"a decoder of {like}: width {width}, {LAYERS} layers, {heads} query and {keys} "
-        f"key-value heads of {HEAD_WIDTH}, inner width {INNER * width}"
-    )
-
-
-def _skeleton(base: str) -> tuple[PreTrainedModel, str]:
-    if not base:
-        raise InputError("--base is ''; it must name something")
-    from components.base import BaseConfig, load_skeleton
-
-    try:
-        model = load_skeleton(BaseConfig(model=base)).model
-    except ValueError as error:
-        raise InputError(str(error).replace("base.model", "--base", 1)) from error
-    config = model.config
-    return model, f"{base}: width {config.hidden_size}, {config.num_hidden_layers} layers"
-
-
 def _kinds(family: str) -> dict[str, type[Config]]:
     """Find the variants of a family of components."""
     from components.config import variants
@@ -163,11 +120,11 @@ def _kinds(family: str) -> dict[str, type[Config]]:
     return variants(f"components.{family}", classes[family])
 
 
-def _configure(family: str, settings: dict[str, Any], out: int) -> Config:
+def _configure(family: str, settings: dict[str, object], out: int) -> Config:
     """Build a config whose embedding has ``out`` dimensions unless the settings say otherwise."""
-    chosen = _kinds(family)[settings["kind"]]
+    chosen = _kinds(family)[str(settings["kind"])]
     sized = {"width": out} if "width" in chosen.model_fields else {}
-    return chosen(**(sized | settings))
+    return chosen.model_validate(sized | settings)
 
 
 def _count(config: Config, model: PreTrainedModel, families: Sequence[str]) -> int | str:
@@ -194,9 +151,11 @@ def _count(config: Config, model: PreTrainedModel, families: Sequence[str]) -> i
         return str(error)
 
 
-def _settings(config: Config, **dump: Any) -> str:
+def _settings(config: Config, *, exclude_defaults: bool = False) -> str:
     """Format the settings other than the kind as they are written in a space file."""
-    plain = config.model_dump(exclude={"kind"}, exclude_none=True, **dump)
+    plain = config.model_dump(
+        exclude={"kind"}, exclude_none=True, exclude_defaults=exclude_defaults
+    )
     return _written({key: value for key, value in plain.items() if value != {}})[1:-1]
 
 
@@ -286,8 +245,9 @@ def _count_space(file: Path) -> tuple[str, Table]:
 
 
 def _values(prepared: Prepared, grid: bool) -> Iterator[dict[str, object]]:
-    from search.space.domains import probes, reference
+    from search.space.domains import reference
     from search.space.grid import grid as combinations
+    from search.space.probes import probes
 
     yield reference(prepared.space)[0]
     if grid:

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from search.data.token_counts import Count, count_tokens
 from search.report.tables import fits, format_share
 from search.runs import options
 from search.runs.console import exit_on_input_error, make_app, make_console
@@ -21,12 +22,9 @@ from search.settings.problems import InputError
 from search.space.source import option_value
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from rich.console import Console
 
     from components.base import Base
-    from search.data.corpus import Corpus
 
 # Key of a space file -> the option that stands for it here.
 OPTIONS = {
@@ -43,38 +41,6 @@ isogloss tokens --base DIR --train sentences.tsv --languages en,de,gu --csv toke
 """
 
 app = make_app()
-
-
-@dataclasses.dataclass(frozen=True)
-class Count:
-    """What a tokenizer makes of one language. Shares are between 0 and 1.
-
-    Attributes:
-        family: of scripts.
-        tokens_mean, tokens_median, tokens_p95: a sentence, as the model sees it: with special
-            tokens and cut.
-        ratio: mean tokens over the pivot's, of the rows that have both; None where there are none.
-        unknown: share of the unknown token among those that stand for text.
-        cut: share of the sentences that are longer than the model's maximum.
-        lost: share of the tokens that lie beyond it.
-        characters_mean, characters_median, characters_p95: Unicode code points a sentence.
-        tokens_per_character: of whole sentences, before the cut.
-    """
-
-    language: str
-    family: str
-    sentences: int
-    tokens_mean: float
-    tokens_median: float
-    tokens_p95: float
-    ratio: float | None
-    unknown: float
-    cut: float
-    lost: float
-    characters_mean: float
-    characters_median: float
-    characters_p95: float
-    tokens_per_character: float
 
 
 @app.command(epilog=options.examples(EXAMPLES))
@@ -115,7 +81,7 @@ def main(
             )
             before = choose_prompts(settings.prompt, skeleton.shipped).others  # of all sentences
             corpus = load_corpus(settings)
-        counts = count(corpus, pivot, skeleton, before)
+        counts = count_tokens(corpus, pivot, skeleton, before)
         if file is not None:
             _write(file, counts)
         console = make_console()
@@ -130,71 +96,6 @@ def main(
             console.print(f"\nnumbers: {file}", markup=False, soft_wrap=True)
         if as_json:
             typer.echo(json.dumps([dataclasses.asdict(one) for one in counts]))
-
-
-def count(corpus: Corpus, pivot: str, base: Base, prompt: str = "") -> list[Count]:
-    """Count, fewest tokens first.
-
-    Args:
-        base: needs no weights.
-        prompt: stands before each sentence; its tokens are counted, its characters are not.
-    """
-    import numpy as np
-
-    from components.languages import FamilyTable
-    from search.data.tokens import families_of
-
-    families = dict(zip(corpus.languages, families_of(corpus, FamilyTable()), strict=True))
-    added = base.tokenize([prompt])[0]  # what stands in every sentence
-    unknown_id = base.tokenizer.unk_token_id
-    seen: dict[str, dict[int, int]] = {}  # tokens of each row that has the language
-    counts = {}
-    for language, rows in zip(corpus.languages, corpus.text_numbers >= 0, strict=True):
-        texts = dict(zip(np.flatnonzero(rows).tolist(), corpus.texts(language), strict=True))
-        given = [prompt + text for text in texts.values()]
-        ids = base.tokenize(given)
-        tokens = np.array([len(one) for one in ids])
-        whole = _uncut(base, given, tokens.tolist())
-        characters = np.array([len(text) for text in texts.values()])
-        # Some tokenizers end every sentence with the token that also stands for what is unknown.
-        unknown = sum(one.count(unknown_id) - added.count(unknown_id) for one in ids)
-        seen[language] = dict(zip(texts, tokens.tolist(), strict=True))
-        counts[language] = Count(
-            language=language,
-            family=families[language],
-            sentences=len(texts),
-            tokens_mean=float(tokens.mean()),
-            tokens_median=float(np.median(tokens)),
-            tokens_p95=float(np.percentile(tokens, 95)),
-            ratio=None,
-            unknown=unknown / max(1, int(tokens.sum()) - len(added) * len(texts)),
-            cut=float((whole > tokens).mean()),
-            lost=float((whole - tokens).sum() / max(1, whole.sum())),
-            characters_mean=float(characters.mean()),
-            characters_median=float(np.median(characters)),
-            characters_p95=float(np.percentile(characters, 95)),
-            tokens_per_character=float(whole.sum() / characters.sum()),
-        )
-    ratios = {language: _ratio(rows, seen[pivot]) for language, rows in seen.items()}
-    full = [dataclasses.replace(one, ratio=ratios[one.language]) for one in counts.values()]
-    return sorted(full, key=lambda one: one.tokens_mean)
-
-
-def _uncut(base: Base, texts: Sequence[str], tokens: Sequence[int]) -> NDArray[np.int64]:
-    """Tokens of whole sentences; only those that fill the model's maximum can be longer."""
-    import numpy as np
-
-    whole = np.array(tokens)
-    full = np.flatnonzero(whole == base.max_length).tolist()
-    if full:
-        whole[full] = base.count_tokens([texts[place] for place in full])
-    return whole
-
-
-def _ratio(rows: dict[int, int], others: dict[int, int]) -> float | None:
-    both = rows.keys() & others.keys()
-    beneath = sum(others[row] for row in both)
-    return sum(rows[row] for row in both) / beneath if beneath else None
 
 
 def _write(file: Path, counts: Sequence[Count]) -> None:

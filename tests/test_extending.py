@@ -22,7 +22,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in ("components", "search"):
         shutil.copytree(ROOT / package, folder / package)
     shown = re.findall(r"`([\w/]+\.py)`:\n\n```python\n(.*?)```", TEXT, re.DOTALL)
-    assert len(shown) == 2
+    assert len(shown) == 4
     for name, source in shown:
         assert not (folder / name).exists()
         (folder / name).write_text(source, encoding="utf-8")
@@ -51,6 +51,30 @@ def test_the_pooling_of_the_page_is_trained_and_exported(copy: Path) -> None:
     )  # fmt: skip
     assert "blend+linear+none+info_nce" in said
     assert (copy / "runs" / "one" / "best" / "modules.json").exists()
+    page = (copy / "runs" / "one" / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Times</h2>" in page  # the section of the page
+
+
+def test_the_metric_of_the_page_is_measured(copy: Path) -> None:
+    """Against hand-written ranks: of three sentences, the translation of one is second."""
+    assert "search.metric='{kind: recall, among: 3}'" in TEXT
+    (copy / "measure.py").write_text(
+        """
+import numpy as np, torch
+from search.scoring.interface import Comparison
+from search.scoring.neighbours import Direction
+from search.scoring.settings import Scoring
+
+query_QE = torch.eye(3)
+candidate_CE = torch.tensor([[0.6, 0.8, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])
+pair = lambda part: np.eye(3, dtype=bool)[part]
+both = Comparison(Direction(query_QE, candidate_CE, pair), Direction(candidate_CE, query_QE, pair))
+for among in (1, 2):
+    scoring = Scoring(metric={"kind": "recall", "among": among})
+    print(f"{scoring.metric.measure(both):.4f}")
+"""
+    )
+    assert run(copy, "measure").split() == [f"{1 / 3:.4f}", "1.0000"]
 
 
 def test_the_source_of_the_page_is_read(copy: Path) -> None:

@@ -10,7 +10,8 @@ from search.data.split import Split
 from search.features import FeaturePlan, chosen_boundaries
 from search.features.shards import STATISTIC_BYTES
 from search.settings.trial import TrialConfig
-from search.space.domains import Space, probes
+from search.space.domains import Space
+from search.space.probes import probes
 from search.space.run_config import RunConfig
 
 # For what a file holds beside the numbers.

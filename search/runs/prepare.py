@@ -25,7 +25,8 @@ from search.runs.parameter_count import count_parameters
 from search.settings.problems import InputError
 from search.settings.trial import TrialConfig, flatten
 from search.space.conflicts import conflict
-from search.space.domains import Space, probes
+from search.space.domains import Space
+from search.space.probes import probes
 from search.space.file import load_space
 from search.space.grid import Distinct, distinct
 from search.space.run_config import RunConfig

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from components.errors import SettingError
 from search.settings.problems import Problem
 from search.settings.wording import as_written, fault_sentence
-from search.space.domains import Probe, Range
+from search.space.domains import Range
 from search.space.keys import legal_keys, suggest_key
+from search.space.probes import Probe
 from search.space.run_config import FIXED_SECTIONS
 from search.space.source import KeyPath, Source
 from search.space.tree import BROKEN

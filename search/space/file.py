@@ -8,10 +8,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from search.settings.problems import InputError, Problem
-from search.space.domains import Range, Space, probes
+from search.space.domains import Range, Space
 from search.space.faults import join_alternatives, probe_problems
 from search.space.first_trials import start_picks
 from search.space.grid import MOST_POINTS, points, size
+from search.space.probes import probes
 from search.space.run_config import RunConfig
 from search.space.source import Source, read
 from search.space.tree import TreeBuilder

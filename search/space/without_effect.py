@@ -9,8 +9,9 @@ from components.context import Context
 from search.settings.problems import Problem
 from search.settings.trial import OptimizerConfig, TrainingConfig, TrialConfig
 from search.space.conflicts import SECTIONS, conflict, never_effective
-from search.space.domains import Probe, Space, probes, reference
+from search.space.domains import Space, reference
 from search.space.first_trials import start_picks
+from search.space.probes import Probe, probes
 
 # What only some trials read -> what these have.
 READERS = {

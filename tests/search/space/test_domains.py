@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from search.settings.trial import TrialConfig
-from search.space.domains import Choice, Domain, Range, Space, middle, probes, reference
+from search.space.domains import Choice, Domain, Range, Space, middle, reference
 from search.space.file import load_space
+from search.space.probes import probes
 from search.space.source import Source
 
 WriteSpace = Callable[..., Path]
