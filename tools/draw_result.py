@@ -9,9 +9,9 @@ import matplotlib as mpl
 import typer
 from babel import Locale
 from matplotlib.figure import Figure
-from search.runs.reported import reported_run
 
 from search.events.journal import Outcomes, read_journal
+from search.runs.reported import reported_run
 from search.runs.resume import JOURNAL
 
 BEFORE, AFTER, LINE = "#8a8a8a", "#0063b2", "#c4c4c4"
