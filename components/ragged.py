@@ -25,13 +25,13 @@ def segment_softmax(scores_TH: Tensor, offsets: Tensor) -> Tensor:
     Returns:
         weights_TH: positive, summing to 1 over each sentence.
     """
-    lengths_B = offsets.diff()
+    lengths_B, size = offsets.diff(), len(scores_TH)  # unless told, a GPU is asked for the size
     with torch.no_grad():  # the shift cancels in the quotient, so it needs no gradient
         top_BH = torch.segment_reduce(scores_TH, "max", lengths=lengths_B, axis=0, unsafe=True)
-        top_TH = top_BH.repeat_interleave(lengths_B, dim=0)
+        top_TH = top_BH.repeat_interleave(lengths_B, dim=0, output_size=size)
     exp_TH = (scores_TH - top_TH).exp()
     total_BH = segment_sum(exp_TH, offsets)
-    return exp_TH / total_BH.repeat_interleave(lengths_B, dim=0)
+    return exp_TH / total_BH.repeat_interleave(lengths_B, dim=0, output_size=size)
 
 
 def segment_sum(values_TD: Tensor, offsets: Tensor) -> Tensor:
@@ -46,10 +46,13 @@ class Tokens:
     Attributes:
         ids_T: (T,) int64.
         offsets: (B + 1,) int64, ``offsets[0] == 0`` and ``offsets[-1] == T``; no sentence is empty.
+        host_offsets: the same on the CPU, where they are at hand: a GPU that is asked for them
+            first does all that it has to do.
     """
 
     ids_T: Tensor
     offsets: Tensor
+    host_offsets: Tensor | None = None
 
     @classmethod
     def of(cls, sentences: list[list[int]], device: torch.device | str = "cpu") -> Tokens:
@@ -120,11 +123,12 @@ class States:
 
     Attributes:
         values_TD: (T, D), any floating dtype.
-        offsets: (B + 1,) int64, as in `Tokens`.
+        offsets, host_offsets: (B + 1,) int64, as in `Tokens`.
     """
 
     values_TD: Tensor
     offsets: Tensor
+    host_offsets: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -154,7 +158,8 @@ class States:
     @cached_property
     def ramp(self) -> Tensor:
         """Mean over the tokens with weights 1, 2, ..., n by their place, (B, D) float32."""
-        starts_T = self.offsets[:-1].repeat_interleave(self.lengths_B)
+        size = len(self.values_TD)
+        starts_T = self.offsets[:-1].repeat_interleave(self.lengths_B, output_size=size)
         place_T = torch.arange(1, len(starts_T) + 1, device=starts_T.device) - starts_T
         total = self.count * (self.count + 1) / 2
         return segment_sum(self.wide_TD * place_T.unsqueeze(1), self.offsets) / total

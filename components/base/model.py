@@ -35,7 +35,8 @@ def _families(packing: Packing, given: Tokens | States, family_B: Tensor | None)
     """Pack the index of each token's family; -1 if families are not given."""
     if family_B is None:
         family_B = torch.full_like(given.lengths_B, -1)
-    return packing.pack(family_B.repeat_interleave(given.lengths_B))
+    size = len(packing.source_T)
+    return packing.pack(family_B.repeat_interleave(given.lengths_B, output_size=size))
 
 
 class Base:
@@ -155,7 +156,7 @@ class Base:
             values_PD = run_padded(self.model, ids_P, family_P, packing)
         else:
             values_PD = self._packed(packing, family_P, input_ids=ids_P.unsqueeze(0))
-        return States(packing.unpack(values_PD), tokens.offsets)
+        return States(packing.unpack(values_PD), tokens.offsets, tokens.host_offsets)
 
     def run_until(self, tokens: Tokens, boundary: int) -> States:
         """Compute the hidden states that enter layer ``boundary``; at L, those of `__call__`."""
@@ -165,7 +166,7 @@ class Base:
         ids_1P = packing.pack(tokens.ids_T).unsqueeze(0)
         family_P = _families(packing, tokens, None)
         values_PD = self._until(boundary, packing, family_P, input_ids=ids_1P)
-        return States(packing.unpack(values_PD), tokens.offsets)
+        return States(packing.unpack(values_PD), tokens.offsets, tokens.host_offsets)
 
     def run_from(
         self,
@@ -184,7 +185,7 @@ class Base:
         family_P = _families(packing, states, family_B)
         with started_at(layers_of(self.model)[1], boundary, inputs_1PD):
             values_PD = self._until(until, packing, family_P, inputs_embeds=inputs_1PD)
-        return States(packing.unpack(values_PD), states.offsets)
+        return States(packing.unpack(values_PD), states.offsets, states.host_offsets)
 
     def recomputed(self) -> AbstractContextManager[None]:
         """Keep, in calls inside, only what enters each layer for the backward pass."""

@@ -66,7 +66,9 @@ class Packing:
     @classmethod
     def of(cls, given: Tokens | States) -> Packing:
         """Lay out a batch."""
-        offsets, device = given.offsets.cpu(), given.offsets.device
+        offsets, device = given.host_offsets, given.offsets.device
+        if offsets is None:
+            offsets = given.offsets.cpu()
         lengths, order = torch.sort(offsets.diff(), stable=True)
         starts = lengths.cumsum(0) - lengths
         shift_T = (offsets[:-1][order] - starts).repeat_interleave(lengths)

@@ -83,7 +83,7 @@ class TokenisedCorpus:
     def family(self, sentences: Sentences, device: torch.device | str = "cpu") -> torch.Tensor:
         """Index into `families` of each sentence, (B,) int64."""
         index_L = np.asarray([self.families.index(name) for name in self.family_of_language])
-        return torch.from_numpy(index_L[sentences.language]).to(device)
+        return torch.from_numpy(index_L[sentences.language]).to(device, non_blocking=True)
 
     @cached_property
     def lengths(self) -> Ints:
@@ -180,7 +180,9 @@ class TokenisedCorpus:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         place = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         ids = torch.from_numpy(self.ids[place].astype(np.int64))
-        return Tokens(ids.to(device), torch.from_numpy(offsets).to(device))
+        host = torch.from_numpy(offsets)
+        # From pageable memory this is safe, and it does not wait for the device's work.
+        return Tokens(ids.to(device, non_blocking=True), host.to(device, non_blocking=True), host)
 
 
 def tokenise(

@@ -104,7 +104,7 @@ class FeatureSet:
         shards, sizes = numbers.tolist(), np.add.reduceat(rows_B[order], first).tolist()
         device = self.base.device
         source = _places(place_B[order], rows_B[order])
-        target = _places(offsets[order], rows_B[order]).to(device)
+        target = _places(offsets[order], rows_B[order]).to(device, non_blocking=True)
         computed = None
         if NO_SHARD in shards:
             computed = self._compute_some(sentences[order[shard_B[order] == NO_SHARD]])
@@ -116,13 +116,15 @@ class FeatureSet:
                     parts.append(getattr(computed, name))
                 else:
                     values = self._loaded[shard][name]
-                    parts.append(values.index_select(0, rows.to(values.device)).to(device))
+                    rows = rows.to(values.device, non_blocking=True)
+                    parts.append(values.index_select(0, rows).to(device, non_blocking=True))
             fetched = torch.cat(parts)
             return torch.empty_like(fetched).index_copy_(0, target, fetched)
 
         if self.pooled:
             return Statistics(stored)
-        return States(stored(TOKEN_STATES), torch.from_numpy(offsets).to(device))
+        host = torch.from_numpy(offsets)
+        return States(stored(TOKEN_STATES), host.to(device, non_blocking=True), host)
 
     def _ensure(self, shards: Sequence[int]) -> None:
         """Load or compute shards; those that another process computes are awaited last."""
