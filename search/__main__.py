@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from search import cache, export_command, finetune, params, schema, search, tokens
+from search import cache, export_command, finetune, init, params, schema, search, tokens
 from search.data import __main__ as data
 from search.report import __main__ as report
 from search.runs.console import make_app
@@ -18,6 +18,7 @@ app = make_app(completion=True)
 COMMANDS = {
     "search": search.app,
     "finetune": finetune.app,
+    "init": init.app,
     "tokens": tokens.app,
     "data": data.app,
     "params": params.app,

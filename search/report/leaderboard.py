@@ -42,14 +42,20 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
     with fresh.open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, columns, restval="")
         writer.writeheader()
-        writer.writerows(
-            _row(rank, outcome) | finals.get(outcome.trial, {})
-            for rank, outcome in enumerate(ranked, start=1)
-        )
+        writer.writerows(rows(outcomes))
         if outcomes.untouched is not None:
             row = {"state": "untouched", "epochs": 0, "trainable_parameters": 0}
             writer.writerow(row | _scores(outcomes.untouched) | finals.get(None, {}))
     fresh.replace(file)
+
+
+def rows(outcomes: Outcomes) -> list[dict[str, object]]:
+    """The rows of the trials, best first; each has only the columns that its trial has."""
+    finals = _finals(outcomes.finals)
+    return [
+        _row(rank, outcome) | finals.get(outcome.trial, {})
+        for rank, outcome in enumerate(outcomes.ranked(), start=1)
+    ]
 
 
 def _finals(decided: FinalsDecided | None) -> dict[int | None, dict[str, object]]:
