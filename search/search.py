@@ -18,7 +18,7 @@ from search.space.source import Assignment, Source, read
 EXAMPLES = """
 isogloss search spaces/quick.yaml
 isogloss search spaces/lora_family.yaml --base DIR --train sentences.tsv --timeout 30m
-isogloss search spaces/lora_family.yaml --set optimizer.lr=1e-3 --dry-run
+isogloss search spaces/lora_family.yaml --set training.batch_size=32 --dry-run
 isogloss search --resume runs/NAME --trials 48
 """
 

@@ -16,8 +16,8 @@ from search.__main__ import COMMANDS, app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-# A search, a training, or what needs the run folder of one: minutes, in tests of their own.
-LONG = ("search", "finetune", "report", "export")
+# Others search, train, need the run folder of a search, or build every model of a space.
+QUICK = ("data", "tokens", "cache", "schema")
 
 
 def written() -> list[str]:
@@ -28,7 +28,7 @@ def written() -> list[str]:
         for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
             lines = block.replace("\\\n", " ").splitlines()
             found += [line.strip() for line in lines if line.strip().startswith("isogloss ")]
-        found += re.findall(r"`(isogloss [^`]+)`", text)
+        found += re.findall(r"`(isogloss \w+ [^`]+)`", text)
     for space in sorted((ROOT / "spaces").glob("*.yaml")):
         text = space.read_text(encoding="utf-8").replace("\\\n#", " ")
         found += re.findall(r"^# +(isogloss .*)$", text, re.MULTILINE)
@@ -41,11 +41,18 @@ def written() -> list[str]:
 def words(line: str) -> list[str]:
     """What the shell hands over, without the comment at the end."""
     plain = line.replace("<name>", "NAME").partition(" > ")[0]
-    return shlex.split(plain, comments=True)[1:]
+    given = shlex.split(plain, comments=True)[1:]
+    return ["sentences.tsv" if word == "FILE" else word for word in given]
 
 
-def is_quick(arguments: list[str]) -> bool:
-    return arguments[0] not in LONG or "--dry-run" in arguments
+def runs(*, quick: bool) -> list[str]:
+    """The lines that run by themselves, each once, in seconds or not."""
+    lines = {tuple(words(line)): line for line in ALL if "kind: numbers" not in line}
+    return [
+        line
+        for (name, *rest), line in lines.items()
+        if (name in QUICK) == quick and (quick or name in ("init", "params") or "--dry-run" in rest)
+    ]
 
 
 ALL = written()
@@ -86,12 +93,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("line", [line for line in ALL if is_quick(words(line))])
+@pytest.mark.parametrize("line", runs(quick=True))
 def test_it_runs(line: str, folder: Path) -> None:
-    if "kind: numbers" in line:
-        pytest.skip("needs the file that docs/extending.md adds; test_extending.py runs it")
     result = CliRunner().invoke(app, words(line))
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", runs(quick=False))
+def test_it_runs_in_time(line: str, folder: Path) -> None:
+    test_it_runs(line, folder)
 
 
 @pytest.mark.slow
