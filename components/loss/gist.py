@@ -25,7 +25,9 @@ class Gist(TaughtLossConfig):
 
     kind: Literal["gist"] = "gist"
     margin: float = Field(default=0.1, gt=0, le=1)
-    temperature: float = Field(default=0.05, gt=0, le=10)
+    temperature: float = Field(
+        default=0.05, gt=0, le=10, description="similarities are divided by it"
+    )
 
     def build(self, width: int, teachers: Mapping[str, int] | None = None) -> Loss:
         dict(teachers or {})[self.teacher]  # its width does not matter, but it must be there

@@ -51,7 +51,7 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
 
 def rows(outcomes: Outcomes) -> list[dict[str, object]]:
     """The rows of the trials, best first; each has only the columns that its trial has."""
-    finals = _finals(outcomes.finals)
+    finals = _finals(outcomes.decided)
     return [
         _row(rank, outcome) | finals.get(outcome.trial, {})
         for rank, outcome in enumerate(outcomes.ranked(), start=1)

@@ -81,7 +81,7 @@ class Run:
     past: Past
 
     def is_complete(self, trials: int, search: SearchSettings) -> bool:
-        """Whether earlier commands have ended so many trials, and left nothing to train or score."""
+        """Whether earlier commands have ended so many trials and left nothing to train or score."""
         outcomes = Outcomes(self.past.events)
         if len(outcomes.by_trial) < trials or self.past.standing or self.past.standing_repeats:
             return False

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
 from components.base import Base, load_skeleton
 from components.context import Context
 from components.errors import SettingError
