@@ -24,9 +24,9 @@ from search.settings.problems import InputError
 from search.settings.trial import TrialConfig, flatten
 from search.space.conflicts import conflict
 from search.space.domains import Space
-from search.space.probes import probes
 from search.space.file import load_space
 from search.space.grid import Distinct, distinct
+from search.space.probes import probes
 from search.space.run_config import RunConfig
 from search.space.without_effect import without_effect
 from search.training.session import SessionSettings

@@ -18,8 +18,8 @@ from search.sampling.draws import draw
 from search.settings.problems import InputError, Problem
 from search.settings.sampler.random import Random
 from search.settings.trial import TrialConfig
-from search.space.probes import probes
 from search.space.grid import grid
+from search.space.probes import probes
 
 WriteSpace = Callable[..., Path]
 DATA = "data: {train: builtin:cldr, languages: [en, de, ko], train_rows: 80, validation_rows: 6}"
