@@ -108,7 +108,10 @@ def test_gradients_equal_those_of_padded_calls(config: PretrainedConfig, tokens:
     padded = gradients()
     assert base.pack()
     for got, want in zip(gradients(), padded, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+        # Rounding errors of a sum are relative to its largest terms: some gradients are above 100.
+        torch.testing.assert_close(
+            got, want, rtol=1e-4, atol=1e-5 * max(10.0, float(want.abs().max()))
+        )
 
 
 @torch.no_grad()
