@@ -11,6 +11,7 @@ from rich.console import Console
 from search.launch import check_search, new_search, run_search
 from search.runs import options
 from search.runs.console import FINISHED, exit_on_input_error, make_app, make_console
+from search.runs.job import folder_that_lasts
 from search.runs.stopping import StopRequest, parse_duration
 from search.settings.problems import InputError
 from search.space.source import Assignment, Source, read
@@ -83,12 +84,16 @@ def main(
         ]
         # Ray's workers change directory: every path is made absolute before it starts.
         start = Path.cwd()
+        lasting = folder_that_lasts(start)
         request = StopRequest(None if timeout is None else parse_duration(timeout, "--timeout"))
         console = make_console()
         if space is None and resume is None:
             raise InputError("no space file is given; it must be, or --resume with a run folder")
         # At once: the imports and checks that follow take seconds.
         console.print(f"checking {resume or space}", markup=False, soft_wrap=True)
+        if lasting != start:
+            note = f"note: Ray deletes {start} with its session; run folders lie below {lasting}"
+            console.print(note, markup=False, soft_wrap=True)
         if dry_run and space is not None and resume is None:
             raise typer.Exit(_dry_run(read(start / space, changes), address))
         record = None
@@ -96,13 +101,13 @@ def main(
             from search.runs.record import read_record
             from search.runs.resume import refuse_beside_resume, resumed_source
 
-            record = read_record((start / resume).resolve())
+            record = read_record((lasting / resume).resolve())
             refuse_beside_resume(name, dry_run)
             source = resumed_source(record, space and start / space, changes)
             folder = record.folder
         else:
             assert space is not None, "one of both is there"
-            out = (start / output).resolve()
+            out = (lasting / output).resolve()
             source, folder = new_search(console, start / space, changes, out, name)
         with request.on_signals():
             status = run_search(console, source, folder, record, address, request)

@@ -5,6 +5,7 @@ the prepared config: a key left out of the file is one of Ray's defaults there, 
 to the world. Every rule is shown to fail on planted faults.
 """
 
+import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -129,6 +130,57 @@ def spot_on_workers_only(config: Config) -> None:
         assert market.get("MarketType") == "spot", node
 
 
+def one_lane_fits_every_worker(config: Config) -> None:
+    """Two types at least, for want of spot machines of one; the first is what is preferred."""
+    first, *others = workers(config)
+    assert others
+    for node in others:
+        assert node["resources"]["GPU"] == first["resources"]["GPU"]
+        assert node["resources"]["CPU"] > first["resources"]["CPU"], "the autoscaler cannot choose"
+        family = first["node_config"]["InstanceType"].partition(".")[0]
+        assert node["node_config"]["InstanceType"].startswith(f"{family}."), "another GPU"
+
+
+def price_has_a_ceiling(config: Config) -> None:
+    for node in workers(config):
+        options = node["node_config"]["InstanceMarketOptions"]["SpotOptions"]
+        assert 0 < float(options["MaxPrice"]) <= 5
+        assert isinstance(options["MaxPrice"], str), "AWS takes text"
+
+
+def head_may_do_no_more_than_it_needs(config: Config) -> None:
+    assert head(config)["node_config"].get("IamInstanceProfile") == {"Name": "isogloss-head"}
+    for node in workers(config):
+        assert "IamInstanceProfile" not in node["node_config"]
+    policy = json.loads((ROOT / "docs" / "aws-head-policy.json").read_text(encoding="utf-8"))
+    for statement in policy["Statement"]:
+        actions = statement["Action"]
+        for action in [actions] if isinstance(actions, str) else actions:
+            assert "*" not in action, action
+            looks = action.startswith("ec2:Describe")
+            assert looks or statement["Resource"] != "*", action
+        if statement["Sid"] == "StartWorkersOfTheseTypes":
+            allowed = statement["Condition"]["StringEquals"]
+            kinds = {node["node_config"]["InstanceType"] for node in workers(config)}
+            assert kinds == set(allowed["ec2:InstanceType"])
+            assert allowed["aws:RequestTag/ray-cluster-name"] == config["cluster_name"]
+
+
+def driver_is_checked(config: Config) -> None:
+    line = next(line for line in config["worker_setup_commands"] if "nvidia-smi" in line)
+    for driver, passes in (("580.65.06", True), ("600.1", True), ("575.57", False), ("", False)):
+        fake = f'nvidia-smi() {{ [ -n "{driver}" ] && printf "{driver}\\n{driver}\\n"; }}; '
+        done = subprocess.run(["bash", "-c", fake + line], capture_output=True, text=True)
+        assert (done.returncode == 0) == passes, (driver, done)
+        assert passes or "must be 580 or newer" in done.stderr
+
+
+def jobs_may_end_in_order(config: Config) -> None:
+    (line,) = starts(config, "head")
+    (seconds,) = re.findall(r"\bexport .*\bRAY_JOB_STOP_WAIT_TIME_S=(\d+)", line)
+    assert int(seconds) >= 120
+
+
 def workers_come_and_go(config: Config) -> None:
     for node in workers(config):
         assert node["min_workers"] == 0
@@ -146,6 +198,8 @@ def nodes_are_hardened_and_large_enough(config: Config) -> None:
         assert node.get("ImageId", "").startswith("ami-"), node
         sizes = [disk["Ebs"]["VolumeSize"] for disk in node.get("BlockDeviceMappings", [])]
         assert min(sizes, default=0) >= 100, node
+        for disk in node["BlockDeviceMappings"]:
+            assert disk["Ebs"].get("Encrypted") is True, node
 
 
 def no_path_of_one_machine(config: Config) -> None:
@@ -182,6 +236,11 @@ RULES: tuple[Rule, ...] = (
     no_gpu_on_the_head,
     spot_on_workers_only,
     workers_come_and_go,
+    one_lane_fits_every_worker,
+    price_has_a_ceiling,
+    head_may_do_no_more_than_it_needs,
+    driver_is_checked,
+    jobs_may_end_in_order,
     nodes_are_hardened_and_large_enough,
     no_path_of_one_machine,
     install_uses_the_constraints,
@@ -191,6 +250,7 @@ RULES: tuple[Rule, ...] = (
 DELETE = object()
 HEAD = "available_node_types.head"
 WORKER = "available_node_types.gpu_worker"
+FALLBACK = "available_node_types.gpu_worker_fallback"
 SPOT = {"MarketType": "spot"}
 
 
@@ -246,7 +306,7 @@ FAULTS: tuple[Fault, ...] = (
     (no_gpu_on_the_head, "head_start_ray_commands", "--num-gpus=0", "--num-gpus=1"),
     (spot_on_workers_only, f"{HEAD}.node_config.InstanceMarketOptions", SPOT),
     (spot_on_workers_only, f"{WORKER}.node_config.InstanceMarketOptions", DELETE),
-    (spot_on_workers_only, WORKER, DELETE),
+    (spot_on_workers_only, f"{FALLBACK}.node_config.InstanceMarketOptions", DELETE),
     (workers_come_and_go, f"{WORKER}.min_workers", 1),
     (workers_come_and_go, f"{WORKER}.max_workers", 5),
     (workers_come_and_go, "max_workers", 400),
@@ -254,6 +314,30 @@ FAULTS: tuple[Fault, ...] = (
     (workers_come_and_go, f"{WORKER}.resources.GPU", 8),
     (workers_come_and_go, "idle_timeout_minutes", 600),
     (workers_come_and_go, "provider.cache_stopped_nodes", True),
+    (one_lane_fits_every_worker, FALLBACK, DELETE),
+    (one_lane_fits_every_worker, f"{FALLBACK}.resources.CPU", 8),
+    (one_lane_fits_every_worker, f"{FALLBACK}.resources.GPU", 4),
+    (one_lane_fits_every_worker, f"{FALLBACK}.node_config.InstanceType", "g5.4xlarge"),
+    (
+        price_has_a_ceiling,
+        f"{WORKER}.node_config.InstanceMarketOptions.SpotOptions",
+        {"MaxPrice": "40"},
+    ),
+    (head_may_do_no_more_than_it_needs, f"{HEAD}.node_config.IamInstanceProfile", DELETE),
+    (
+        head_may_do_no_more_than_it_needs,
+        f"{WORKER}.node_config.IamInstanceProfile",
+        {"Name": "isogloss-head"},
+    ),
+    (head_may_do_no_more_than_it_needs, f"{FALLBACK}.node_config.InstanceType", "g6e.8xlarge"),
+    (head_may_do_no_more_than_it_needs, "cluster_name", "other"),
+    (driver_is_checked, "worker_setup_commands", "580 ||", "480 ||"),
+    (jobs_may_end_in_order, "head_start_ray_commands", "=300", "=3"),
+    (
+        nodes_are_hardened_and_large_enough,
+        f"{WORKER}.node_config.BlockDeviceMappings",
+        [{"Ebs": {"VolumeSize": 300}}],
+    ),
     (nodes_are_hardened_and_large_enough, f"{HEAD}.node_config.MetadataOptions", DELETE),
     (nodes_are_hardened_and_large_enough, f"{WORKER}.node_config.ImageId", DELETE),
     (nodes_are_hardened_and_large_enough, f"{WORKER}.node_config.BlockDeviceMappings", DELETE),
