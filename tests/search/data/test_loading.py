@@ -255,7 +255,7 @@ def test_of_a_chain_the_rows_lost_are_told(tmp_path: Path) -> None:
     assert 1 <= lost <= 2
     assert len(loaded.train) == 91 - lost
     (note,) = loaded.notes
-    assert f"10 are held out and {lost}, which share a sentence with these" in note
+    assert f"10 are held out and {lost} that share one with these left out" in note
 
 
 def test_each_pair_again_with_something_invisible_is_dropped(tmp_path: Path) -> None:

@@ -61,11 +61,11 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def said(tmp_path: Path, section: str) -> tuple[int, str]:
-    """Exit status and words of a dry run."""
+    """Exit status of a dry run and its faults."""
     (tmp_path / "space.yaml").write_text(SPACE.format(section=section))
     result = CliRunner().invoke(app, [str(tmp_path / "space.yaml"), "--dry-run"])
     assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result.exit_code, result.output
+    return result.exit_code, result.stderr
 
 
 SECTIONS = {
