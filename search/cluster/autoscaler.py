@@ -70,7 +70,11 @@ def read_autoscaling_config(gcs_address: str) -> dict[str, object] | None:
 
 
 def machines(config: Mapping[str, Any]) -> list[Node]:
-    """The head and all workers that a cluster file allows, those with most GPUs first."""
+    """The head and the workers that a cluster file allows, those with most GPUs first.
+
+    Of several types with as many GPUs, those with fewer CPUs: a lane that is planned for them fits
+    all. Without GPUs, those with more.
+    """
     head = config.get("head_node_type")
     most = int(config.get("max_workers", 0))
     nodes, workers = [], []
@@ -80,7 +84,7 @@ def machines(config: Mapping[str, Any]) -> list[Node]:
         if name == head:
             nodes.append(node)
         workers += [node] * min(int(kind.get("max_workers", most)), most)
-    workers.sort(key=lambda node: (-node.gpus, -node.cpus))
+    workers.sort(key=lambda node: (-node.gpus, node.cpus if node.gpus else -node.cpus))
     return nodes + workers[:most]
 
 

@@ -47,6 +47,11 @@ def test_the_shipped_cluster_is_planned_with_no_worker_up() -> None:
              "b": {"resources": {"CPU": 8, "GPU": 2}, "max_workers": 1}},
             2, [Node(8, 2), Node(64)],
         ),
+        # Of two types with as many GPUs: a lane that fits the one with fewer CPUs fits both.
+        (
+            {"a": {"resources": {"CPU": 16, "GPU": 1}}, "b": {"resources": {"CPU": 8, "GPU": 1}}},
+            2, [Node(8, 1), Node(8, 1)],
+        ),
         ({"a": {"resources": {"CPU": 4}, "max_workers": 0}}, 3, []),
         ({}, 3, []),
     ],
