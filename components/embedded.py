@@ -94,6 +94,14 @@ class Embedded:
         """Which candidates are the same as which own positive."""
         return self._part(1, len(self.anchor_BE), None)
 
+    def both_ways(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Cosines (R, B) and which are of right pairs: own anchors with all positives, and back."""
+        size = len(self.anchor_BE)
+        return (
+            (self.similarity_RC[:, :size], self.is_same_RC[:, :size]),
+            (self.back_RB, self.is_same_back_RB),
+        )
+
     def besides_own(self, is_right_RC: Tensor) -> Tensor:
         """Which candidates are right for an own pair beside its own other side."""
         return is_right_RC.scatter(1, self.place_R.unsqueeze(1), False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
 from components.interface import LossConfig
@@ -17,6 +19,15 @@ class TaughtLossConfig(LossConfig, OtherModelConfig):
     """
 
     teacher: str = Field(min_length=1, examples=["sentence-transformers/LaBSE"])
+
+    def check_teacher(self, teachers: Mapping[str, int] | None) -> None:
+        """Check that the teacher's embeddings will be there; how wide they are does not matter.
+
+        Raises:
+            KeyError: they will not.
+        """
+        if self.teacher not in (teachers or {}):
+            raise KeyError(self.teacher)
 
     @property
     def teachers(self) -> tuple[OtherModel, ...]:

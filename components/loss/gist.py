@@ -30,7 +30,7 @@ class Gist(TaughtLossConfig):
     )
 
     def build(self, width: int, teachers: Mapping[str, int] | None = None) -> Loss:
-        dict(teachers or {})[self.teacher]  # its width does not matter, but it must be there
+        self.check_teacher(teachers)
         return GistLoss(self.teacher, self.margin, self.temperature)
 
 

@@ -33,7 +33,7 @@ class KlDistillation(TaughtLossConfig):
         return False
 
     def build(self, width: int, teachers: Mapping[str, int] | None = None) -> Loss:
-        dict(teachers or {})[self.teacher]  # its width does not matter, but it must be there
+        self.check_teacher(teachers)
         taught = self.teacher_temperature or self.temperature
         return KlDistillationLoss(self.teacher, self.temperature, taught)
 
@@ -61,14 +61,9 @@ class KlDistillationLoss(Loss):
 
     def forward(self, batch: Embedded) -> Tensor:
         taught_RB = batch.taught_RB(self.teacher) / self.teacher_temperature
-        size = taught_RB.shape[1]
-        ways = (
-            (batch.similarity_RC[:, :size], batch.is_same_RC[:, :size]),
-            (batch.back_RB, batch.is_same_back_RB),
-        )
         forward, back = (
             _divergence(taught_RB, own_RB / self.temperature, batch.besides_own(is_right_RB))
-            for own_RB, is_right_RB in ways
+            for own_RB, is_right_RB in batch.both_ways()
         )
         return (forward + back) / 2
 

@@ -22,7 +22,7 @@ class MarginMse(TaughtLossConfig):
         return False
 
     def build(self, width: int, teachers: Mapping[str, int] | None = None) -> Loss:
-        dict(teachers or {})[self.teacher]  # its width does not matter, but it must be there
+        self.check_teacher(teachers)
         return MarginMseLoss(self.teacher)
 
 
@@ -47,13 +47,8 @@ class MarginMseLoss(Loss):
     def forward(self, batch: Embedded) -> Tensor:
         target_RB = 1 - batch.taught_RB(self.teacher)
         right_R1 = (batch.anchor_RE * batch.positive_RE).sum(dim=1, keepdim=True)
-        size = target_RB.shape[1]
-        ways = (
-            (batch.similarity_RC[:, :size], batch.is_same_RC[:, :size]),
-            (batch.back_RB, batch.is_same_back_RB),
-        )
         total = right_R1.new_zeros(())
-        for own_RB, is_right_RB in ways:
+        for own_RB, is_right_RB in batch.both_ways():
             compared_RB = ~is_right_RB
             error_RB = (right_R1 - own_RB - target_RB).square() * compared_RB
             total = total + (error_RB.sum(1) / compared_RB.sum(1).clamp(min=1)).mean()

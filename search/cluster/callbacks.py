@@ -172,9 +172,7 @@ class Recorder(Unpickled, Callback):
     def _meet(self, trial: Trial) -> Outcome:
         """Note a trial when it is first heard of: where its lane is lost at once, by its end."""
         number, repeat = trial.config["trial"], trial.config.get("repeat", 0)
-        if number not in self.outcomes.by_trial or (
-            repeat and (number, repeat) not in self.outcomes.repeats
-        ):
+        if not self.outcomes.has_run(number, repeat):
             self._note(
                 TrialStarted(
                     trial=number,

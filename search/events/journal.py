@@ -210,6 +210,11 @@ class Outcome:
         self.began, self.ended, self.lane = done.began, done.ended, done.lane
 
     @property
+    def has_score(self) -> bool:
+        """Whether it has trained an epoch and not failed."""
+        return self.epochs > 0 and self.state != "failed"
+
+    @property
     def accuracy(self) -> float:
         """Of the last epoch, mean over the languages."""
         return self.scores.accuracy
@@ -297,14 +302,22 @@ class Outcomes:
         """
         return self.repeats[trial, repeat] if repeat else self.by_trial[trial]
 
+    def has_run(self, trial: int, repeat: int = 0) -> bool:
+        """Whether a trial, or its run with another seed, has been started."""
+        return (trial, repeat) in self.repeats if repeat else trial in self.by_trial
+
     def count(self, state: State | None) -> int:
         """Trials in a state; None counts those that run."""
         return sum(outcome.state == state for outcome in self.by_trial.values())
 
     def reference(self) -> Scores | None:
         """Scores of the reference trial, as far as it has come; None where there are none."""
-        found = next((o for o in self.by_trial.values() if o.reference and o.epochs), None)
-        return None if found is None else found.scores
+        found = self.reference_trial()
+        return None if found is None or not found.epochs else found.scores
+
+    def reference_trial(self) -> Outcome | None:
+        """Find the trial that the others are compared with; None before it has been started."""
+        return next((o for o in self.by_trial.values() if o.reference), None)
 
     def languages(self) -> list[str]:
         """Every language that a trial or the base without training has a score of."""

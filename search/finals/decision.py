@@ -78,7 +78,8 @@ def decide(
     def size(trial: int) -> int:
         return outcomes.by_trial[trial].trainable_parameters or 0
 
-    reference = next((o.trial for o in outcomes.by_trial.values() if o.reference), None)
+    of_search = outcomes.reference_trial()
+    reference = None if of_search is None else of_search.trial
     beside_reference = outcomes.scored.get((reference, 0)) if reference is not None else None
 
     def violations(trial: int) -> dict[str, float]:

@@ -31,7 +31,7 @@ def describe_front(
         cost: of a trial that has trained an epoch.
         log: whether the costs span orders of magnitude; those of 0 are drawn at 1.
     """
-    scored = [o for o in outcomes.ranked() if o.epochs and o.state != "failed"]
+    scored = [o for o in outcomes.ranked() if o.has_score]
     if not scored:
         return Section(title, ["No trial has a score."])
     ended = [o for o in scored if o.state == "finished"]

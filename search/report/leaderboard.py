@@ -31,7 +31,7 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
     """
     ranked = outcomes.ranked()
     settings = dict.fromkeys(name for outcome in ranked for name in flatten(outcome.values))
-    scores = [outcome.scores for outcome in ranked if _has_score(outcome)]
+    scores = [outcome.scores for outcome in ranked if outcome.has_score]
     scores += [] if outcomes.untouched is None else [outcomes.untouched]
     measured = dict.fromkeys(name for one in scores for name in _scores(one))
     measured |= dict.fromkeys(f"accuracy/{language}" for language in outcomes.languages())
@@ -81,15 +81,11 @@ def _row(rank: int, outcome: Outcome) -> dict[str, object]:
         "seconds": round(outcome.seconds, 3),
         "trainable_parameters": outcome.trainable_parameters,
     }
-    if _has_score(outcome):
+    if outcome.has_score:
         row |= _scores(outcome.scores)
     for key, value in flatten(outcome.values).items():
         row[key] = json.dumps(value) if isinstance(value, list | bool) else value
     return row
-
-
-def _has_score(outcome: Outcome) -> bool:
-    return outcome.epochs > 0 and outcome.state != "failed"
 
 
 def _scores(scores: Scores) -> dict[str, object]:

@@ -177,13 +177,14 @@ class Live:
         rows = [[Text(head[:NAME], "dim") for head in heads]]
         ranked = self.outcomes.ranked()[: height - 1]
         for rank, outcome in enumerate(ranked, start=1):
-            scored = outcome.epochs > 0 and outcome.state != "failed"
             scores = [
-                _coloured(outcome.by_language.get(name) if scored else None, before.get(name))
+                _coloured(
+                    outcome.by_language.get(name) if outcome.has_score else None, before.get(name)
+                )
                 for name in languages
             ]
             words = [str(rank), str(outcome.trial), outcome.state or "running", str(outcome.epochs)]
-            words.append(f"{outcome.accuracy:.3f}" if scored else "")
+            words.append(f"{outcome.accuracy:.3f}" if outcome.has_score else "")
             gain = equal_epoch_gain(self.outcomes, outcome)
             rows.append([*map(Text, words), gain, *scores, Text(label(outcome))])
         return line_up(rows, width), len(rows)

@@ -87,12 +87,11 @@ def _trials(outcomes: Outcomes, most: int, languages: Sequence[str]) -> list[lis
     for rank, outcome in enumerate(ranked, start=1):
         if rank > most and not outcome.reference and not outcome.values.get("case"):
             continue
-        scored = outcome.epochs > 0 and outcome.state != "failed"
         rate = flatten(outcome.values).get("optimizer.lr")
         cells = [Text(str(rank)), Text(str(outcome.trial)), Text(outcome.state or NO_END)]
         cells.append(Text(str(outcome.epochs)))
         gain = equal_epoch_gain(outcomes, outcome)
-        cells += numbers(outcome.scores if scored else None, gain)
+        cells += numbers(outcome.scores if outcome.has_score else None, gain)
         cells.append(Text(f"{rate:.1e}" if isinstance(rate, float) else ""))
         cells.append(Text(_short(outcome.trainable_parameters or 0) if outcome.epochs else ""))
         cells.append(Text(f"{outcome.seconds:.1f}" if outcome.epochs else ""))

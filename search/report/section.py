@@ -55,6 +55,19 @@ class Section:
     rows: Sequence[Sequence[Cell]] = ()
 
 
+def compared_scores(outcomes: Outcomes) -> dict[str, Mapping[str, float]]:
+    """Accuracy by language before and after: of the base, the reference and the best trial."""
+    best, reference, untouched = outcomes.best(), outcomes.reference(), outcomes.untouched
+    series: dict[str, Mapping[str, float]] = {}
+    if untouched is not None:
+        series["the untouched base"] = untouched.by_language
+    if reference is not None:
+        series["the reference"] = reference.by_language
+    if best is not None and not best.reference:
+        series[f"trial {best.trial}, the best"] = best.by_language
+    return series
+
+
 def format_gain(gain: float) -> str:
     """Write a difference of accuracies with its sign."""
     return f"{gain:+.3f}"

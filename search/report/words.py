@@ -58,8 +58,8 @@ def gain_text(value: float | None, reference: float | None) -> Text:
 
 def equal_epoch_gain(outcomes: Outcomes, outcome: Outcome) -> Text:
     """What a trial gains over the reference after as many epochs of it, or its last one."""
-    reference = next((o for o in outcomes.by_trial.values() if o.reference and o.curve), None)
-    if reference is None or not outcome.epochs or outcome.state == "failed":
+    reference = outcomes.reference_trial()
+    if reference is None or not reference.curve or not outcome.has_score:
         return Text("")
     last = max(reference.curve)
     before = reference.curve.get(outcome.epochs, reference.curve[last])
@@ -81,7 +81,7 @@ def differing_settings(outcomes: Outcomes, outcome: Outcome) -> list[tuple[str, 
 
     A setting that the reference has not got is None there.
     """
-    reference = next((o for o in outcomes.by_trial.values() if o.reference), None)
+    reference = outcomes.reference_trial()
     own = flatten(reference.values) if reference else {}
     return [
         (name, value, own.get(name))

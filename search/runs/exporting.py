@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.runs.record import program
 from search.runs.resume import TRIALS
 from search.runtime.checkpoint_file import checkpoint_file
 from search.settings.problems import InputError
@@ -43,7 +44,7 @@ def read_checkpoint(folder: Path, trial: int, repeat: int = 0) -> Checkpoint:
 
 def export_command(folder: Path) -> str:
     """What to type to make a model of the best trial that has a checkpoint."""
-    return f"python -m search.export {shlex.quote(str(folder))} --to model"
+    return shlex.join([*program("search.export"), str(folder), "--to", "model"])
 
 
 def kept_trials(folder: Path) -> list[int]:
@@ -117,11 +118,11 @@ def _held_out(split: Split, outcomes: Outcomes, outcome: Outcome) -> HeldOut | N
     sentences: list[str] = []
     if decided is not None and (decided.trial, decided.repeat) == (outcome.trial, outcome.repeat):
         sentences = [describe_choice(decided), *describe_comparisons(decided)]
-    reference = next((o.trial for o in outcomes.by_trial.values() if o.reference), None)
+    reference = outcomes.reference_trial()
     return HeldOut(
         split.test_text,
         split.test,
-        None if reference is None else scores(reference),
+        None if reference is None else scores(reference.trial),
         scores(None),
         tuple(sentences),
     )

@@ -172,8 +172,7 @@ def take_up(folder: Path) -> Past:
     unknown = [
         kept
         for kept in (folder / TRIALS).glob("*")
-        if (run := run_of_folder(kept.name)) is None
-        or (run not in outcomes.repeats if run[1] else run[0] not in by_trial)
+        if (run := run_of_folder(kept.name)) is None or not outcomes.has_run(*run)
     ]
     for kept in unknown:
         shutil.rmtree(kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -19,38 +19,38 @@ class ChoiceForm(Config):
     choice: Annotated[list[object], Field(min_length=1)]
 
 
-class IntForm(Config):
+class RangeForm(Config):
+    """What ``{int: [low, high]}`` and ``{float: [low, high]}`` have in common."""
+
+    integer: ClassVar[bool]
+    ends: list[int] | list[float]
+    log: bool = False
+    step: float | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_range(self.ends, self.log, self.step)
+        return self
+
+    def domain(self) -> Range:
+        low, high = self.ends
+        return Range(low, high, integer=self.integer, log=self.log, step=self.step)
+
+
+class IntForm(RangeForm):
     """``{int: [low, high]}``."""
 
+    integer: ClassVar[bool] = True
     ends: Annotated[list[int], Field(min_length=2, max_length=2, alias="int")]
-    log: bool = False
     step: Annotated[int, Field(ge=1)] | None = None
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_range(self.ends, self.log, self.step)
-        return self
 
-    def domain(self) -> Range:
-        low, high = self.ends
-        return Range(low, high, integer=True, log=self.log, step=self.step)
-
-
-class FloatForm(Config):
+class FloatForm(RangeForm):
     """``{float: [low, high]}``."""
 
+    integer: ClassVar[bool] = False
     ends: Annotated[list[float], Field(min_length=2, max_length=2, alias="float")]
-    log: bool = False
     step: Annotated[float, Field(gt=0)] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_range(self.ends, self.log, self.step)
-        return self
-
-    def domain(self) -> Range:
-        low, high = self.ends
-        return Range(low, high, integer=False, log=self.log, step=self.step)
 
 
 FORMS: dict[str, type[ChoiceForm | IntForm | FloatForm]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import fmean
 
-from search.report.section import Cell, ReportedRun, Section, format_gain
+from search.report.section import Cell, ReportedRun, Section, compared_scores, format_gain
 
 ORDER = 25
 TITLE = "Families of scripts"
@@ -14,14 +14,7 @@ TITLE = "Families of scripts"
 def describe(run: ReportedRun) -> Section:
     """Average the languages of each family, for the base, the reference and the best trial."""
     outcomes = run.outcomes
-    best, reference, untouched = outcomes.best(), outcomes.reference(), outcomes.untouched
-    series: dict[str, Mapping[str, float]] = {}
-    if untouched is not None:
-        series["the untouched base"] = untouched.by_language
-    if reference is not None:
-        series["the reference"] = reference.by_language
-    if best is not None and not best.reference:
-        series[f"trial {best.trial}, the best"] = best.by_language
+    series = compared_scores(outcomes)
     members: dict[str, list[str]] = {}
     for language in outcomes.languages():
         if language in run.families:
@@ -48,7 +41,7 @@ def describe(run: ReportedRun) -> Section:
     sentences = ["Mean accuracy of the languages of each family, the weakest family first."]
     before = means.get("the reference", {}).get(families[0])
     worst = last[families[0]]
-    if len(series) > 1 and before is not None and worst is not None and best is not None:
+    if len(series) > 1 and before is not None and worst is not None and outcomes.best() is not None:
         sentences.append(
             f"The weakest family, {families[0]} ({', '.join(members[families[0]])}), gains "
             f"{format_gain(worst - before)} over the reference."

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from scipy.stats import spearmanr
 
-from search.report.section import Cell, ReportedRun, Section
+from search.report.section import Cell, ReportedRun, Section, compared_scores
 
 ORDER = 15
 
@@ -14,15 +14,8 @@ ORDER = 15
 def describe(run: ReportedRun) -> Section:
     """Draw each language's accuracy against its mean tokens a sentence, before and after."""
     outcomes = run.outcomes
-    best, reference, untouched = outcomes.best(), outcomes.reference(), outcomes.untouched
     title = "Accuracy against tokens a sentence"
-    series: dict[str, Mapping[str, float]] = {}
-    if untouched is not None:
-        series["the untouched base"] = untouched.by_language
-    if reference is not None:
-        series["the reference"] = reference.by_language
-    if best is not None and not best.reference:
-        series[f"trial {best.trial}, the best"] = best.by_language
+    series = compared_scores(outcomes)
     shown = {name: run.tokens[name] for name in outcomes.languages() if name in run.tokens}
     languages = sorted(shown, key=lambda name: shown[name])
     if not series or not languages:

@@ -17,7 +17,7 @@ repeat. A run that was ended goes on where FILE ends; beside FILE a chart is dra
 Beside the ratios stand what a search costs over its arithmetic limit, the matrix products that the
 list needs at the rate of `torch.mm` before each run, and the CPU time that no trial spent.
 
-Needs `pip install -e '.[bench]'`.
+Needs `pip install -e '.[dev]'`.
 """
 
 from __future__ import annotations
