@@ -83,7 +83,6 @@ def _export(
     import torch
     from safetensors import SafetensorError
 
-    from components.languages import FamilyTable
     from search.events.journal import Outcomes, read_journal
     from search.export import ExportError, Form, trusted
     from search.export.push import push, refuse_unreachable_repo
@@ -122,9 +121,8 @@ def _export(
         _, split = load_parts(space, config)
         if problems := list(data_differences(record, split)):
             raise InputError(problems)
-        table = FamilyTable(config.data.families)
         try:
-            scores = export_trial(split, table, outcomes, outcome, checkpoint, to, form)
+            scores = export_trial(split, config.data, outcomes, outcome, checkpoint, to, form)
         except (ValueError, SafetensorError) as error:
             raise InputError(str(error)) from error
         except ExportError as error:

@@ -13,7 +13,7 @@ from search.runtime.checkpoint_file import checkpoint_file
 from search.settings.problems import InputError
 
 if TYPE_CHECKING:
-    from components.languages import FamilyTable
+    from search.data.settings import DataSettings
     from search.data.split import Split
     from search.events.journal import Outcome, Outcomes
     from search.export import Form, HeldOut
@@ -127,9 +127,17 @@ def _held_out(split: Split, outcomes: Outcomes, outcome: Outcome) -> HeldOut | N
     )
 
 
+def _hub_names(data: DataSettings) -> tuple[str, ...]:
+    """Names on the hub of what was trained on; a folder of this machine has none."""
+    source = data.train.model_dump()
+    name = str(source.get("name", ""))
+    on_hub = source["kind"] == "hub" and not Path(name).expanduser().is_dir()
+    return (name,) if on_hub else ()
+
+
 def export_trial(
     split: Split,
-    table: FamilyTable,
+    data: DataSettings,
     outcomes: Outcomes,
     outcome: Outcome,
     checkpoint: Checkpoint,
@@ -139,7 +147,7 @@ def export_trial(
     """Write a trial as a model, in place of what the folder holds, and hold it to its score.
 
     Args:
-        table: the run's families.
+        data: settings of the sentences: families, and what was trained on.
         form: of the model, where it is not that of ``best/``.
 
     Returns:
@@ -149,6 +157,7 @@ def export_trial(
         ExportError: the model scores otherwise; it is left beside the folder, under ``.new``.
         ValueError, OSError, SafetensorError: it cannot be written. Nothing of it is left.
     """
+    from components.languages import FamilyTable
     from search.export import ExportError, export
     from search.settings.trial import TrialConfig
 
@@ -159,13 +168,15 @@ def export_trial(
             to,
             validation=split.validation_text,
             tokenised=split.validation,
-            table=table,
+            table=FamilyTable(data.families),
             expected=outcome.scores,
             reference=outcomes.reference(),
             untouched=outcomes.untouched,
             test=_held_out(split, outcomes, outcome),
             prompts=split.prompts,
             form=form,
+            train_pairs=split.train.pair_count,
+            datasets=_hub_names(data),
         )
     except ExportError:
         raise

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from typer.testing import CliRunner, Result
 
 from search.export import load_folder
@@ -58,6 +59,11 @@ def test_best_again_with_its_base_by_name(run: Path, tmp_path: Path) -> None:
     assert f'SentenceTransformer("{tmp_path / "model"}")' in result.output
     best, found = load_folder(run / "best"), load_folder(tmp_path / "model")
     np.testing.assert_allclose(found.encode(SENTENCES), best.encode(SENTENCES), rtol=0, atol=1e-5)
+    card = ModelCard.load(tmp_path / "model" / "README.md")
+    assert (
+        card.data.model_name and card.data.eval_results and card.data.language == ["de", "en", "gu"]
+    )
+    assert "holds what was trained only" in card.text and "sentences to train on" in card.text
     again = export(run, "--to", str(tmp_path / "model"))
     assert again.exit_code == 2 and "must be new or empty" in again.output
 
