@@ -40,7 +40,11 @@ def main(
     to: Annotated[Path, typer.Option(help="Folder to write, which must be new or empty.")],
     trial: Annotated[
         int | None,
-        typer.Option(min=0, help="Number of the trial.", show_default="best with a checkpoint"),
+        typer.Option(
+            min=0,
+            help="Number of the trial, as the search trained it.",
+            show_default="the best model",
+        ),
     ] = None,
     adapters: Annotated[
         Literal["merged", "peft"],
@@ -104,8 +108,9 @@ def _export(
     outcome, checkpoint = choose_trial(folder, outcomes, trial)
     form = Form(adapters, None if dtype == "auto" else getattr(torch, dtype), truncate_dim)
     state = outcome.state or "unfinished"
+    seed = " trained anew with another seed" if outcome.repeat else ""
     console.print(
-        f"trial {outcome.trial}, {state} at epoch {outcome.epochs}, accuracy "
+        f"trial {outcome.trial}{seed}, {state} at epoch {outcome.epochs}, accuracy "
         f"{outcome.accuracy:.3f}: {label(outcome)}",
         markup=False,
         soft_wrap=True,

@@ -155,7 +155,7 @@ def front_matter(
         license=facts.license if facts else None,
         datasets=list(facts.datasets) or None if facts else None,
         model_name="Cross-lingual sentence embedder",
-        eval_results=results(scores),
+        eval_results=results(scores, tested=facts is not None and facts.tested),
         base_model=base if HUB_NAME.fullmatch(base) else None,
     )
     found: str = data.to_yaml()

@@ -57,8 +57,12 @@ def license_of(config: BaseConfig) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def results(scores: Scores) -> list[EvalResult]:
-    """The accuracies as the hub keeps them: of all languages, and of each that has a code."""
+def results(scores: Scores, tested: bool) -> list[EvalResult]:
+    """The accuracies as the hub keeps them: of all languages, and of each that has a code.
+
+    Args:
+        tested: as in `Facts`.
+    """
     named: dict[str, tuple[str | None, float]] = {"all languages": (None, scores.accuracy)}
     named |= {
         name: (name, score) for name, score in scores.by_language.items() if _CODE.fullmatch(name)
@@ -70,6 +74,7 @@ def results(scores: Scores) -> list[EvalResult]:
             dataset_type="parallel-sentences",
             dataset_name=f"Held-out sentences, {name}",
             dataset_config=code,
+            dataset_split="test" if tested else "validation",
             metric_type="accuracy",
             metric_name="Top-1 retrieval accuracy, mean of both directions",
             metric_value=round(value, 4),
@@ -98,6 +103,6 @@ def fact_lines(facts: Facts, scores: Scores, pairs: int, seed: int) -> list[str]
             f"- With about {each:.0f} pairs a language, the standard error of an accuracy is up to "
             f"{spread:.1f} points; smaller differences may be chance."
         )
-    lines.append("- Retrieval among the validation sentences is easier than among millions.")
+    lines.append("- Retrieval among so few sentences is easier than among millions.")
     lines.append("- Languages that are not in the table were not scored.")
     return lines

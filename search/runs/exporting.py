@@ -42,7 +42,7 @@ def read_checkpoint(folder: Path, trial: int, repeat: int = 0) -> Checkpoint:
 
 
 def export_command(folder: Path) -> str:
-    """What to type to make a model of the best trial that has a checkpoint."""
+    """What to type to make a model of the best trial."""
     return f"python -m search.export {shlex.quote(str(folder))} --to model"
 
 
@@ -58,12 +58,16 @@ def choose_trial(
     """Find the trial to make a model of, and its checkpoint, which may be newer than its score.
 
     Args:
-        trial: its number; None for the best one that has a checkpoint, unfinished ones among them.
+        trial: its number; None for the model that the final comparison chose or, where there was
+            none, for the best trial that has a checkpoint, unfinished ones among them.
 
     Raises:
         InputError: there is no such trial, or it has no usable checkpoint.
     """
     kept = kept_trials(folder)
+    repeat = 0
+    if trial is None and outcomes.decided is not None:
+        trial, repeat = outcomes.decided.trial, outcomes.decided.repeat
     if trial is None:
         ranked = [o for o in outcomes.ranked() if o.trial in kept and o.state != "failed"]
         if not ranked:
@@ -76,13 +80,13 @@ def choose_trial(
             f"--trial is {trial}; it must be one of the run's {len(outcomes.by_trial)} trials"
         )
     try:
-        checkpoint = read_checkpoint(folder, trial)
+        checkpoint = read_checkpoint(folder, trial, repeat)
     except ValueError as error:
         others = ", ".join(str(number) for number in kept if number != trial) or "none"
         raise InputError(
             f"{error}; a search keeps those of its best trials (search.keep), here also: {others}"
         ) from error
-    outcome = outcomes.by_trial[trial]
+    outcome = outcomes.run(trial, repeat)
     scores = reported_scores(checkpoint)
     if scores is None:
         return outcome, checkpoint

@@ -357,6 +357,10 @@ def test_the_card_s_metadata_is_what_the_hub_reads(config: MakeConfig) -> None:
         "de": 0.25,
         "zho_Hans": 0.75,
     }
+    assert {result.dataset_split for result in data.eval_results} == {"validation"}
+    tested = card(made, scores, custom=False, pivot="en", facts=Facts(8, tested=True))
+    assert {one.dataset_split for one in ModelCard(tested).data.eval_results} == {"test"}
+    assert "may be lower" not in tested
 
 
 def test_the_card_tells_how_the_model_was_made_and_how_far_to_trust_it(
