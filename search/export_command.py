@@ -40,7 +40,11 @@ def main(
     to: Annotated[Path, typer.Option(help="Folder to write, which must be new or empty.")],
     trial: Annotated[
         int | None,
-        typer.Option(min=0, help="Number of the trial.", show_default="best with a checkpoint"),
+        typer.Option(
+            min=0,
+            help="Number of the trial, as the search trained it.",
+            show_default="the best model",
+        ),
     ] = None,
     adapters: Annotated[
         Literal["merged", "peft"],
@@ -83,7 +87,6 @@ def _export(
     import torch
     from safetensors import SafetensorError
 
-    from components.languages import FamilyTable
     from search.events.journal import Outcomes, read_journal
     from search.export import ExportError, Form, trusted
     from search.export.push import push, refuse_unreachable_repo
@@ -105,8 +108,9 @@ def _export(
     outcome, checkpoint = choose_trial(folder, outcomes, trial)
     form = Form(adapters, None if dtype == "auto" else getattr(torch, dtype), truncate_dim)
     state = outcome.state or "unfinished"
+    seed = " trained anew with another seed" if outcome.repeat else ""
     console.print(
-        f"trial {outcome.trial}, {state} at epoch {outcome.epochs}, accuracy "
+        f"trial {outcome.trial}{seed}, {state} at epoch {outcome.epochs}, accuracy "
         f"{outcome.accuracy:.3f}: {label(outcome)}",
         markup=False,
         soft_wrap=True,
@@ -122,9 +126,8 @@ def _export(
         _, split = load_parts(space, config)
         if problems := list(data_differences(record, split)):
             raise InputError(problems)
-        table = FamilyTable(config.data.families)
         try:
-            scores = export_trial(split, table, outcomes, outcome, checkpoint, to, form)
+            scores = export_trial(split, config.data, outcomes, outcome, checkpoint, to, form)
         except (ValueError, SafetensorError) as error:
             raise InputError(str(error)) from error
         except ExportError as error:

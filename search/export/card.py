@@ -11,6 +11,7 @@ from huggingface_hub import ModelCardData
 
 from components.languages import parse
 from search.data.prompts import Prompts
+from search.export.facts import Facts, fact_lines, results
 from search.settings.trial import Scores, TrialConfig
 
 # A name on the hub: owner and repository, in the characters that it allows there.
@@ -33,6 +34,7 @@ def card(
     comparison: Sequence[str] = (),
     prompts: Prompts | None = None,
     pivot: str = "",
+    facts: Facts | None = None,
 ) -> str:
     """Write the model card; nothing that a setting or a file says is markup in it.
 
@@ -48,6 +50,7 @@ def card(
         comparison: what else is known of the model, a sentence each.
         prompts: what stands before sentences.
         pivot: language that the others were scored against.
+        facts: what else is known of the model.
     """
     trust = ", trust_remote_code=True" if custom else ""
     routes = (
@@ -58,8 +61,13 @@ script; where you know the language, say so: `model.encode(texts, task="gu")`.
         if routed
         else ""
     )
+    about = ""
+    if facts is not None:
+        count = sum((pairs or {}).values())
+        lines = fact_lines(facts, scores, count, config.training.seed)
+        about = "\n".join(["", *lines, ""])
     return f"""---
-{front_matter(config, (*scores.by_language, *[pivot] * bool(pivot)))}
+{front_matter(config, (*scores.by_language, *[pivot] * bool(pivot)), scores, facts)}
 ---
 
 # Cross-lingual sentence embedder
@@ -77,7 +85,7 @@ vectors = model.encode(["A sentence.", "Ein Satz."])
 {"".join(f"{chr(10)}- {as_text(sentence)}" for sentence in comparison)}
 
 {dtype_text(dtype)}
-
+{about}
 Settings:
 
 ```json
@@ -127,7 +135,9 @@ def dtype_text(dtype: str) -> str:
     )
 
 
-def front_matter(config: TrialConfig, languages: tuple[str, ...]) -> str:
+def front_matter(
+    config: TrialConfig, languages: tuple[str, ...], scores: Scores, facts: Facts | None = None
+) -> str:
     """The card's metadata as YAML: the hub's own fields, languages by their ISO codes."""
     codes = {parse(name).language for name in languages}
     base = config.base.model
@@ -135,7 +145,17 @@ def front_matter(config: TrialConfig, languages: tuple[str, ...]) -> str:
         language=sorted(code for code in codes if re.fullmatch("[a-z]{2,3}", code)) or None,
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
-        tags=["sentence-transformers", "feature-extraction", "isogloss"],
+        tags=[
+            "sentence-transformers",
+            "sentence-similarity",
+            "feature-extraction",
+            "dense",
+            "isogloss",
+        ],
+        license=facts.license if facts else None,
+        datasets=list(facts.datasets) or None if facts else None,
+        model_name="Cross-lingual sentence embedder",
+        eval_results=results(scores, tested=facts is not None and facts.tested),
         base_model=base if HUB_NAME.fullmatch(base) else None,
     )
     found: str = data.to_yaml()

@@ -20,6 +20,7 @@ from search.data.tokens import TokenisedCorpus
 from search.evaluation.retrieval import encode, score
 from search.export.card import card
 from search.export.custom import trusted
+from search.export.facts import Facts, license_of
 from search.export.model import Form, Routing, write_model
 from search.export.reference import base_reference
 from search.runtime.precision import use_tensor_cores
@@ -71,6 +72,8 @@ def export(
     test: HeldOut | None = None,
     prompts: Prompts | None = None,
     form: Form | None = None,
+    train_pairs: int | None = None,
+    datasets: tuple[str, ...] = (),
 ) -> Scores:
     """Write an encoder as a sentence-transformers folder, load it again and hold it to its score.
 
@@ -88,6 +91,7 @@ def export(
         test: sentences whose figures stand on the model card in place of the validation's.
         prompts: what stands before each sentence in ``tokenised``; nothing by default.
         form: another way to write it.
+        train_pairs, datasets: as in `Facts`, for the model card.
 
     Returns:
         The scores of the folder as sentence-transformers loads it.
@@ -149,6 +153,14 @@ def export(
         comparison=() if test is None else test.comparison,
         prompts=prompts,
         pivot=tokenised.languages[tokenised.pivot],
+        facts=Facts(
+            form.truncate_dim or encoder.out,
+            train_pairs,
+            datasets,
+            license_of(config.base),
+            whole=reference_of_base is None,
+            tested=test is not None,
+        ),
     )
     (fresh / "README.md").write_text(text, encoding="utf-8")
     replace_folder(fresh, folder)

@@ -14,7 +14,7 @@ from search.runtime.checkpoint_file import checkpoint_file
 from search.settings.problems import InputError
 
 if TYPE_CHECKING:
-    from components.languages import FamilyTable
+    from search.data.settings import DataSettings
     from search.data.split import Split
     from search.events.journal import Outcome, Outcomes
     from search.export import Form, HeldOut
@@ -43,7 +43,7 @@ def read_checkpoint(folder: Path, trial: int, repeat: int = 0) -> Checkpoint:
 
 
 def export_command(folder: Path) -> str:
-    """What to type to make a model of the best trial that has a checkpoint."""
+    """What to type to make a model of the best trial."""
     return shlex.join([*program("search.export"), str(folder), "--to", "model"])
 
 
@@ -59,12 +59,16 @@ def choose_trial(
     """Find the trial to make a model of, and its checkpoint, which may be newer than its score.
 
     Args:
-        trial: its number; None for the best one that has a checkpoint, unfinished ones among them.
+        trial: its number; None for the model that the final comparison chose or, where there was
+            none, for the best trial that has a checkpoint, unfinished ones among them.
 
     Raises:
         InputError: there is no such trial, or it has no usable checkpoint.
     """
     kept = kept_trials(folder)
+    repeat = 0
+    if trial is None and outcomes.decided is not None:
+        trial, repeat = outcomes.decided.trial, outcomes.decided.repeat
     if trial is None:
         ranked = [o for o in outcomes.ranked() if o.trial in kept and o.state != "failed"]
         if not ranked:
@@ -77,13 +81,13 @@ def choose_trial(
             f"--trial is {trial}; it must be one of the run's {len(outcomes.by_trial)} trials"
         )
     try:
-        checkpoint = read_checkpoint(folder, trial)
+        checkpoint = read_checkpoint(folder, trial, repeat)
     except ValueError as error:
         others = ", ".join(str(number) for number in kept if number != trial) or "none"
         raise InputError(
             f"{error}; a search keeps those of its best trials (search.keep), here also: {others}"
         ) from error
-    outcome = outcomes.by_trial[trial]
+    outcome = outcomes.run(trial, repeat)
     scores = reported_scores(checkpoint)
     if scores is None:
         return outcome, checkpoint
@@ -130,7 +134,7 @@ def _held_out(split: Split, outcomes: Outcomes, outcome: Outcome) -> HeldOut | N
 
 def export_trial(
     split: Split,
-    table: FamilyTable,
+    data: DataSettings,
     outcomes: Outcomes,
     outcome: Outcome,
     checkpoint: Checkpoint,
@@ -140,7 +144,7 @@ def export_trial(
     """Write a trial as a model, in place of what the folder holds, and hold it to its score.
 
     Args:
-        table: the run's families.
+        data: settings of the sentences: families, and what was trained on.
         form: of the model, where it is not that of ``best/``.
 
     Returns:
@@ -150,6 +154,7 @@ def export_trial(
         ExportError: the model scores otherwise; it is left beside the folder, under ``.new``.
         ValueError, OSError, SafetensorError: it cannot be written. Nothing of it is left.
     """
+    from components.languages import FamilyTable
     from search.export import ExportError, export
     from search.settings.trial import TrialConfig
 
@@ -160,13 +165,15 @@ def export_trial(
             to,
             validation=split.validation_text,
             tokenised=split.validation,
-            table=table,
+            table=FamilyTable(data.families),
             expected=outcome.scores,
             reference=outcomes.reference(),
             untouched=outcomes.untouched,
             test=_held_out(split, outcomes, outcome),
             prompts=split.prompts,
             form=form,
+            train_pairs=split.train.pair_count,
+            datasets=tuple(filter(None, [data.train.hub_name()])),
         )
     except ExportError:
         raise

@@ -121,7 +121,6 @@ def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Out
     """Make the best trial a model; the exit status."""
     from safetensors import SafetensorError
 
-    from components.languages import FamilyTable
     from search.export import ExportError, trusted
 
     if not outcomes.count("finished"):
@@ -155,8 +154,8 @@ def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Out
     try:
         status = console.status("writing and checking best/")
         with status if console.is_terminal else nullcontext(), redirect_library_output(folder):
-            table = FamilyTable(prepared.config.data.families)
-            export_trial(prepared.split, table, outcomes, best, checkpoint, folder / "best")
+            data = prepared.config.data
+            export_trial(prepared.split, data, outcomes, best, checkpoint, folder / "best")
     except (ExportError, ValueError, OSError, SafetensorError) as error:
         why = explain_os_error(error) if isinstance(error, OSError) else shown(error, 1000)
         console.print(f"best/ could not be made: {why}", markup=False, style="red", soft_wrap=True)

@@ -109,3 +109,7 @@ class SourceConfig(Config, ABC):
         Raises:
             InputError: the source cannot be read, or holds what cannot be sentences.
         """
+
+    def hub_name(self) -> str | None:
+        """Name of the data set on the hub; None where it lies on this machine."""
+        return None

@@ -33,6 +33,9 @@ class Hub(SourceConfig):
     split: str | None = Field(default=None, min_length=1)
     revision: str | None = Field(default=None, min_length=1)
 
+    def hub_name(self) -> str | None:
+        return None if Path(expanduser(self.name)).is_dir() else self.name
+
     def read(self, request: Request) -> SourceTable:
         import datasets  # here: workers import the settings, too, and the library takes a second
 

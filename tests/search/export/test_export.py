@@ -22,6 +22,7 @@ from search.data.tokens import TokenisedCorpus, tokenise
 from search.evaluation.retrieval import encode
 from search.export import CUSTOM_FILE, ExportError, export, load_folder, score_folder, trusted
 from search.export.card import card
+from search.export.facts import Facts, license_of
 from search.runtime.ranks import Ranks
 from search.settings.trial import Scores, TrialConfig
 from search.training.checkpoint import restore_weights
@@ -351,6 +352,44 @@ def test_the_card_s_metadata_is_what_the_hub_reads(config: MakeConfig) -> None:
     assert data.pipeline_tag == "sentence-similarity"
     assert data.language == ["de", "en", "zh"]
     assert data.base_model == "some-owner/some-model"
+    assert {result.dataset_config: result.metric_value for result in data.eval_results} == {
+        None: 0.5,
+        "de": 0.25,
+        "zho_Hans": 0.75,
+    }
+    assert {result.dataset_split for result in data.eval_results} == {"validation"}
+    tested = card(made, scores, custom=False, pivot="en", facts=Facts(8, tested=True))
+    assert {one.dataset_split for one in ModelCard(tested).data.eval_results} == {"test"}
+    assert "may be lower" not in tested
+
+
+def test_the_card_tells_how_the_model_was_made_and_how_far_to_trust_it(
+    config: MakeConfig, tmp_path: Path
+) -> None:
+    facts = Facts(768, 12_000, ("owner/data",), "apache-2.0")
+    scores = Scores(0.5, {"de": 0.25, "ko": 0.75})
+    text = card(config(), scores, custom=False, facts=facts, pairs={"de": 100, "ko": 100})
+    data = ModelCard(text).data
+    assert (data.license, data.datasets) == ("apache-2.0", ["owner/data"])
+    for words in (
+        "Dimensions of an embedding: 768",
+        "Pairs of sentences to train on: 12,000.",
+        "Seed: 0. Versions: sentence-transformers ",
+        # sqrt(p (1 - p) / n) at p = 1/2
+        "With about 100 pairs a language, the standard error of an accuracy is up to 5.0 points",
+        "may be lower",
+    ):
+        assert words in text, words
+
+
+def test_the_license_of_a_base_is_that_of_the_card_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    base = TrialConfig.of({"base": {"model": str(tmp_path)}}).base
+    assert license_of(base) is None
+    (tmp_path / "README.md").write_text("# no metadata")
+    assert license_of(base) is None
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# A model")
+    assert license_of(base) == "mit"
 
 
 def test_the_card_shows_the_reference_the_untouched_base_and_the_pairs(config: MakeConfig) -> None:

@@ -8,11 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from typer.testing import CliRunner, Result
 
+from search.events.journal import Journal, read_journal
+from search.events.types import (
+    EpochDone,
+    FinalRow,
+    FinalsDecided,
+    Interval,
+    TrialEnded,
+    TrialStarted,
+)
 from search.export import load_folder
 from search.export_command import app
 from search.finetune import app as finetune
+from search.runtime.checkpoint_file import checkpoint_file
 
 SENTENCES = ["Monday, 3 April 2017", "zwölf Euro"]
 
@@ -58,8 +69,52 @@ def test_best_again_with_its_base_by_name(run: Path, tmp_path: Path) -> None:
     assert f'SentenceTransformer("{tmp_path / "model"}")' in result.output
     best, found = load_folder(run / "best"), load_folder(tmp_path / "model")
     np.testing.assert_allclose(found.encode(SENTENCES), best.encode(SENTENCES), rtol=0, atol=1e-5)
+    card = ModelCard.load(tmp_path / "model" / "README.md")
+    assert (
+        card.data.model_name and card.data.eval_results and card.data.language == ["de", "en", "gu"]
+    )
+    assert "holds what was trained only" in card.text and "sentences to train on" in card.text
     again = export(run, "--to", str(tmp_path / "model"))
     assert again.exit_code == 2 and "must be new or empty" in again.output
+
+
+def with_finals(run: Path, to: Path) -> Path:
+    """The run with a worse trial beside its own, which won the final comparison by its repeat."""
+    shutil.copytree(run, to)
+    own = list(read_journal(to / "journal.jsonl"))
+    journal = Journal(to / "journal.jsonl")
+    for repeat in (0, 1):
+        file = checkpoint_file(to / "trials", 1, repeat)
+        file.parent.mkdir()
+        shutil.copy(checkpoint_file(run / "trials", 0), file)
+        for event in own:
+            if isinstance(event, TrialStarted | EpochDone | TrialEnded):
+                worse = {"accuracy": 0.0} if isinstance(event, EpochDone) else {}
+                journal.append(event.model_copy(update={"trial": 1, "repeat": repeat, **worse}))
+    row = FinalRow(
+        trial=1, repeats=(1,), validation=0.5, lowest=0.5, highest=0.5, by_language={},
+        measured=Interval(value=0.5, low=0.4, high=0.6), trainable_parameters=1,
+    )  # fmt: skip
+    journal.append(
+        FinalsDecided(
+            trial=1, repeat=1, split="validation", compared="accuracy", rows=(row,), comparisons=()
+        )
+    )
+    journal.close()
+    return to
+
+
+def test_the_model_that_the_finals_chose(run: Path, tmp_path: Path) -> None:
+    decided = with_finals(run, tmp_path / "decided")
+    result = export(decided, "--to", str(tmp_path / "model"))
+    assert result.exit_code == 0, result.output
+    assert "trial 1 trained anew with another seed, finished at epoch 2" in result.output
+    result = export(decided, "--to", str(tmp_path / "drawn"), "--trial", "1")
+    assert result.exit_code == 0 and "trial 1, finished at epoch 2" in result.output
+    checkpoint_file(decided / "trials", 1, 1).unlink()
+    result = export(decided, "--to", str(tmp_path / "gone"))
+    assert result.exit_code == 2 and "trial 1 has no checkpoint" in result.output
+    assert "here also: 0" in result.output
 
 
 def test_a_run_that_was_interrupted(run: Path, tmp_path: Path) -> None:
