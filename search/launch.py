@@ -15,7 +15,7 @@ from search.space.source import Assignment, Source, read
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from search.cluster.resources import LanePlan
+    from search.cluster.size import LanePlan
     from search.runs.folder import Run
     from search.runs.prepare import Prepared
     from search.runs.record import RunRecord
@@ -168,5 +168,6 @@ def _train(
                 run=run,
                 view=view,
                 request=request,
+                own=address is None,
                 growing=bool(grown),
             )

@@ -12,7 +12,7 @@ import ray
 from ray.autoscaler import sdk
 from ruamel.yaml import YAML
 
-from search.cluster.resources import LanePlan, Node
+from search.cluster.size import LanePlan, Node
 
 FLAG = "--autoscaling-config="
 # Every head node has this resource: a task that takes a little of it runs there.

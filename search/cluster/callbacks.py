@@ -1,25 +1,26 @@
-"""What Tune tells on the way: into the journal, onto the screen, and when to stop."""
+"""What Tune tells of trials: into the journal, onto the screen, and when to stop."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
-from search.cluster.resources import LanePlan
-from search.cluster.searcher import StudySearcher, describe_task
+from search.cluster.searcher import StudySearcher
 from search.events.journal import Journal, Outcome, Outcomes, state_of
-from search.events.replies import EpochReply, LaneImpossible, ScoredReply, TrialFailed
+from search.events.replies import (
+    EpochReply,
+    LaneImpossible,
+    ScoredReply,
+    TrialFailed,
+    describe_task,
+)
 from search.events.types import Event, Note, State, TrialEnded, TrialStarted
 from search.report.terminal import View
 from search.runs.results import Results
 from search.runs.retention import Retention
 from search.runs.stopping import StopRequest
-
-LOOK_EVERY_S = 5.0  # at the machines of a cluster that grows
 
 
 class Unpickled:
@@ -109,8 +110,7 @@ class Recorder(Unpickled, Callback):
         """
         reply = result.get("reply")
         if isinstance(reply, LaneImpossible):
-            self.fatal = reply.message
-            self._switch.thrown = True
+            self.give_up(reply.message)
         if isinstance(reply, ScoredReply):
             self._note(reply.scored)
         if not isinstance(reply, EpochReply):
@@ -118,8 +118,7 @@ class Recorder(Unpickled, Callback):
         for text in reply.notes:
             if text not in self._told:
                 self._told.add(text)
-                self._note(Note(text=text))
-                self._view.tell(text)
+                self.tell(text)
         if reply.untouched is not None and self.outcomes.untouched is None:
             self._note(reply.untouched)
         if reply.done.epoch not in self._meet(trial).curve:  # else it is said again
@@ -159,6 +158,16 @@ class Recorder(Unpickled, Callback):
             return  # it was not the scheduler that stopped it: it is unfinished
         self.end(outcome.trial, state, error, outcome.repeat)
 
+    def tell(self, text: str) -> None:
+        """Say what the user should know, on the screen and in the journal."""
+        self._note(Note(text=text))
+        self._view.tell(text)
+
+    def give_up(self, message: str) -> None:
+        """End the search, as no lane can train any trial."""
+        self.fatal = message
+        self._switch.thrown = True
+
     def end(self, number: int, state: State, error: str = "", repeat: int = 0) -> None:
         """Note the end of a trial, and rank them anew."""
         self._note(TrialEnded(trial=number, repeat=repeat, state=state, error=error))
@@ -193,36 +202,3 @@ class Recorder(Unpickled, Callback):
 def _is_scoring(trial: Trial) -> bool:
     """Whether Tune's trial is a model that is only scored."""
     return bool(trial.config.get("task") == "score")
-
-
-class MachineWatch(Unpickled, Callback):
-    """Says how many of the workers that a search waits for have a machine, as this changes.
-
-    Args:
-        plan: what the cluster is to grow to.
-        holds: how many workers of that size the machines there hold.
-    """
-
-    def __init__(self, plan: LanePlan, view: View, holds: Callable[[], int]) -> None:
-        self._plan = plan
-        self._view = view
-        self._holds = holds
-        self._wanted = plan.lanes * plan.workers
-        self._there = self._wanted
-        self._due = 0.0
-
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
-        """Look again, if it is time to; Tune asks in every turn of its loop."""
-        now = time.monotonic()
-        if now < self._due:
-            return
-        self._due = now + LOOK_EVERY_S
-        there = min(self._holds(), self._wanted)
-        if there == self._there:
-            return
-        self._there = there
-        if there < self._wanted:
-            size = self._plan.size
-            self._view.status(f"waiting for {self._wanted} workers with {size}: {there} there")
-        else:
-            self._view.status(str(self._plan))

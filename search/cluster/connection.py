@@ -12,21 +12,31 @@ from contextlib import contextmanager
 import ray
 from ray._private import services
 
-from search.cluster.resources import LanePlan, Node
+from search.cluster.size import Node
 from search.settings.problems import InputError
 
+# A worker that does not answer for so long has come to a standstill and is replaced.
+STANDSTILL_S = 60
 # Read by Ray where it is imported or started, in this process and in those it starts.
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    # A lane starts where there is room for all of its workers; of a lost machine, see `group`.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(STANDSTILL_S),
+    # It would be one more process a lane. A machine that is taken away costs a trial what it has
+    # done of an epoch, whether or not that was announced.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",  # it would take over the lane's log
+    # The searcher limits how many trials there are: those it gives may all start at once.
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     "TOKENIZERS_PARALLELISM": "false",
 }
-# Processes that are of no use on a single machine: one that watches for nodes about to go, and
-# workers started ahead of time, which lack the environment that ours need and are never taken.
-ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_prestart_worker_first_driver": "0"}
+# Of no use on a single machine: workers started ahead of time, which lack the environment that ours
+# need and are never taken.
+ALONE = {"RAY_prestart_worker_first_driver": "0"}
 
 PATIENCE_S = 10.0  # with an address at which a cluster is to be joined
 
@@ -134,8 +144,3 @@ def machines_there() -> list[Node]:
     """The machines of the cluster that this process is connected to."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [Node(have.get("CPU", 0), have.get("GPU", 0)) for have in alive]
-
-
-def places(plan: LanePlan) -> int:
-    """How many workers of a plan the machines there hold, whatever runs on them."""
-    return sum(node.holds(plan.cpus, plan.gpus) for node in machines_there())

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from functools import partial
+from typing import Any, TypedDict
 
 import ray
 from ray import tune
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.tune import PlacementGroupFactory
 
-from search.cluster.mailbox import TrialMailbox
-from search.cluster.scheduling import OBJECTIVE
-from search.events.replies import EpochReply, LaneLost, Reply, ScoredReply, TrialFailed, TrialSpec
+from search.cluster.group import LaneTrainer
+from search.cluster.mailbox import LaneMailbox, Mailbox
+from search.cluster.size import LanePlan
+from search.events.replies import (
+    EpochReply,
+    LaneLost,
+    Reply,
+    ScoredReply,
+    TrialFailed,
+    TrialSpec,
+    describe_task,
+)
 
-if TYPE_CHECKING:
-    from ray.actor import ActorHandle
-
+# Key, in what Tune is told, of the value that is maximised.
+OBJECTIVE = "objective"
 # Lanes only pass messages, so they take no CPU. This resource, which every head node has, keeps
 # them on the node that is not a spot instance.
-LANE_RESOURCES = {"CPU": 0, "node:__internal_head__": 0.0001}
+ON_HEAD = {"node:__internal_head__": 0.0001}
 CLOSE_TIMEOUT_S = 60.0
 
 
-class WorkerSettings(TypedDict):
-    """What the workers of a lane are given.
+def lane_resources(plan: LanePlan) -> PlacementGroupFactory:
+    """What Tune makes room for before it starts a lane: the lane itself, then each worker."""
+    worker = {"CPU": plan.cpus} | ({"GPU": plan.gpus} if plan.gpus else {})
+    return PlacementGroupFactory([ON_HEAD, *[worker] * plan.workers], strategy="PACK")
+
+
+class SharedSettings(TypedDict):
+    """What the workers of every lane are given.
 
     Attributes:
-        mailbox: of the lane.
         corpora: references of the tokenised corpora ``train``, ``validation`` and, where there is
             one, ``test``; and of ``text``, that of the first, where a trial may ask for other
             models.
@@ -40,11 +50,20 @@ class WorkerSettings(TypedDict):
         folder: which relative paths start from.
     """
 
-    mailbox: ActorHandle
     corpora: dict[str, ray.ObjectRef]
     session: dict[str, object]
     threads: int
     folder: str
+
+
+class WorkerSettings(SharedSettings):
+    """What the workers of a lane are given.
+
+    Attributes:
+        mailbox: of the lane.
+    """
+
+    mailbox: LaneMailbox
 
 
 def work(settings: WorkerSettings) -> None:
@@ -61,25 +80,17 @@ class LaneSetup:
 
     Attributes:
         name: of the search; the Ray Train runs of its lanes are named for it.
-        run_folder: where checkpoints go.
-        run_node: Ray's id of the node that holds the run folder.
+        mailboxes: a `mailbox.MailboxActor`.
         scratch: where Ray Train may keep files of its own.
-        workers, cpus, gpus: processes, and CPUs and GPUs of each.
-        start_attempts: how often the workers may fail to be placed, a minute each.
-        work: plain settings for the workers.
-        corpora: name of a part of the sentences -> its object reference.
+        plan: the size of a lane.
+        work: for the workers.
     """
 
     name: str
-    run_folder: str
-    run_node: str
+    mailboxes: Any
     scratch: str
-    workers: int
-    cpus: int
-    gpus: int
-    start_attempts: int
-    work: dict[str, object]
-    corpora: dict[str, object]
+    plan: LanePlan
+    work: SharedSettings
 
 
 class Lane(tune.Trainable):
@@ -92,59 +103,62 @@ class Lane(tune.Trainable):
     def setup(self, config: dict[str, object], lane: LaneSetup | None = None) -> None:
         """Put the first trial in the mailbox."""
         assert lane is not None
-        here = NodeAffinitySchedulingStrategy(lane.run_node, soft=False)
-        folder = str(Path(lane.run_folder) / "trials")
-        self._mailbox = TrialMailbox.options(scheduling_strategy=here).remote(folder, lane.scratch)
-        self._assign(config)
         self._lane = lane
+        self._number: int = ray.get(lane.mailboxes.open.remote())
+        self._mailbox = LaneMailbox(lane.mailboxes, self._number)
+        self._closing = threading.Event()
+        self._assign(config)
         # Started by the first step: Tune also makes lanes that it then finds no use for.
         self._run = threading.Thread(target=self._fit, daemon=True)
 
+    def __repr__(self) -> str:
+        """The name of the lane on the dashboard; Ray asks for it once, when the lane is made."""
+        return f"lane {self._number}"
+
     def _assign(self, config: dict[str, object]) -> None:
-        ray.get(self._mailbox.assign.remote(TrialSpec(**config)))
+        self._spec = TrialSpec(**config)
+        self._epoch = 0
+        self._mailbox.ask(Mailbox.assign, self._spec)
 
     def _fit(self) -> None:
         lane = self._lane
-        resources = {"CPU": lane.cpus} | ({"GPU": lane.gpus} if lane.gpus else {})
         message = "the lane's Ray Train run ended early"
         try:
-            TorchTrainer(
+            LaneTrainer(
                 work,
-                train_loop_config={"mailbox": self._mailbox, "corpora": lane.corpora} | lane.work,
-                scaling_config=ScalingConfig(
-                    num_workers=lane.workers,
-                    use_gpu=lane.gpus > 0,
-                    resources_per_worker=resources,
-                ),
-                run_config=RunConfig(
-                    name=f"{lane.name}-lane-{os.getpid()}",
-                    storage_path=lane.scratch,
-                    failure_config=FailureConfig(
-                        max_failures=-1,  # the mailbox counts what one trial may cost
-                        controller_failure_limit=lane.start_attempts,
-                    ),
-                ),
+                WorkerSettings(mailbox=self._mailbox, **lane.work),
+                lane=self._number,
+                name=lane.name,
+                storage=lane.scratch,
+                plan=lane.plan,
+                closing=self._closing,
+                on_loss=partial(lane.mailboxes.lose.remote, self._number),
             ).fit()
         except Exception as error:  # whatever it is, it must reach the driver as data
             message = " ".join(str(error).split())[-500:]
-        self._mailbox.abort.remote(message, fatal=False)
+        self._mailbox.post(Mailbox.abort, message, False)
 
     def step(self) -> dict[str, object]:
         """The next result of the trial in the mailbox."""
         if not self._run.ident:
             self._run.start()
-        reply: Reply = ray.get(self._mailbox.next_result.remote())
+        # Seen in `ps`, `nvidia-smi` and among the processes of a node on the dashboard.
+        title = describe_task(self._spec.model_dump())
+        title += f", epoch {self._epoch + 1}" if self._spec.task == "train" else ""
+        ray._raylet.setproctitle(f"ray::lane {self._number}: {title}")
+        reply: Reply = self._mailbox.ask(Mailbox.next_result)
         told: dict[str, object] = {OBJECTIVE: float("nan"), "epoch": 0, "done": True}
         match reply:
             case LaneLost():
-                raise RuntimeError(reply.message)  # Tune starts another lane for this trial
+                raise RuntimeError(reply.message)  # the trial goes to another lane
             case ScoredReply():
                 pass  # its scores are in the reply
             case TrialFailed():
                 told["epoch"] = reply.epoch
             case EpochReply():
-                done = reply.done.model_copy(update={"lane": os.getpid()})
+                done = reply.done.model_copy(update={"lane": self._number})
                 reply = reply.model_copy(update={"done": done})
+                self._epoch = done.epoch
                 told |= {OBJECTIVE: done.value, "epoch": done.epoch, "done": reply.last}
         return told | {"reply": reply}
 
@@ -155,6 +169,7 @@ class Lane(tune.Trainable):
 
     def cleanup(self) -> None:
         """Close the mailbox, which ends the run."""
-        ray.get(self._mailbox.close.remote())
+        self._closing.set()
+        self._mailbox.ask(Mailbox.close)
         if self._run.ident:
             self._run.join(CLOSE_TIMEOUT_S)

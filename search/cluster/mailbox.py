@@ -1,4 +1,4 @@
-"""The mailbox of a lane: a small actor where the lane puts trials and its workers put results.
+"""The mailboxes of all lanes: an actor where lanes put trials and their workers put results.
 
 It lives on the node of the run folder, so that checkpoints reach that folder from any node without
 a shared disk.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import ray
 
@@ -27,10 +30,19 @@ from search.runtime.progress import Progress, write_progress
 # A trial at which this many workers crashed is marked failed, and a lane whose workers crashed so
 # often in a row before they took a trial is lost.
 MAX_ATTEMPTS = 3
+# Messages of all lanes that may wait at a time: a worker's order and its end, a report, a result.
+MOST_WAITING = 100_000
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# What a worker is to do. To train: the count of trials in its mailbox up to this one, the trial,
+# and the checkpoint to resume from, if there is one.
+Order = tuple[int, TrialSpec, bytes | None] | Literal["wait", "leave"]
 
 
-class MailboxState:
-    """The mailbox itself; `TrialMailbox` is the same as a Ray actor.
+class Mailbox:
+    """The mailbox of one lane.
 
     It holds one trial at a time. The workers train an epoch, report, and block until the lane asks
     for the next result, so that a stopped trial trains not a step more.
@@ -83,19 +95,25 @@ class MailboxState:
             self._results.clear()
             self._changed.notify_all()
 
-    async def take(self) -> tuple[int, TrialSpec, bytes | None] | None:
+    async def take(self, seconds: float | None = None) -> Order:
         """Wait for an unfinished trial.
 
+        Args:
+            seconds: for so long at most; None for as long as it takes.
+
         Returns:
-            The count of trials in this mailbox up to this one, the trial, and the checkpoint to
-            resume from, if a worker was lost; None when the mailbox is closed.
+            The trial; "wait" if none came in time; "leave" when the mailbox is closed.
         """
         async with self._changed:
             self._starts.clear()
             while True:
-                await self._changed.wait_for(lambda: self._running or self._closed)
+                waiting = self._changed.wait_for(lambda: self._running or self._closed)
+                try:
+                    await asyncio.wait_for(waiting, seconds)
+                except TimeoutError:
+                    return "wait"
                 if self._closed:
-                    return None
+                    return "leave"
                 self._attempts += 1
                 if self._attempts <= MAX_ATTEMPTS:
                     checkpoint = await asyncio.to_thread(_read, self._checkpoint())
@@ -134,6 +152,7 @@ class MailboxState:
                 return False
             if result.done.epoch > self._reported:
                 self._reported = result.done.epoch
+                self._attempts = 1  # what dies now and then still gets on
                 self._continue_requested = False
                 self._results.append(result)
                 self._changed.notify_all()
@@ -164,6 +183,21 @@ class MailboxState:
     async def record_worker_error(self, message: str) -> None:
         """Record the error of a worker that is about to exit."""
         self._worker_error = message
+
+    async def record_loss(self, message: str, machine: bool) -> int | None:
+        """Record that a worker was lost.
+
+        Args:
+            machine: whether its machine was lost with it, which is no fault of the trial.
+
+        Returns:
+            The trial that was in training, if there was one.
+        """
+        self._worker_error = self._worker_error or message
+        if machine:
+            self._attempts = max(0, self._attempts - 1)
+            self._starts.clear()
+        return self._spec.trial if self._spec is not None and self._running else None
 
     async def abort(self, message: str, fatal: bool) -> None:
         """Tell the lane that it can train no more trials or, if fatal, that no lane can."""
@@ -201,4 +235,80 @@ def _read(file: Path | None) -> bytes | None:
     return file.read_bytes() if file is not None and file.exists() else None
 
 
-TrialMailbox = ray.remote(num_cpus=0)(MailboxState)
+class Mailboxes:
+    """The mailboxes of a search, by lane; `MailboxActor` is the same as a Ray actor.
+
+    Args:
+        folder: in which each trial has a folder for its checkpoint.
+        progress: folder for files that say how far trials have come; None for no such files.
+    """
+
+    def __init__(self, folder: str, progress: str | None = None) -> None:
+        self._folder = folder
+        self._progress = progress
+        self._boxes: dict[int, Mailbox] = {}
+        self._losses: list[str] = []
+
+    async def open(self) -> int:
+        """Open a mailbox; its lane has the number that is returned, from 1."""
+        lane = len(self._boxes) + 1
+        self._boxes[lane] = Mailbox(self._folder, self._progress)
+        return lane
+
+    async def call(self, lane: int, method: str, *args: object) -> object:
+        """Call a method of a lane's mailbox."""
+        return await getattr(self._boxes[lane], method)(*args)
+
+    async def lose(self, lane: int, message: str, machine: bool) -> None:
+        """Record that a worker of a lane was lost; arguments as of `Mailbox.record_loss`."""
+        trial = await self._boxes[lane].record_loss(message, machine)
+        where = "" if trial is None else f" of trial {trial}"
+        self._losses.append(f"lane {lane}: a worker{where} was lost: {message}")
+
+    async def losses(self) -> list[str]:
+        """What was lost since this was asked before."""
+        losses, self._losses = self._losses, []
+        return losses
+
+    def __repr__(self) -> str:
+        return "mailboxes of all lanes"  # shown by the dashboard
+
+
+MailboxActor = ray.remote(num_cpus=0, max_concurrency=MOST_WAITING)(Mailboxes)
+
+
+@dataclass(frozen=True)
+class LaneMailbox:
+    """The mailbox of one lane, from any process.
+
+    Attributes:
+        actor: a `MailboxActor`.
+        lane: number of the lane.
+    """
+
+    actor: Any
+    lane: int
+
+    def post(
+        self,
+        method: Callable[Concatenate[Mailbox, P], Coroutine[Any, Any, T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Any:
+        """Call a method of `Mailbox` and return the reference of what it will return."""
+        assert not kwargs, "they are passed by position"
+        return self.actor.call.remote(self.lane, method.__name__, *args)
+
+    def ask(
+        self,
+        method: Callable[Concatenate[Mailbox, P], Coroutine[Any, Any, T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call a method of `Mailbox` and wait for what it returns.
+
+        Raises:
+            RayActorError: the search is over, or its mailboxes are gone.
+        """
+        answer: T = ray.get(self.post(method, *args, **kwargs))
+        return answer

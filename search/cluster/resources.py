@@ -4,54 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import torch
-
+from search.cluster.size import LanePlan, Node
 from search.settings.problems import InputError
 from search.settings.sections import LaneSettings, SearchSettings
 
 # More lanes than this a machine, on CPUs alone, would each train on too few threads.
 MOST_CPU_LANES = 8
-
-
-@dataclass(frozen=True)
-class LanePlan:
-    """Lanes, workers a lane, and CPUs and GPUs a worker."""
-
-    lanes: int
-    workers: int
-    cpus: int
-    gpus: int
-
-    def __str__(self) -> str:
-        return f"{self.lanes} lane{'s' * (self.lanes > 1)} of {self.workers_text}"
-
-    @property
-    def workers_text(self) -> str:
-        """The size of one lane in words."""
-        return f"{self.workers} worker{'s' * (self.workers > 1)} with {self.size}"
-
-    @property
-    def size(self) -> str:
-        """What one worker takes, in words."""
-        return f"{self.cpus} CPU" + (f" and {self.gpus} GPU" if self.gpus else "")
-
-
-@dataclass(frozen=True)
-class Node:
-    """What one machine has for Ray."""
-
-    cpus: float
-    gpus: float = 0.0
-
-    def __str__(self) -> str:
-        return f"{self.cpus:g} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
-
-    def holds(self, cpus: int, gpus: int) -> int:
-        """How many workers of that size fit."""
-        by_cpu = int(self.cpus // cpus)
-        return min(by_cpu, int(self.gpus // gpus)) if gpus else by_cpu
 
 
 def plan_lanes(
@@ -113,6 +72,8 @@ def plan_lanes(
 
 def local_node() -> Node:
     """This machine: the CPUs that this process may use, and its GPUs."""
+    import torch  # a lane, which reads the plan here, has no need of it
+
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
     return Node(cpus, torch.cuda.device_count())

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
+from search.cluster.lane import OBJECTIVE
 from search.events.types import EpochDone, Event
 from search.settings.interface import SchedulerConfig
 
-# Key, in what Tune is told, of the value that is maximised.
-OBJECTIVE = "objective"
 # Number of the reference trial, which is drawn first.
 REFERENCE = 0
 
@@ -25,7 +24,7 @@ def is_final(config: Mapping[str, object]) -> bool:
 def make_scheduler(settings: SchedulerConfig) -> TrialScheduler:
     """Make the Ray Tune scheduler that the settings describe."""
     if not settings.rungs():
-        return FIFOScheduler()
+        return KeepingNewLanes()
     # time_attr is our own count: Tune's training_iteration starts anew in a resumed trial.
     return ReferenceKeepingASHA(
         time_attr="epoch",
@@ -73,7 +72,21 @@ class Numbered:
         return f"trial {self.config['trial']}"
 
 
-class ReferenceKeepingASHA(ASHAScheduler):
+class KeepingNewLanes(FIFOScheduler):
+    """Gives each trial to the lane that comes free, and lets a lane that starts keep its own.
+
+    Asked by Tune for a trial to run, Ray's schedulers name the one that has waited longest. Where
+    that waits for a lane that is being started, Tune would give it to the next lane that comes
+    free, and start another lane from the beginning: where trials are shorter than the start of a
+    lane, a machine that joins would never get one. Without an answer, Tune takes the newest, and
+    turns to those that wait for a lane once there are no others.
+    """
+
+    def choose_trial_to_run(self, tune_controller: object) -> None:
+        """Name none."""
+
+
+class ReferenceKeepingASHA(KeepingNewLanes, ASHAScheduler):
     """ASHA (Li et al., 2020) that lets the reference trial run to its last epoch.
 
     What others are compared with must be its score after all epochs, so ASHA's decision to stop

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
 
-from search.cluster.scheduling import OBJECTIVE, REFERENCE
-from search.events.replies import EpochReply, TrialSpec
+from search.cluster.lane import OBJECTIVE
+from search.cluster.scheduling import REFERENCE
+from search.events.replies import EpochReply, TrialSpec, describe_task
 from search.sampling.study import SearchStudy
 from search.scoring.constraints import Constraints
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import Trial
 
-# A trial that has lost so many lanes is at fault itself.
+# A trial that has lost so many lanes since its last epoch is at fault itself.
 MOST_LOSSES = 2
 
 
@@ -33,13 +34,6 @@ class _Drawn:
 
     record: Trial | None
     given: dict[str, Any]
-
-
-def describe_task(config: Mapping[str, object]) -> str:
-    """Name what Tune is given."""
-    trial = "the untouched base" if config["trial"] is None else f"trial {config['trial']}"
-    seed = f" with seed {config['repeat']} of the finals" if config.get("repeat") else ""
-    return f"{trial}{seed}{', scored' if config.get('task') == 'score' else ''}"
 
 
 class StudySearcher(Searcher):
@@ -55,6 +49,7 @@ class StudySearcher(Searcher):
         constraints: what the best model must keep; nothing by default.
         reference: accuracy of the reference by language, as far as it is known.
         finals: what to do when no trial is left and none runs; asked again when that is done.
+        room: how many trials may run at a time; asked before each is given.
     """
 
     def __init__(
@@ -67,6 +62,7 @@ class StudySearcher(Searcher):
         finals: Callable[[], Sequence[TrialSpec]] = lambda: (),
         constraints: Constraints | None = None,
         reference: Mapping[str, float] | None = None,
+        room: Callable[[], float] = lambda: math.inf,
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
         self._study = study
@@ -82,6 +78,7 @@ class StudySearcher(Searcher):
         self._constraints = constraints or Constraints()
         self._reference = reference
         self._given: set[str] = set()
+        self._room = room
 
     @property
     def study(self) -> optuna.Study:
@@ -92,8 +89,11 @@ class StudySearcher(Searcher):
         """Draw a trial: its number, counted from 0, and its config as plain values.
 
         A trial that lost its lane is given again before a new one is drawn. Returns None while
-        running trials might still be lost and come again, and FINISHED once there are none.
+        there is no room, or running trials might still be lost and come again, and FINISHED once
+        there are none.
         """
+        if len(self._running) >= self._room():
+            return None
         if self._lost:
             drawn = self._lost.pop(0)
         elif self._left > 0 and (found := self._study.draw()) is not None:
@@ -128,6 +128,8 @@ class StudySearcher(Searcher):
         """Record an intermediate value."""
         value, reply = result.get(self.metric), result.get("reply")
         drawn = self._running[trial_id]
+        if value is not None:
+            self._losses.pop(describe_task(drawn.given), None)
         if drawn.record is None:
             return
         if isinstance(reply, EpochReply) and drawn.given["trial"] == REFERENCE:

@@ -9,15 +9,19 @@ from pathlib import Path
 import ray
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.cluster.callbacks import MachineWatch, Recorder, StopSwitch
-from search.cluster.connection import places
+from search.cluster.callbacks import Recorder, StopSwitch
+from search.cluster.connection import machines_there
 from search.cluster.credentials import keep_out_of_runtime_env
-from search.cluster.lane import LANE_RESOURCES, Lane, LaneSetup
-from search.cluster.resources import LanePlan
+from search.cluster.gauges import Gauges
+from search.cluster.lane import Lane, LaneSetup, lane_resources
+from search.cluster.mailbox import MailboxActor
 from search.cluster.resuming import past_trials, settle
 from search.cluster.scheduling import make_scheduler
 from search.cluster.searcher import StudySearcher
+from search.cluster.size import LanePlan
+from search.cluster.watch import ClusterWatch, Room
 from search.events.journal import Outcomes
 from search.finals.plan import next_tasks
 from search.report.terminal import View
@@ -31,11 +35,6 @@ from search.runtime.progress import read_progress
 from search.sampling.study import SearchStudy
 from search.settings.problems import InputError
 
-LANE_RESTARTS = 2
-# A lane waits a minute for its workers to be placed; a cluster that has to grow gets longer.
-START_ATTEMPTS_FIXED = 2
-START_ATTEMPTS_GROWING = 30
-
 
 def run_trials(
     prepared: Prepared,
@@ -46,9 +45,14 @@ def run_trials(
     run: Run,
     view: View,
     request: StopRequest,
+    own: bool,
     growing: bool,
 ) -> None:
     """Run all trials of a search on the cluster this process is connected to.
+
+    Args:
+        own: whether the cluster is this machine alone; lanes follow the machines of any other.
+        growing: whether it has been asked for machines.
 
     Where the search is asked to end early, what was reported until then is in the journal.
 
@@ -65,6 +69,7 @@ def run_trials(
     view.resume(outcomes)
     retention = Retention(folder / TRIALS, settings.keep)
     retention.apply(outcomes)
+    room = Room(plan, machines_there, follows=not own, most=settings.concurrency)
     study = SearchStudy(
         prepared.space,
         settings.sampler,
@@ -82,6 +87,7 @@ def run_trials(
         constraints=settings.constraints,
         reference=None if reference is None else reference.by_language,
         finals=lambda: next_tasks(outcomes, settings),
+        room=lambda: room.lanes,
     )
     recorder = Recorder(
         run.journal,
@@ -93,40 +99,48 @@ def run_trials(
         searcher=searcher,
         outcomes=outcomes,
     )
-    watch = [MachineWatch(plan, view, partial(places, plan))] if growing else []
     with tempfile.TemporaryDirectory(prefix="isogloss-") as scratch, request.polled():
         view.follow(partial(read_progress, Path(scratch)))
+        # On the machine of the run folder, so that checkpoints reach it from any other.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        mailboxes = MailboxActor.options(scheduling_strategy=here).remote(
+            str(folder / TRIALS), scratch
+        )
+        watch = ClusterWatch(
+            plan,
+            room,
+            recorder,
+            view,
+            losses=lambda: list(ray.get(mailboxes.losses.remote())),
+            gauges=Gauges(name),
+            wanted=plan.lanes * plan.workers if growing else None,
+        )
         lane = LaneSetup(
             name=name,
-            run_folder=str(folder),
-            run_node=ray.get_runtime_context().get_node_id(),
+            mailboxes=mailboxes,
             scratch=scratch,
-            workers=plan.workers,
-            cpus=plan.cpus,
-            gpus=plan.gpus,
-            start_attempts=START_ATTEMPTS_GROWING if growing else START_ATTEMPTS_FIXED,
+            plan=plan,
             work={
+                "corpora": {
+                    part: ray.put(sentences)
+                    for part, sentences in {
+                        "train": split.train,
+                        "validation": split.validation,
+                        "test": split.test,
+                        "text": split.train_text if prepared.others else None,
+                    }.items()
+                    if sentences is not None
+                },
                 "session": prepared.session.plain(),
                 "threads": plan.cpus,
                 "folder": str(Path.cwd()),
             },
-            corpora={
-                name: ray.put(part)
-                for name, part in {
-                    "train": split.train,
-                    "validation": split.validation,
-                    "test": split.test,
-                    "text": split.train_text if prepared.others else None,
-                }.items()
-                if part is not None
-            },
         )
-        trainable = tune.with_resources(tune.with_parameters(Lane, lane=lane), LANE_RESOURCES)
+        trainable = tune.with_resources(tune.with_parameters(Lane, lane=lane), lane_resources(plan))
         tune.Tuner(
             trainable,
             tune_config=TuneConfig(
                 num_samples=-1,  # the searcher counts, since a lost trial comes again
-                max_concurrent_trials=plan.lanes,
                 search_alg=searcher,
                 scheduler=scheduler,
                 reuse_actors=True,
@@ -135,11 +149,11 @@ def run_trials(
             run_config=RunConfig(
                 name=name,
                 storage_path=scratch,
-                callbacks=[recorder, *watch],
+                callbacks=[recorder, watch],
                 stop=stop,
                 # The mailbox keeps the trials' checkpoints; Tune would ask the lane for one more.
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
-                failure_config=FailureConfig(max_failures=LANE_RESTARTS),
+                failure_config=FailureConfig(max_failures=0),  # the searcher gives it again
                 verbose=0,
             ),
         ).fit()

@@ -15,6 +15,7 @@ import torch
 from ray.train import get_context
 from ray.train.torch import get_device
 
+from search.cluster.mailbox import LaneMailbox, Mailbox
 from search.events.replies import EpochReply, ScoredReply, TrialFailed, TrialSpec
 from search.events.types import EpochDone, ModelScored
 from search.runtime.progress import Progress, shown_by
@@ -24,30 +25,36 @@ from search.training.loop import EpochReport, TrialError, TrialMemoryError
 from search.training.session import Session, SessionSettings
 
 if TYPE_CHECKING:
-    from ray.actor import ActorHandle
-
     from search.cluster.lane import WorkerSettings
+
+# Workers that wait for a trial meet at least so often, or their collective would time out.
+MEET_EVERY_S = 60.0
 
 
 def work(settings: WorkerSettings) -> None:
     """The loop of one worker; all workers of a lane go through it in step.
 
     Only rank 0 talks to the mailbox, and what it hears is what every rank acts on.
-
     """
     mailbox = settings["mailbox"]
+    if torch.cuda.is_available():
+        torch.cuda.set_device(get_device())
     torch.set_num_threads(settings["threads"])
     with contextlib.suppress(OSError):  # where models were named from; another node may lack it
         os.chdir(settings["folder"])
     try:
-        if not ray.get(mailbox.start.remote(get_context().get_world_rank())):
+        if not mailbox.ask(Mailbox.start, get_context().get_world_rank()):
             return
         session = _open_session(settings)
         ranks = session.ranks
         while True:
-            order = ranks.agree(ray.get(mailbox.take.remote()) if ranks.rank == 0 else None)
-            if order is None:
+            first = mailbox.ask(Mailbox.take, MEET_EVERY_S) if ranks.rank == 0 else None
+            order = ranks.agree(first)
+            assert order is not None, "rank 0 has one"
+            if order == "leave":
                 return
+            if order == "wait":
+                continue
             with shown_by(partial(_show, mailbox, ranks.rank, order[0])):
                 if order[1].task == "score":
                     _score(mailbox, session, *order)
@@ -59,13 +66,13 @@ def work(settings: WorkerSettings) -> None:
     except ray.exceptions.RayActorError:
         return  # the lane and its mailbox are gone
     except ValueError as error:  # from loading: no trial could train here
-        ray.get(mailbox.abort.remote(str(error), fatal=True))
+        mailbox.ask(Mailbox.abort, str(error), True)
 
 
-def _show(mailbox: ActorHandle, rank: int, sequence: int, progress: Progress) -> None:
+def _show(mailbox: LaneMailbox, rank: int, sequence: int, progress: Progress) -> None:
     """Tell the mailbox how far the trial has come; nobody waits for that."""
     if rank == 0:
-        mailbox.show.remote(sequence, progress)
+        mailbox.post(Mailbox.show, sequence, progress)
 
 
 def _open_session(settings: WorkerSettings) -> Session:
@@ -85,7 +92,7 @@ def _open_session(settings: WorkerSettings) -> Session:
     except (ValueError, ray.exceptions.RayActorError):
         raise
     except Exception as error:  # the mailbox counts how often Ray Train may try again
-        ray.get(settings["mailbox"].record_worker_error.remote(_describe(error)))
+        settings["mailbox"].ask(Mailbox.record_worker_error, _describe(error))
         raise
 
 
@@ -96,7 +103,7 @@ def _describe(error: Exception) -> str:
 
 
 def _score(
-    mailbox: ActorHandle, session: Session, sequence: int, order: TrialSpec, state: bytes | None
+    mailbox: LaneMailbox, session: Session, sequence: int, order: TrialSpec, state: bytes | None
 ) -> None:
     """Score a model for the final comparison."""
     reply: ScoredReply | TrialFailed
@@ -118,11 +125,11 @@ def _score(
     except ValueError as error:  # the same on every worker
         reply = TrialFailed(message=str(error))
     if session.ranks.rank == 0:
-        ray.get(mailbox.report.remote(sequence, reply))
+        mailbox.ask(Mailbox.report, sequence, reply)
 
 
 def _run(
-    mailbox: ActorHandle,
+    mailbox: LaneMailbox,
     session: Session,
     reply: Callable[..., EpochReply],
     sequence: int,
@@ -136,11 +143,11 @@ def _run(
     """
     began = time.time()
     ranks = session.ranks
-    replaced = mailbox.replaced.remote(sequence) if ranks.rank == 0 else None
+    replaced = mailbox.post(Mailbox.replaced, sequence) if ranks.rank == 0 else None
 
     def interrupted() -> bool:
         over = ranks.rank == 0 and bool(ray.wait([replaced], timeout=0)[0])
-        return ranks.agree(over)
+        return ranks.flag(over)
 
     epoch, failed = 0, False
     assert order.trial is not None, "only scoring is without a trial"
@@ -155,8 +162,8 @@ def _run(
             go_on = False
             if ranks.rank == 0:
                 result = reply(done=done, last=epoch == session.settings.max_epochs)
-                go_on = ray.get(mailbox.report.remote(sequence, result))
-            if not ranks.agree(go_on):
+                go_on = mailbox.ask(Mailbox.report, sequence, result)
+            if not ranks.flag(go_on):
                 return
         reports = session.train(
             TrialConfig.model_validate(order.values), resume=resume, interrupted=interrupted
@@ -167,8 +174,8 @@ def _run(
             if ranks.rank == 0:
                 done = event(report)
                 result = reply(done=done, last=epoch == session.settings.max_epochs)
-                go_on = ray.get(mailbox.report.remote(sequence, result, report.sealed(done)))
-            if not ranks.agree(go_on):
+                go_on = mailbox.ask(Mailbox.report, sequence, result, report.sealed(done))
+            if not ranks.flag(go_on):
                 reports.close()
     except ray.exceptions.RayActorError:
         raise
@@ -178,10 +185,10 @@ def _run(
         everywhere = told and not isinstance(error, TrialMemoryError)
         if ranks.size > 1 and not everywhere:
             # The other workers wait in a collective that this one has left: start the group anew.
-            ray.get(mailbox.record_worker_error.remote(message))
+            mailbox.ask(Mailbox.record_worker_error, message)
             raise
         if ranks.rank == 0:
-            ray.get(mailbox.report.remote(sequence, TrialFailed(message=message, epoch=epoch)))
+            mailbox.ask(Mailbox.report, sequence, TrialFailed(message=message, epoch=epoch))
         failed = True
     if failed and torch.cuda.is_available():
         # After running out of memory, fragments would stay. Not above: while it is handled, the

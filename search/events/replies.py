@@ -5,6 +5,7 @@ Nothing here imports torch: a lane has no use for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
@@ -26,6 +27,13 @@ class TrialSpec(Message):
     trial: int | None
     repeat: int = 0
     values: dict[str, JsonValue]
+
+
+def describe_task(config: Mapping[str, object]) -> str:
+    """Name what Tune is given."""
+    trial = "the untouched base" if config["trial"] is None else f"trial {config['trial']}"
+    seed = f" with seed {config['repeat']} of the finals" if config.get("repeat") else ""
+    return f"{trial}{seed}{', scored' if config.get('task') == 'score' else ''}"
 
 
 class EpochReply(Message):

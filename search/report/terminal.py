@@ -13,11 +13,12 @@ from rich.live import Live as Screen
 from search.events.journal import Outcomes
 from search.report.live import Live
 from search.report.remaining import Remaining, remaining
-from search.report.words import describe
+from search.report.words import describe, duration
 from search.runtime.progress import Progress, shown_by
 from search.settings.interface import SchedulerConfig
 
 REFRESHES = 2  # a second
+PULSE_S = 60.0  # between two lines that say how things stand
 
 
 class View:
@@ -46,6 +47,7 @@ class View:
         self._started = time.monotonic()
         self._seen: dict[int, float] = {}  # trial -> Unix time
         self._ended: set[int] = set()
+        self._pulsed = self._started
         self._notes: list[str] = []
         self._screen = Screen(
             get_renderable=self._render,
@@ -77,7 +79,7 @@ class View:
         self._live.dashboard = dashboard
         self._live.status = lanes
         self._live.lanes = count
-        self._started = time.monotonic()
+        self._started = self._pulsed = time.monotonic()
         if not self._console.is_terminal:
             where = f", Ray dashboard {dashboard}" if dashboard else ""
             self._line(f"{self._live.name}: {self._live.trials} trials on {lanes}{where}")
@@ -118,6 +120,22 @@ class View:
         self._live.status = message
         if not self._console.is_terminal:
             self._line(message)
+
+    def pulse(self) -> None:
+        """Say every minute how things stand, where there is no live view."""
+        now = time.monotonic()
+        if self._console.is_terminal or now - self._pulsed < PULSE_S:
+            return
+        self._pulsed = now
+        outcomes = self._live.outcomes
+        best = outcomes.best()
+        parts = [
+            f"{len(self._ended)}/{self._live.trials} trials ended",
+            f"{outcomes.count(None)} running",
+            *([f"best {best.scores.value:.3f} (trial {best.trial})"] if best else []),
+            f"{duration(now - self._started)} so far",
+        ]
+        self._line(", ".join(parts))
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -74,3 +74,11 @@ class Ranks:
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    def flag(self, value: bool) -> bool:
+        """The flag of rank 0, on every worker: a byte, which waits for no GPU."""
+        if self.size == 1:
+            return value
+        byte = torch.tensor([value], dtype=torch.uint8)
+        dist.broadcast(byte, src=0)
+        return bool(byte.item())

@@ -15,8 +15,9 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from safetensors.torch import save
 
+from search.cluster.lane import OBJECTIVE
 from search.cluster.resuming import past_trials, settle
-from search.cluster.scheduling import OBJECTIVE, Numbered, make_scheduler
+from search.cluster.scheduling import Numbered, make_scheduler
 from search.cluster.searcher import StudySearcher
 from search.events.journal import Journal, Outcomes, read_journal
 from search.events.types import EpochDone, Event, TrialEnded, TrialStarted

@@ -337,7 +337,13 @@ def test_two_lanes_share_a_search_and_an_interrupt_ends_in_order(tmp_path: Path)
 def test_a_killed_lane_is_replaced(tmp_path: Path) -> None:
     process = start(tmp_path, "stopped", "--trials", "200", *SMALL)
     journal = tmp_path / "stopped" / "journal.jsonl"
-    psutil.Process(reports(journal, 2, process)[-1].lane).kill()
+    reports(journal, 2, process)
+    lane = next(
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "ray::lane " in " ".join(child.cmdline())
+    )
+    lane.kill()
     # One lane of two is gone; a third process must take its place.
     wait_for_lanes(journal, 3, process)
     interrupt(process, tmp_path / "stopped")

@@ -13,8 +13,8 @@ import yaml
 from ray.autoscaler._private.util import prepare_config
 
 from search.cluster.autoscaler import machines, read_autoscaling_config
-from search.cluster.callbacks import MachineWatch
-from search.cluster.resources import LanePlan, Node, plan_lanes
+from search.cluster.resources import plan_lanes
+from search.cluster.size import LanePlan, Node
 from search.settings.sections import LaneSettings, SearchSettings
 
 ROOT = Path(__file__).parents[3]
@@ -78,23 +78,3 @@ def test_the_file_is_found_by_the_monitor_of_the_same_cluster(monitor: Path) -> 
     monitor.write_text(yaml.safe_dump(shipped()))
     assert read_autoscaling_config("203.0.113.9:6379") == shipped()
     assert read_autoscaling_config("203.0.113.9:6380") is None
-
-
-class Lines:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def status(self, message: str) -> None:
-        self.said.append(message)
-
-
-def test_what_is_waited_for_is_said_as_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.cluster.callbacks.LOOK_EVERY_S", 0.0)
-    view: Any = Lines()
-    counts = iter([0, 0, 1, 4, 9, 3])
-    watch = MachineWatch(LanePlan(4, 1, 8, 1), view, lambda: next(counts))
-    for turn in range(6):
-        watch.on_step_begin(turn, [])
-    wait = "waiting for 4 workers with 8 CPU and 1 GPU: "
-    plan = "4 lanes of 1 worker with 8 CPU and 1 GPU"
-    assert view.said == [f"{wait}0 there", f"{wait}1 there", plan, f"{wait}3 there"]

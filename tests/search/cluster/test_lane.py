@@ -17,9 +17,13 @@ import pytest
 import ray
 import torch
 from ray import tune
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from search.cluster.connection import QUIET
-from search.cluster.lane import Lane, LaneSetup
+from search.cluster.lane import Lane, LaneSetup, lane_resources
+from search.cluster.mailbox import MailboxActor
+from search.cluster.size import LanePlan
 from search.events.replies import TrialFailed
 from search.features import FeaturePlan
 from search.runs.prepare import Prepared, prepare
@@ -88,7 +92,7 @@ SPLIT = config(
 
 
 class OpenLane:
-    """A lane outside Tune: the same class, driven by hand."""
+    """A lane outside Tune: the same actor, driven by hand."""
 
     def __init__(
         self, folder: Path, prepared: Prepared, workers: int = 1, session: Any = None
@@ -102,36 +106,42 @@ class OpenLane:
             max_epochs=EPOCHS,
             rung_epochs=1,
         )
+        self.mailboxes = MailboxActor.remote(str(folder / "trials"))
+        self._plan = LanePlan(1, workers, 1, 0)
         setup = LaneSetup(
             name="test",
-            run_folder=str(folder),
-            run_node=ray.get_runtime_context().get_node_id(),
+            mailboxes=self.mailboxes,
             scratch=str(folder / "scratch"),
-            workers=workers,
-            cpus=1,
-            gpus=0,
-            start_attempts=1,
+            plan=self._plan,
             work={
+                "corpora": {"train": ray.put(split.train), "validation": ray.put(split.validation)},
                 "session": settings.plain() if session is None else session,
                 "folder": str(folder.parent),
                 "threads": 1,
             },
-            corpora={"train": ray.put(split.train), "validation": ray.put(split.validation)},
         )
         self._kind = tune.with_parameters(Lane, lane=setup)
+        self._room: Any = None
         self._lane: Any = None
         self._trials = 0
 
     def start(self, values: dict[str, Any]) -> None:
         order = {"trial": self._trials, "values": values}
         self._trials += 1
-        if self._lane is None:
-            self._lane = self._kind(order)
-        else:
-            assert self._lane.reset_config(order)
+        if self._lane is not None:
+            assert ray.get(self._lane.reset.remote(order))
+            return
+        # As Tune does it.
+        self._room = placement_group(lane_resources(self._plan).bundles)
+        place = PlacementGroupSchedulingStrategy(
+            self._room, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+        )
+        actor = ray.remote(num_cpus=0)(self._kind)
+        self._lane = actor.options(scheduling_strategy=place).remote(order)
 
     def step(self) -> dict[str, Any]:
-        return dict(self._lane.step())
+        result: dict[str, Any] = ray.get(self._lane.train.remote())
+        return result
 
     def train(self, values: dict[str, Any], stop_at: int = EPOCHS) -> list[dict[str, Any]]:
         self.start(values)
@@ -146,7 +156,10 @@ class OpenLane:
         return Checkpoint.from_bytes(file.read_bytes())
 
     def close(self) -> None:
-        self._lane.cleanup()
+        ray.get(self._lane.stop.remote())
+        ray.kill(self._lane)
+        remove_placement_group(self._room)
+        ray.kill(self.mailboxes)
 
 
 def workers() -> list[int]:
@@ -154,7 +167,7 @@ def workers() -> list[int]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # what ends meanwhile is none
-            if "RayTrainWorker" in " ".join(process.cmdline()):
+            if "LaneWorker" in " ".join(process.cmdline()):
                 found.append(process.pid)
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from search.cluster.mailbox import MAX_ATTEMPTS, MailboxState
+from search.cluster.mailbox import MAX_ATTEMPTS, Mailbox, Mailboxes
 from search.events.replies import EpochReply, LaneImpossible, LaneLost, TrialFailed, TrialSpec
 from search.events.types import EpochDone
 from search.runtime.progress import Progress, read_progress
@@ -54,7 +54,7 @@ def epoch(number: int, last: bool = False) -> EpochReply:
 
 def test_a_worker_waits_for_a_trial_and_gets_it_without_a_checkpoint(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         waiting = asyncio.create_task(mailbox.take())
         await settle()
         assert not waiting.done()
@@ -68,7 +68,7 @@ def test_how_far_a_trial_has_come_is_left_where_the_view_looks(folder: Path) -> 
     progress = Progress(phase="epoch 1/9", done=3, total=12, unit="step")
 
     async def scene() -> None:
-        mailbox = MailboxState(str(folder), str(folder.parent))
+        mailbox = Mailbox(str(folder), str(folder.parent))
         await mailbox.assign(order(4))
         await mailbox.show(1, progress)
         await mailbox.show(0, Progress(phase="of a trial before"))
@@ -81,10 +81,10 @@ def test_how_far_a_trial_has_come_is_left_where_the_view_looks(folder: Path) -> 
 
 def test_results_reach_the_lane_in_order_and_the_worker_goes_on_when_asked(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         await mailbox.assign(order(0))
         taken = await mailbox.take()
-        assert taken is not None
+        assert isinstance(taken, tuple)
 
         async def work() -> list[bool]:
             return [
@@ -103,10 +103,10 @@ def test_results_reach_the_lane_in_order_and_the_worker_goes_on_when_asked(folde
 
 def test_a_trial_that_is_stopped_does_no_further_epoch(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         await mailbox.assign(order(0))
         taken = await mailbox.take()
-        assert taken is not None
+        assert isinstance(taken, tuple)
         epochs = []
 
         async def work() -> None:
@@ -130,10 +130,10 @@ def test_a_trial_that_is_stopped_does_no_further_epoch(folder: Path) -> None:
 
 def test_a_closed_mailbox_releases_everyone(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         await mailbox.assign(order(0))
         taken = await mailbox.take()
-        assert taken is not None
+        assert isinstance(taken, tuple)
         report = asyncio.create_task(mailbox.report(taken[0], epoch(1)))
         replaced = asyncio.create_task(mailbox.replaced(taken[0]))
         await settle()
@@ -142,7 +142,7 @@ def test_a_closed_mailbox_releases_everyone(folder: Path) -> None:
         await mailbox.close()
         assert await report is False
         await replaced
-        assert await mailbox.take() is None
+        assert await mailbox.take() == "leave"
         assert await mailbox.report(taken[0], epoch(2)) is False
 
     run(scene())
@@ -150,18 +150,18 @@ def test_a_closed_mailbox_releases_everyone(folder: Path) -> None:
 
 def test_a_worker_that_waits_for_a_trial_is_sent_home(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         waiting = asyncio.create_task(mailbox.take())
         await settle()
         await mailbox.close()
-        assert await waiting is None
+        assert await waiting == "leave"
 
     run(scene())
 
 
 def test_a_lane_that_waits_for_a_result_hears_that_it_was_closed(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         await mailbox.assign(order(0))
         waiting = asyncio.create_task(mailbox.next_result())
         await settle()
@@ -174,17 +174,17 @@ def test_a_lane_that_waits_for_a_result_hears_that_it_was_closed(folder: Path) -
 
 def test_what_the_last_trial_still_says_never_reaches_the_next(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         await mailbox.assign(order(0))
         old = await mailbox.take()
-        assert old is not None
+        assert isinstance(old, tuple)
         late = asyncio.create_task(mailbox.report(old[0], epoch(1)))
         await settle()
         await mailbox.assign(order(1))  # the lane never asked for it
         assert await late is False
         assert await mailbox.report(old[0], epoch(2, last=True), b"old") is False
         new = await mailbox.take()
-        assert new is not None
+        assert isinstance(new, tuple)
         assert not (folder / "1").exists()
         reporting = asyncio.create_task(mailbox.report(new[0], epoch(7, last=True)))
         assert await mailbox.next_result() == epoch(7, last=True)
@@ -195,10 +195,10 @@ def test_what_the_last_trial_still_says_never_reaches_the_next(folder: Path) -> 
 
 def test_replaced_waits_until_the_trial_is_not_the_one_to_train(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         await mailbox.assign(order(0))
         taken = await mailbox.take()
-        assert taken is not None
+        assert isinstance(taken, tuple)
         waiting = asyncio.create_task(mailbox.replaced(taken[0]))
         await settle()
         assert not waiting.done()
@@ -211,10 +211,10 @@ def test_replaced_waits_until_the_trial_is_not_the_one_to_train(folder: Path) ->
 
 def test_a_restarted_worker_goes_on_from_the_checkpoint(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         await mailbox.assign(order(4))
         taken = await mailbox.take()
-        assert taken is not None
+        assert isinstance(taken, tuple)
         dies = asyncio.create_task(mailbox.report(taken[0], epoch(1), b"after one epoch"))
         await mailbox.next_result()
         dies.cancel()
@@ -232,10 +232,10 @@ def test_a_restarted_worker_goes_on_from_the_checkpoint(folder: Path) -> None:
 
 def test_an_epoch_that_is_reported_again_reaches_the_lane_once(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         await mailbox.assign(order(0))
         taken = await mailbox.take()
-        assert taken is not None
+        assert isinstance(taken, tuple)
         lost = asyncio.create_task(mailbox.report(taken[0], epoch(1), b"one"))
         assert await mailbox.next_result() == epoch(1)
         await settle()
@@ -256,14 +256,14 @@ def test_an_epoch_that_is_reported_again_reaches_the_lane_once(folder: Path) -> 
 
 def test_another_mailbox_over_the_same_folder_goes_on_too(folder: Path) -> None:
     async def scene() -> None:
-        first = MailboxState(str(folder))
+        first = Mailbox(str(folder))
         await first.assign(order(2))
         taken = await first.take()
-        assert taken is not None
+        assert isinstance(taken, tuple)
         report = asyncio.create_task(first.report(taken[0], epoch(1), b"state"))
         await first.next_result()
         report.cancel()
-        second = MailboxState(str(folder))  # of the lane that Tune starts for a lost one
+        second = Mailbox(str(folder))  # of the lane that Tune starts for a lost one
         await second.assign(order(2))
         assert await second.take() == (1, order(2), b"state")
 
@@ -275,7 +275,7 @@ def test_a_trial_that_costs_three_workers_fails_with_their_complaint(
     folder: Path, complaint: str
 ) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         await mailbox.assign(order(0))
         for _ in range(MAX_ATTEMPTS):
             assert await mailbox.take() is not None
@@ -296,7 +296,7 @@ def test_a_trial_that_costs_three_workers_fails_with_their_complaint(
 
 def test_the_next_trial_does_not_pay_for_the_last_one(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         for number in range(3):
             await mailbox.assign(order(number))
             for _ in range(MAX_ATTEMPTS):
@@ -308,7 +308,7 @@ def test_the_next_trial_does_not_pay_for_the_last_one(folder: Path) -> None:
 @pytest.mark.parametrize(("fatal", "kind"), [(True, LaneImpossible), (False, LaneLost)])
 def test_giving_up_reaches_the_lane(folder: Path, fatal: bool, kind: Any) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         await mailbox.assign(order(0))
         waiting = asyncio.create_task(mailbox.next_result())
         await settle()
@@ -320,7 +320,7 @@ def test_giving_up_reaches_the_lane(folder: Path, fatal: bool, kind: Any) -> Non
 
 def test_workers_that_never_take_a_trial_lose_the_lane(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         await mailbox.assign(order(0))
         for _ in range(MAX_ATTEMPTS):
             assert await mailbox.start(0) and await mailbox.start(1)
@@ -335,7 +335,7 @@ def test_workers_that_never_take_a_trial_lose_the_lane(folder: Path) -> None:
 
 def test_only_starts_in_a_row_are_counted(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         for number in range(MAX_ATTEMPTS + 2):
             await mailbox.assign(order(number))
             assert await mailbox.start(0)
@@ -347,10 +347,10 @@ def test_only_starts_in_a_row_are_counted(folder: Path) -> None:
 def test_a_checkpoint_that_cannot_be_written_fails_its_trial(folder: Path) -> None:
     async def scene() -> None:
         folder.write_text("a file stands where the folder is to be")
-        mailbox = MailboxState(str(folder))
+        mailbox = Mailbox(str(folder))
         await mailbox.assign(order(0))
         taken = await mailbox.take()
-        assert taken is not None
+        assert isinstance(taken, tuple)
         assert not await mailbox.report(taken[0], epoch(2), b"state")
         failed = await mailbox.next_result()
         assert isinstance(failed, TrialFailed) and failed.epoch == 2
@@ -358,5 +358,55 @@ def test_a_checkpoint_that_cannot_be_written_fails_its_trial(folder: Path) -> No
         # The lane goes on with the next trial.
         await mailbox.assign(order(1))
         assert await mailbox.take()
+
+    run(scene())
+
+
+def test_a_worker_that_waits_in_vain_is_told_so_and_asks_again(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = Mailbox(str(folder))
+        assert await mailbox.take(0.01) == "wait"
+        await mailbox.assign(order(0))
+        assert await mailbox.take(0.01) == (1, order(0), None)
+
+    run(scene())
+
+
+def test_a_trial_that_gets_on_may_lose_any_number_of_workers(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = Mailbox(str(folder))
+        await mailbox.assign(order(0))
+        for number in range(1, 3 * MAX_ATTEMPTS):
+            taken = await mailbox.take()
+            assert isinstance(taken, tuple)
+            reporting = asyncio.create_task(mailbox.report(taken[0], epoch(number), b"state"))
+            assert isinstance(await mailbox.next_result(), EpochReply)
+            reporting.cancel()  # its worker dies
+
+    run(scene())
+
+
+def test_a_lost_machine_is_no_fault_of_the_trial(folder: Path) -> None:
+    async def scene() -> None:
+        mailbox = Mailbox(str(folder))
+        assert await mailbox.record_loss("it went with its machine", True) is None
+        await mailbox.assign(order(7))
+        for _ in range(3 * MAX_ATTEMPTS):
+            assert isinstance(await mailbox.take(), tuple)
+            assert await mailbox.record_loss("it went with its machine", True) == 7
+
+    run(scene())
+
+
+def test_each_lane_has_a_mailbox_of_its_own(folder: Path) -> None:
+    async def scene() -> None:
+        boxes = Mailboxes(str(folder))
+        assert [await boxes.open(), await boxes.open()] == [1, 2]
+        await boxes.call(1, "assign", order(4))
+        assert await boxes.call(2, "take", 0.01) == "wait"
+        assert await boxes.call(1, "take", 0.01) == (1, order(4), None)
+        await boxes.lose(1, "rank 0 was killed", False)
+        assert await boxes.losses() == ["lane 1: a worker of trial 4 was lost: rank 0 was killed"]
+        assert await boxes.losses() == []
 
     run(scene())

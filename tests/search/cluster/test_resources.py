@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from search.cluster.resources import LanePlan, Node, plan_lanes
+from search.cluster.resources import plan_lanes
+from search.cluster.size import LanePlan, Node
 from search.settings.problems import InputError
 from search.settings.sections import LaneSettings, SearchSettings
 

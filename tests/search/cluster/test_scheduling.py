@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from search.cluster.scheduling import OBJECTIVE, ReferenceKeepingASHA, make_scheduler, replay
+from search.cluster.lane import OBJECTIVE
+from search.cluster.scheduling import ReferenceKeepingASHA, make_scheduler, replay
 from search.events.types import EpochDone
 from search.settings.scheduler.asha import Asha
 from search.settings.scheduler.none import NoScheduler

@@ -16,7 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from search.cluster.scheduling import OBJECTIVE
+from search.cluster.lane import OBJECTIVE
 from search.cluster.searcher import MOST_LOSSES, StudySearcher
 from search.events.replies import EpochReply, TrialSpec
 from search.events.types import EpochDone
