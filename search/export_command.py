@@ -95,6 +95,7 @@ def _export(
     from search.runs.prepare import load_parts
     from search.runs.record import data_differences, read_record, version_differences
     from search.runs.resume import JOURNAL, recorded_source
+    from search.runs.retention import checkpoints_of
     from search.space.file import space_of
 
     console = make_console()
@@ -105,7 +106,7 @@ def _export(
         refuse_unreachable_repo(repo)
     record = read_record(folder)
     outcomes = Outcomes(read_journal(folder / JOURNAL))
-    outcome, checkpoint = choose_trial(folder, outcomes, trial)
+    outcome, checkpoint = choose_trial(checkpoints_of(folder, record.checkpoints), outcomes, trial)
     form = Form(adapters, None if dtype == "auto" else getattr(torch, dtype), truncate_dim)
     state = outcome.state or "unfinished"
     seed = " trained anew with another seed" if outcome.repeat else ""

@@ -1,4 +1,4 @@
-"""The command ``isogloss finetune`` (``python -m search.finetune``): one model, no cluster."""
+"""The command ``isogloss finetune`` (``python -m search.finetune``): one model, no search."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ EXAMPLES = """
 isogloss finetune --epochs 1
 isogloss finetune --base DIR --train sentences.tsv --pooling attention --mlp-head --mlp-hidden 1024
 isogloss finetune --adapter lora --set adapter.rank=8 --set optimizer.schedule=cosine
+isogloss finetune --from runs/NAME --train more.tsv --epochs 20 --workers 4
 """
 
 app = make_app()
@@ -46,6 +47,22 @@ app = make_app()
 
 @app.command(epilog=options.examples(EXAMPLES))
 def main(
+    context: typer.Context,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Run folder of a search, to train one of its trials anew; --train, --epochs, "
+            "--set and the like change what was there.",
+        ),
+    ] = None,
+    trial: Annotated[
+        int | None, typer.Option(min=0, help="With --from: its number.", show_default="the best")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that train it together, with a GPU each if any.")
+    ] = 1,
     base: options.Base = "builtin:tiny",
     train: options.Train = "builtin:cldr",
     validation: options.Validation = None,
@@ -101,29 +118,45 @@ def main(
             "lr": ("optimizer.lr", lr),
             "seed": ("training.seed", seed),
         }
+        shared: dict[str, str | int | None] = {
+            "base": base, "train": train, "validation": validation, "languages": languages,
+            "epochs": epochs,
+        }  # fmt: skip
+        if trial is not None and run is None:
+            raise InputError(f"--trial is {trial}, but no run is given; --from must be, too")
         source = Source({}, {})
+        if run is not None:
+            typed = options.typed(context)
+            kinds = {flag: one for flag, one in kinds.items() if flag.replace("-", "_") in typed}
+            shared = {option: value for option, value in shared.items() if option in typed}
         given = [
             Assignment(key, value, f"--{flag} {shown(value)}")
             for flag, (key, value) in kinds.items()
             if value is not None
         ]
-        given += options.assignments(
-            base=base, train=train, validation=validation, languages=languages, epochs=epochs
-        )
-        given += [
-            Assignment("search.trials", 1, ""),
-            Assignment("search.scheduler.kind", "none", ""),
-        ]
-        if train == "builtin:cldr":
-            given.append(Assignment("training.pairs_per_epoch", BUILTIN_PAIRS_PER_EPOCH, ""))
+        given += options.assignments(**shared)
+        from search.runs.folder import choose_run_folder
+
+        folder = choose_run_folder(output.resolve(), name, "finetune")
+        if run is not None:
+            from search.runs.winner import trial_source
+
+            given, source = trial_source(run.resolve(), trial, given, typed)
+        else:
+            given.append(Assignment("search.trials", 1, ""))
+            given.append(Assignment("search.scheduler.kind", "none", ""))
+            given.append(Assignment("search.finalists", None, ""))
+            if train == "builtin:cldr":
+                given.append(Assignment("training.pairs_per_epoch", BUILTIN_PAIRS_PER_EPOCH, ""))
         assign(source, [*given, *(assignments or [])])
         chosen = source.tree.get("head")
         if isinstance(chosen, dict) and not {"kind", "choice"} & chosen.keys():
             assign(source, [Assignment("head.kind", "linear", "")])
-        from search.runs.folder import choose_run_folder
-
-        folder = choose_run_folder(output.resolve(), name, "finetune")
-        status = _finetune(source, folder)
+        if workers > 1:
+            assign(source, [Assignment("lane.workers", workers, f"--workers {workers}")])
+            status = _finetune_on_ray(source, folder)
+        else:
+            status = _finetune(source, folder)
         if as_json:
             options.print_summary(folder, status)
         raise typer.Exit(status)
@@ -147,6 +180,15 @@ def _refuse_idle(assignments: Sequence[str]) -> None:
     ]  # fmt: skip
     if problems:
         raise InputError(problems)
+
+
+def _finetune_on_ray(source: Source, folder: Path) -> int:
+    """Train the model as the one trial of a search, whose lane has several workers."""
+    from search.launch import run_search
+
+    request = StopRequest()
+    with request.on_signals():
+        return run_search(make_console(), source, folder, None, None, request)
 
 
 def _finetune(source: Source, folder: Path) -> int:
@@ -199,7 +241,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     import torch
 
     from search.events.types import State, TrialEnded, TrialStarted
-    from search.runtime.checkpoint_file import checkpoint_file, write_checkpoint
+    from search.runs.retention import checkpoints_of
     from search.settings.trial import TrialConfig
     from search.training.loop import TrialError
     from search.training.session import Session
@@ -207,6 +249,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     split = prepared.split
     trial = TrialConfig.of(prepared.config.model_dump())
     epochs = prepared.config.search.scheduler.max_epochs
+    checkpoints = checkpoints_of(folder, prepared.config.search.checkpoints)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with redirect_library_output(folder):
         session = Session(prepared.session, split.train, split.validation, split.train_text, device)
@@ -228,7 +271,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
             if report is None:
                 break
             done = report.event(0, began)
-            write_checkpoint(checkpoint_file(folder / "trials", 0), report.sealed(done))
+            checkpoints.write(0, done.epoch, report.pieces(done, last=done.epoch == epochs))
             journal.append(done)
             worst = min(report.scores.by_language.items(), key=lambda item: item[1])
             console.print(

@@ -7,7 +7,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.runs.console import AT_FAULT, print_fault, redirect_library_output
+from search.runs.console import AT_FAULT, NONE_FINISHED, print_fault, redirect_library_output
 from search.runs.stopping import Stop, StopError, StopRequest
 from search.settings.problems import InputError
 from search.space.source import Assignment, Source, read
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from search.cluster.size import LanePlan
+    from search.events.types import TrialStarted
     from search.runs.folder import Run
     from search.runs.prepare import Prepared
     from search.runs.record import RunRecord
@@ -82,12 +83,14 @@ def run_search(
     record: RunRecord | None,
     address: str | None,
     request: StopRequest,
+    more: Sequence[TrialStarted] = (),
 ) -> int:
     """Check a search, run its trials and make the best one a model.
 
     Args:
         record: of the run to go on with; None for a new one.
         request: asked between steps whether to end.
+        more: trials to train that go on from others.
 
     Returns:
         The exit status.
@@ -96,6 +99,7 @@ def run_search(
         InputError: the space, the data, the model or the resources are at fault.
     """
     from search.report.terminal import showing_phases
+    from search.runs.extension import extend
     from search.runs.finish import choose_best, finish_run
     from search.runs.folder import open_run
     from search.runs.resume import refuse_other_data
@@ -109,6 +113,8 @@ def run_search(
     try:
         with open_run(console, folder, prepared, record) as run, suppress(StopError):
             opened = True
+            if more:
+                run = extend(run, more)
             if run.is_complete(prepared.trials, prepared.config.search):
                 console.print(f"nothing is left to do of {prepared.trials} trials (--trials)")
             else:
@@ -122,7 +128,8 @@ def run_search(
     stop = request.stop
     if fault is not None:
         print_fault(fault)
-        stop = Stop("the search ended by this error", AT_FAULT)
+        status = AT_FAULT if isinstance(fault, InputError) else NONE_FINISHED
+        stop = Stop("the search ended by this error", status)
     return finish_run(console, folder, prepared, stop)
 
 
@@ -147,7 +154,9 @@ def _train(
     def stopping() -> str:
         return request.stop.reason if request.stop else ""
 
-    view = View(console, folder.name, prepared.trials, config.search.scheduler, stopping)
+    view = View(
+        console, folder.name, prepared.trials + run.trained_on, config.search.scheduler, stopping
+    )
     with (
         view,
         redirect_library_output(folder),

@@ -21,6 +21,7 @@ isogloss search spaces/quick.yaml
 isogloss search spaces/lora_family.yaml --base DIR --train sentences.tsv --timeout 30m
 isogloss search spaces/lora_family.yaml --set training.batch_size=32 --dry-run
 isogloss search --resume runs/NAME --trials 48
+isogloss search --resume runs/NAME --epochs 27 --best 3
 """
 
 app = make_app()
@@ -54,7 +55,14 @@ def main(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Run folder of a search to go on with; --trials counts its trials too."),
+        typer.Option(
+            help="Run folder of a search to go on with; --trials counts its trials too, and "
+            "--epochs trains its best ones on."
+        ),
+    ] = None,
+    best: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --resume and --epochs: how many.", show_default="3"),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print sampled configs and start nothing.")
@@ -65,9 +73,10 @@ def main(
 
     Options that name a setting replace what the space file says.
 
-    Exit status: 0 a trial finished and best/ is there; 1 none finished; 2 the space, data, model
-    or resources are at fault; 130 interrupted, 143 ended by SIGTERM, 129 by SIGHUP. However it
-    ends, the trials so far are in leaderboard.csv and, if one has finished, the best one in best/.
+    Exit status: 0 a trial finished and best/ is there; 1 none finished, or the disk is full or
+    gone; 2 the space, data, model or resources are at fault; 130 interrupted, 143 ended by SIGTERM,
+    129 by SIGHUP. However it ends, the trials so far are in leaderboard.csv and, if one has
+    finished, the best one in best/.
     """
     with exit_on_input_error():
         changes: list[str | Assignment] = [
@@ -77,7 +86,7 @@ def main(
                 train=train,
                 validation=validation,
                 languages=languages,
-                epochs=epochs,
+                epochs=epochs if resume is None else None,
                 trials=trials,
                 concurrency=concurrency,
             ),
@@ -96,21 +105,27 @@ def main(
             console.print(note, markup=False, soft_wrap=True)
         if dry_run and space is not None and resume is None:
             raise typer.Exit(_dry_run(read(start / space, changes), address))
-        record = None
+        record, more = None, []
         if resume is not None:
+            from search.runs.extension import BEST, plan_extension, refuse_beside_epochs
             from search.runs.record import read_record
             from search.runs.resume import refuse_beside_resume, resumed_source
 
             record = read_record((lasting / resume).resolve())
             refuse_beside_resume(name, dry_run)
+            refuse_beside_epochs(epochs, best, trials)
+            if epochs is not None:
+                more = plan_extension(record, best=best or BEST, epochs=epochs)
             source = resumed_source(record, space and start / space, changes)
             folder = record.folder
+        elif best is not None:
+            raise InputError("--best is given without --resume and --epochs; it must be left out")
         else:
             assert space is not None, "one of both is there"
             out = (lasting / output).resolve()
             source, folder = new_search(console, start / space, changes, out, name)
         with request.on_signals():
-            status = run_search(console, source, folder, record, address, request)
+            status = run_search(console, source, folder, record, address, request, more)
         if as_json:
             options.print_summary(folder, status)
         raise typer.Exit(status)

@@ -13,6 +13,7 @@ from search.events.replies import (
     EpochReply,
     LaneImpossible,
     ScoredReply,
+    StorageLost,
     TrialFailed,
     describe_task,
 )
@@ -65,6 +66,7 @@ class Recorder(Unpickled, Callback):
     Attributes:
         outcomes: of the trials so far.
         fatal: why no lane can train any trial; empty where they can.
+        storage_fault: why checkpoints cannot be written; empty where they can.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Recorder(Unpickled, Callback):
     ) -> None:
         self.outcomes = Outcomes() if outcomes is None else outcomes
         self.fatal = ""
+        self.storage_fault = ""
         self._switch = switch
         self._results = results
         self._retention = retention
@@ -113,6 +116,9 @@ class Recorder(Unpickled, Callback):
             self.give_up(reply.message)
         if isinstance(reply, ScoredReply):
             self._note(reply.scored)
+        if isinstance(reply, StorageLost):
+            self.storage_fault = reply.message
+            self._switch.thrown = True
         if not isinstance(reply, EpochReply):
             return
         for text in reply.notes:
@@ -153,7 +159,7 @@ class Recorder(Unpickled, Callback):
         outcome = self._meet(trial)
         if self.fatal or outcome.state is not None:
             return
-        state = state_of(outcome.epochs, self._max_epochs, error)
+        state = state_of(outcome.epochs, outcome.most_epochs or self._max_epochs, error)
         if state == "stopped" and self._switch.stop_all():
             return  # it was not the scheduler that stopped it: it is unfinished
         self.end(outcome.trial, state, error, outcome.repeat)
@@ -189,6 +195,8 @@ class Recorder(Unpickled, Callback):
                     reference=number == 0 and not repeat,
                     values=trial.config["values"],
                     drawn={} if repeat else self._searcher.drawn(number),
+                    parent=trial.config.get("parent"),
+                    epochs=trial.config.get("epochs"),
                 )
             )
         return self.outcomes.run(number, repeat)

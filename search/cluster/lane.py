@@ -12,8 +12,10 @@ from ray import tune
 from ray.tune import PlacementGroupFactory
 
 from search.cluster.group import LaneTrainer
-from search.cluster.mailbox import LaneMailbox, Mailbox
+from search.cluster.mailbox import Mailbox
+from search.cluster.mailboxes import LaneMailbox
 from search.cluster.size import LanePlan
+from search.cluster.transfer import CheckpointPlace
 from search.events.replies import (
     EpochReply,
     LaneLost,
@@ -45,12 +47,14 @@ class SharedSettings(TypedDict):
         corpora: references of the tokenised corpora ``train``, ``validation`` and, where there is
             one, ``test``; and of ``text``, that of the first, where a trial may ask for other
             models.
+        checkpoints: where they go.
         session: `SessionSettings` as plain data.
         threads: of torch, in each worker.
         folder: which relative paths start from.
     """
 
     corpora: dict[str, ray.ObjectRef]
+    checkpoints: CheckpointPlace
     session: dict[str, object]
     threads: int
     folder: str
@@ -80,7 +84,7 @@ class LaneSetup:
 
     Attributes:
         name: of the search; the Ray Train runs of its lanes are named for it.
-        mailboxes: a `mailbox.MailboxActor`.
+        mailboxes: a `mailboxes.MailboxActor`.
         scratch: where Ray Train may keep files of its own.
         plan: the size of a lane.
         work: for the workers.

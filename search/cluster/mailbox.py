@@ -1,44 +1,32 @@
-"""The mailboxes of all lanes: an actor where lanes put trials and their workers put results.
-
-It lives on the node of the run folder, so that checkpoints reach that folder from any node without
-a shared disk.
-"""
+"""The mailbox of a lane, where the lane puts trials and its workers put results."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Literal
 
-import ray
-
+from search.cluster.incoming import Incoming
 from search.events.replies import (
     EpochReply,
     LaneImpossible,
     LaneLost,
     Reply,
     ScoredReply,
+    StorageLost,
     TrialFailed,
     TrialSpec,
 )
-from search.runtime.checkpoint_file import checkpoint_file, write_checkpoint
+from search.runtime.checkpoints import Checkpoints
 from search.runtime.progress import Progress, write_progress
 
 # A trial at which this many workers crashed is marked failed, and a lane whose workers crashed so
 # often in a row before they took a trial is lost.
 MAX_ATTEMPTS = 3
-# Messages of all lanes that may wait at a time: a worker's order and its end, a report, a result.
-MOST_WAITING = 100_000
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-# What a worker is to do. To train: the count of trials in its mailbox up to this one, the trial,
-# and the checkpoint to resume from, if there is one.
-Order = tuple[int, TrialSpec, bytes | None] | Literal["wait", "leave"]
+# What a worker is to do. To train: the count of trials in the mailbox up to this one; the trial.
+Order = tuple[int, TrialSpec] | Literal["wait", "leave"]
 
 
 class Mailbox:
@@ -48,12 +36,12 @@ class Mailbox:
     for the next result, so that a stopped trial trains not a step more.
 
     Args:
-        folder: in which each trial has a folder for its checkpoint.
+        checkpoints: of the run.
         progress: folder for files that say how far trials have come; None for no such files.
     """
 
-    def __init__(self, folder: str, progress: str | None = None) -> None:
-        self._folder = Path(folder)
+    def __init__(self, checkpoints: Checkpoints, progress: str | None = None) -> None:
+        self._incoming = Incoming(checkpoints)
         self._progress = progress and Path(progress)
         self._changed = asyncio.Condition()
         self._sequence = 0
@@ -106,6 +94,7 @@ class Mailbox:
         """
         async with self._changed:
             self._starts.clear()
+            self._incoming.abandon()
             while True:
                 waiting = self._changed.wait_for(lambda: self._running or self._closed)
                 try:
@@ -116,17 +105,13 @@ class Mailbox:
                     return "leave"
                 self._attempts += 1
                 if self._attempts <= MAX_ATTEMPTS:
-                    checkpoint = await asyncio.to_thread(_read, self._checkpoint())
                     assert self._spec is not None, "a trial runs"
-                    return self._sequence, self._spec, checkpoint
+                    return self._sequence, self._spec
                 message = f"{MAX_ATTEMPTS} workers died at it, {self._reason()}"
                 self._finish(TrialFailed(message=message))
 
     async def report(
-        self,
-        sequence: int,
-        result: EpochReply | ScoredReply | TrialFailed,
-        checkpoint: bytes | None = None,
+        self, sequence: int, result: EpochReply | ScoredReply | TrialFailed | StorageLost
     ) -> bool:
         """Report a result, and wait until the lane asks for the next one.
 
@@ -139,14 +124,6 @@ class Mailbox:
         async with self._changed:
             if not self._current(sequence):
                 return False
-            file = self._checkpoint()
-            if checkpoint is not None and file is not None and isinstance(result, EpochReply):
-                try:
-                    await asyncio.to_thread(write_checkpoint, file, checkpoint)
-                except OSError as error:  # a full disk, say: without it, there is nothing to export
-                    message = f"its checkpoint cannot be written to {file}: {error}"
-                    self._finish(TrialFailed(message=message, epoch=result.done.epoch))
-                    return False
             if not isinstance(result, EpochReply) or result.last:
                 self._finish(result)
                 return False
@@ -160,6 +137,14 @@ class Mailbox:
                 lambda: self._continue_requested or not self._current(sequence)
             )
             return self._current(sequence)
+
+    async def write(self, trial: int, epoch: int, piece: bytes, repeat: int = 0) -> None:
+        """Write a piece of a trial's checkpoint; an empty one ends it.
+
+        Raises:
+            OSError: it cannot be written. Nothing of it is left.
+        """
+        await asyncio.to_thread(self._incoming.add, trial, epoch, piece, repeat)
 
     async def next_result(self) -> Reply:
         """Let the trial continue, and wait for its next result."""
@@ -209,6 +194,7 @@ class Mailbox:
         """Tell the workers to exit."""
         async with self._changed:
             self._closed = True
+            self._incoming.abandon()
             self._running = False
             self._results.append(TrialFailed(message="the lane was closed"))
             self._changed.notify_all()
@@ -223,92 +209,3 @@ class Mailbox:
         self._running = False
         self._results.append(result)
         self._changed.notify_all()
-
-    def _checkpoint(self) -> Path | None:
-        assert self._spec is not None, "a trial was assigned"
-        if self._spec.trial is None:
-            return None
-        return checkpoint_file(self._folder, self._spec.trial, self._spec.repeat)
-
-
-def _read(file: Path | None) -> bytes | None:
-    return file.read_bytes() if file is not None and file.exists() else None
-
-
-class Mailboxes:
-    """The mailboxes of a search, by lane; `MailboxActor` is the same as a Ray actor.
-
-    Args:
-        folder: in which each trial has a folder for its checkpoint.
-        progress: folder for files that say how far trials have come; None for no such files.
-    """
-
-    def __init__(self, folder: str, progress: str | None = None) -> None:
-        self._folder = folder
-        self._progress = progress
-        self._boxes: dict[int, Mailbox] = {}
-        self._losses: list[str] = []
-
-    async def open(self) -> int:
-        """Open a mailbox; its lane has the number that is returned, from 1."""
-        lane = len(self._boxes) + 1
-        self._boxes[lane] = Mailbox(self._folder, self._progress)
-        return lane
-
-    async def call(self, lane: int, method: str, *args: object) -> object:
-        """Call a method of a lane's mailbox."""
-        return await getattr(self._boxes[lane], method)(*args)
-
-    async def lose(self, lane: int, message: str, machine: bool) -> None:
-        """Record that a worker of a lane was lost; arguments as of `Mailbox.record_loss`."""
-        trial = await self._boxes[lane].record_loss(message, machine)
-        where = "" if trial is None else f" of trial {trial}"
-        self._losses.append(f"lane {lane}: a worker{where} was lost: {message}")
-
-    async def losses(self) -> list[str]:
-        """What was lost since this was asked before."""
-        losses, self._losses = self._losses, []
-        return losses
-
-    def __repr__(self) -> str:
-        return "mailboxes of all lanes"  # shown by the dashboard
-
-
-MailboxActor = ray.remote(num_cpus=0, max_concurrency=MOST_WAITING)(Mailboxes)
-
-
-@dataclass(frozen=True)
-class LaneMailbox:
-    """The mailbox of one lane, from any process.
-
-    Attributes:
-        actor: a `MailboxActor`.
-        lane: number of the lane.
-    """
-
-    actor: Any
-    lane: int
-
-    def post(
-        self,
-        method: Callable[Concatenate[Mailbox, P], Coroutine[Any, Any, T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Any:
-        """Call a method of `Mailbox` and return the reference of what it will return."""
-        assert not kwargs, "they are passed by position"
-        return self.actor.call.remote(self.lane, method.__name__, *args)
-
-    def ask(
-        self,
-        method: Callable[Concatenate[Mailbox, P], Coroutine[Any, Any, T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Call a method of `Mailbox` and wait for what it returns.
-
-        Raises:
-            RayActorError: the search is over, or its mailboxes are gone.
-        """
-        answer: T = ray.get(self.post(method, *args, **kwargs))
-        return answer

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ray.tune.schedulers import TrialScheduler
 
 from search.cluster.scheduling import replay
-from search.events.journal import Journal, Outcomes
+from search.events.journal import Journal, Outcome, Outcomes
+from search.events.replies import TrialSpec
 from search.events.types import Event, TrialContinued, TrialEnded
 from search.runs.resume import Past
 from search.sampling.study import PastTrial
@@ -23,11 +26,12 @@ def settle(past: Past, scheduler: TrialScheduler, journal: Journal, max_epochs: 
     """
     events = list(past.events)
     stopped = replay(scheduler, events, max_epochs)
-    by_trial = Outcomes(events).by_trial
+    outcomes = Outcomes(events)
+    by_trial, repeats = outcomes.by_trial, outcomes.repeats
     for number, epoch in past.standing.items():
         outcome = by_trial[number]
         event: Event
-        if outcome.epochs >= max_epochs:
+        if outcome.epochs >= (outcome.most_epochs or max_epochs):
             event = TrialEnded(trial=number, state="finished")
         elif number in stopped and outcome.epochs > 0 and not outcome.reference:
             event = TrialEnded(trial=number, state="stopped")
@@ -37,7 +41,7 @@ def settle(past: Past, scheduler: TrialScheduler, journal: Journal, max_epochs: 
         events.append(event)
     for (number, repeat), epoch in past.standing_repeats.items():
         event = TrialContinued(trial=number, repeat=repeat, epoch=epoch)
-        if epoch >= max_epochs:
+        if epoch >= (repeats[number, repeat].most_epochs or max_epochs):
             event = TrialEnded(trial=number, repeat=repeat, state="finished")
         journal.append(event)
         events.append(event)
@@ -45,7 +49,7 @@ def settle(past: Past, scheduler: TrialScheduler, journal: Journal, max_epochs: 
 
 
 def past_trials(outcomes: Outcomes, constraints: Constraints | None = None) -> list[PastTrial]:
-    """The trials so far, as the study takes them."""
+    """The trials so far that were drawn, as the study takes them."""
     reference = outcomes.reference()
     of_reference = None if reference is None else reference.by_language
     held = constraints or Constraints()
@@ -59,4 +63,13 @@ def past_trials(outcomes: Outcomes, constraints: Constraints | None = None) -> l
             held.violations(o.by_language, of_reference, o.trainable_parameters),
         )
         for o in outcomes.by_trial.values()
+        if o.parent is None
+    ]
+
+
+def specs(outcomes: Iterable[Outcome]) -> list[TrialSpec]:
+    """Trials as lanes take them."""
+    return [
+        TrialSpec(trial=o.trial, values=dict(o.values), parent=o.parent, epochs=o.most_epochs)
+        for o in outcomes
     ]

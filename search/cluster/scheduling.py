@@ -9,16 +9,20 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from search.cluster.lane import OBJECTIVE
-from search.events.types import EpochDone, Event
+from search.events.types import EpochDone, Event, TrialStarted
 from search.settings.interface import SchedulerConfig
 
 # Number of the reference trial, which is drawn first.
 REFERENCE = 0
 
 
-def is_final(config: Mapping[str, object]) -> bool:
-    """Whether what Tune is given is a task of the finals, and no trial of the search."""
-    return "task" in config
+def is_unscheduled(config: Mapping[str, object]) -> bool:
+    """Whether what Tune is given trains to its last epoch, or is only scored.
+
+    That are the tasks of the finals, and the trials that go on from others.
+    """
+    is_final = config.get("task") == "score" or bool(config.get("repeat"))
+    return is_final or config.get("parent") is not None
 
 
 def make_scheduler(settings: SchedulerConfig) -> TrialScheduler:
@@ -46,6 +50,8 @@ def replay(scheduler: TrialScheduler, events: Iterable[Event], max_epochs: int) 
     known: set[int] = set()
     done: set[int] = set()
     for event in events:
+        if isinstance(event, TrialStarted) and event.parent is not None:
+            done.add(event.trial)  # it is not scheduled
         if not isinstance(event, EpochDone) or event.repeat or event.trial in done:
             continue
         trial = Numbered({"trial": event.trial})
@@ -105,7 +111,7 @@ class ReferenceKeepingASHA(KeepingNewLanes, ASHAScheduler):
 
         One that has lost its lane, or whose search goes on after a loss, is another one to Tune.
         """
-        if not is_final(trial.config):
+        if not is_unscheduled(trial.config):
             super().on_trial_add(tune_controller, Numbered(trial.config))
 
     def on_trial_result(
@@ -113,7 +119,7 @@ class ReferenceKeepingASHA(KeepingNewLanes, ASHAScheduler):
     ) -> str:
         """Decide whether a trial goes on after an epoch."""
         going_on: str = TrialScheduler.CONTINUE
-        if is_final(trial.config):
+        if is_unscheduled(trial.config):
             return going_on
         numbered = Numbered(trial.config)
         if trial.config["trial"] != REFERENCE:
@@ -128,12 +134,12 @@ class ReferenceKeepingASHA(KeepingNewLanes, ASHAScheduler):
         self, tune_controller: object, trial: Trial | Numbered, result: dict[str, object]
     ) -> None:
         """Record the last result of a trial."""
-        if is_final(trial.config):
+        if is_unscheduled(trial.config):
             return
         if trial.config["trial"] != REFERENCE or not self._reference_dropped:
             super().on_trial_complete(tune_controller, Numbered(trial.config), result)
 
     def on_trial_remove(self, tune_controller: object, trial: Trial | Numbered) -> None:
         """Forget a trial that has been lost; what its rungs hold stays."""
-        if not is_final(trial.config):
+        if not is_unscheduled(trial.config):
             self._trial_info.pop(Numbered(trial.config).trial_id, None)

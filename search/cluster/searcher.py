@@ -27,9 +27,9 @@ MOST_LOSSES = 2
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A trial that has been drawn: its record in the study, and what Tune is given.
+    """A trial: its record in the study, and what Tune is given.
 
-    Tasks of the finals (`search.finals`) have no record.
+    Tasks of the finals (`search.finals`) have no record, nor have trials that go on from others.
     """
 
     record: Trial | None
@@ -45,7 +45,7 @@ class StudySearcher(Searcher):
     Args:
         max_epochs: epochs of a trial that finished.
         trials: how many to draw; None for as many as are asked for.
-        unfinished: past trials, by their numbers, that go on before any other is drawn.
+        unfinished: past trials that go on before any other is drawn.
         constraints: what the best model must keep; nothing by default.
         reference: accuracy of the reference by language, as far as it is known.
         finals: what to do when no trial is left and none runs; asked again when that is done.
@@ -58,7 +58,7 @@ class StudySearcher(Searcher):
         *,
         max_epochs: int,
         trials: int | None = None,
-        unfinished: Mapping[int, Mapping[str, object]] | None = None,
+        unfinished: Sequence[TrialSpec] = (),
         finals: Callable[[], Sequence[TrialSpec]] = lambda: (),
         constraints: Constraints | None = None,
         reference: Mapping[str, float] | None = None,
@@ -70,8 +70,11 @@ class StudySearcher(Searcher):
         self._left = math.inf if trials is None else trials
         self._running: dict[str, _Drawn] = {}
         self._lost = [
-            _Drawn(study.unfinished[number], {"trial": number, "values": dict(values)})
-            for number, values in (unfinished or {}).items()
+            _Drawn(
+                None if spec.trial is None else study.unfinished.get(spec.trial),
+                spec.model_dump(),
+            )
+            for spec in unfinished
         ]
         self._losses: Counter[str] = Counter()
         self._finals = finals

@@ -16,20 +16,21 @@ from search.cluster.connection import machines_there
 from search.cluster.credentials import keep_out_of_runtime_env
 from search.cluster.gauges import Gauges
 from search.cluster.lane import Lane, LaneSetup, lane_resources
-from search.cluster.mailbox import MailboxActor
-from search.cluster.resuming import past_trials, settle
+from search.cluster.mailboxes import MailboxActor
+from search.cluster.resuming import past_trials, settle, specs
 from search.cluster.scheduling import make_scheduler
 from search.cluster.searcher import StudySearcher
 from search.cluster.size import LanePlan
+from search.cluster.transfer import CheckpointPlace
 from search.cluster.watch import ClusterWatch, Room
 from search.events.journal import Outcomes
 from search.finals.plan import next_tasks
 from search.report.terminal import View
 from search.runs.folder import Run
+from search.runs.lock import read_holder
 from search.runs.prepare import Prepared
 from search.runs.results import Results
-from search.runs.resume import TRIALS
-from search.runs.retention import Retention
+from search.runs.retention import Retention, checkpoints_of
 from search.runs.stopping import StopRequest
 from search.runtime.progress import read_progress
 from search.sampling.study import SearchStudy
@@ -58,6 +59,7 @@ def run_trials(
 
     Raises:
         InputError: no lane could train any trial, for want of the model or of resources.
+        OSError: a checkpoint could not be written.
     """
     keep_out_of_runtime_env()
     config, split = prepared.config, prepared.split
@@ -67,7 +69,8 @@ def run_trials(
     events = settle(run.past, scheduler, run.journal, settings.scheduler.max_epochs)
     outcomes = Outcomes(events)
     view.resume(outcomes)
-    retention = Retention(folder / TRIALS, settings.keep)
+    checkpoints = checkpoints_of(folder, settings.checkpoints)
+    retention = Retention(checkpoints, settings.keep)
     retention.apply(outcomes)
     room = Room(plan, machines_there, follows=not own, most=settings.concurrency)
     study = SearchStudy(
@@ -77,13 +80,14 @@ def run_trials(
         name=name,
         refuse=prepared.refuse,
         past=past_trials(outcomes, settings.constraints),
+        taken=outcomes.by_trial,
     )
     reference = outcomes.reference()
     searcher = StudySearcher(
         study,
         max_epochs=settings.scheduler.max_epochs,
-        trials=max(0, prepared.trials - len(outcomes.by_trial)),
-        unfinished={n: o.values for n, o in outcomes.by_trial.items() if o.state is None},
+        trials=max(0, prepared.trials - outcomes.drawn),
+        unfinished=specs(o for o in outcomes.by_trial.values() if o.state is None),
         constraints=settings.constraints,
         reference=None if reference is None else reference.by_language,
         finals=lambda: next_tasks(outcomes, settings),
@@ -104,7 +108,7 @@ def run_trials(
         # On the machine of the run folder, so that checkpoints reach it from any other.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         mailboxes = MailboxActor.options(scheduling_strategy=here).remote(
-            str(folder / TRIALS), scratch
+            checkpoints.location, scratch
         )
         watch = ClusterWatch(
             plan,
@@ -121,6 +125,9 @@ def run_trials(
             scratch=scratch,
             plan=plan,
             work={
+                "checkpoints": CheckpointPlace(
+                    checkpoints.location, str(folder), read_holder(folder)
+                ),
                 "corpora": {
                     part: ray.put(sentences)
                     for part, sentences in {
@@ -159,3 +166,5 @@ def run_trials(
         ).fit()
     if recorder.fatal:
         raise InputError(recorder.fatal)
+    if recorder.storage_fault:
+        raise OSError(recorder.storage_fault)

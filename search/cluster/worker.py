@@ -15,9 +15,12 @@ import torch
 from ray.train import get_context
 from ray.train.torch import get_device
 
-from search.cluster.mailbox import LaneMailbox, Mailbox
-from search.events.replies import EpochReply, ScoredReply, TrialFailed, TrialSpec
+from search.cluster.mailbox import Mailbox
+from search.cluster.mailboxes import LaneMailbox
+from search.cluster.transfer import Reached, reach
+from search.events.replies import EpochReply, ScoredReply, StorageLost, TrialFailed, TrialSpec
 from search.events.types import EpochDone, ModelScored
+from search.runs.console import explain_os_error
 from search.runtime.progress import Progress, shown_by
 from search.settings.trial import TrialConfig
 from search.training.checkpoint import Checkpoint
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 
 # Workers that wait for a trial meet at least so often, or their collective would time out.
 MEET_EVERY_S = 60.0
+THROUGH_MAILBOX = (
+    "checkpoints go through the node of the run folder, as a worker cannot write there; for large "
+    "ones, search.checkpoints may name a bucket that all nodes reach"
+)
 
 
 def work(settings: WorkerSettings) -> None:
@@ -46,6 +53,9 @@ def work(settings: WorkerSettings) -> None:
         if not mailbox.ask(Mailbox.start, get_context().get_world_rank()):
             return
         session = _open_session(settings)
+        place = settings["checkpoints"]
+        checkpoints = reach(place, mailbox)
+        notes = (*session.notes, *([] if place.is_shared() else [THROUGH_MAILBOX]))
         ranks = session.ranks
         while True:
             first = mailbox.ask(Mailbox.take, MEET_EVERY_S) if ranks.rank == 0 else None
@@ -57,12 +67,12 @@ def work(settings: WorkerSettings) -> None:
                 continue
             with shown_by(partial(_show, mailbox, ranks.rank, order[0])):
                 if order[1].task == "score":
-                    _score(mailbox, session, *order)
+                    _score(mailbox, checkpoints, session, *order)
                     continue
                 # Beside the reference, whose stored statistics make it nearly free.
                 untouched = session.score_untouched() if order[1].trial == 0 else None
-                reply = partial(EpochReply, notes=tuple(session.notes), untouched=untouched)
-                _run(mailbox, session, reply, *order)
+                reply = partial(EpochReply, notes=notes, untouched=untouched)
+                _run(mailbox, checkpoints, session, reply, *order)
     except ray.exceptions.RayActorError:
         return  # the lane and its mailbox are gone
     except ValueError as error:  # from loading: no trial could train here
@@ -103,18 +113,19 @@ def _describe(error: Exception) -> str:
 
 
 def _score(
-    mailbox: LaneMailbox, session: Session, sequence: int, order: TrialSpec, state: bytes | None
+    mailbox: LaneMailbox, checkpoints: Reached, session: Session, sequence: int, order: TrialSpec
 ) -> None:
     """Score a model for the final comparison."""
     reply: ScoredReply | TrialFailed
     try:
         if order.trial is None:
             scores = session.score(None, None)
-        elif state is None:
-            raise ValueError("it has no checkpoint")
         else:
-            trial = TrialConfig.model_validate(order.values)
-            scores = session.score(trial, Checkpoint.from_bytes(state))
+            with checkpoints.opened(order.trial, order.repeat) as file:
+                if file is None:
+                    raise ValueError("it has no checkpoint")
+                state = Checkpoint.read(file)
+            scores = session.score(TrialConfig.model_validate(order.values), state)
         validation, test = scores
         scored = ModelScored(
             trial=order.trial, repeat=order.repeat, validation=validation, test=test
@@ -122,19 +133,48 @@ def _score(
         reply = ScoredReply(scored=scored)
     except ray.exceptions.RayActorError:
         raise
+    except OSError as error:  # perhaps on this worker only, and the others wait for it
+        mailbox.ask(Mailbox.record_worker_error, _describe(error))
+        raise
     except ValueError as error:  # the same on every worker
         reply = TrialFailed(message=str(error))
     if session.ranks.rank == 0:
         mailbox.ask(Mailbox.report, sequence, reply)
 
 
+def _find_start(checkpoints: Reached, order: TrialSpec) -> Checkpoint | None:
+    """What a trial goes on from: its checkpoint or, where it has none yet, its parent's weights.
+
+    Raises:
+        ValueError: that is damaged, or the parent has none.
+    """
+    assert order.trial is not None, "only scoring is without a trial"
+    with checkpoints.opened(order.trial, order.repeat) as file:
+        if file is not None:
+            return Checkpoint.read(file)
+    if order.parent is None:
+        return None
+    with checkpoints.opened(order.parent, order.repeat) as file:
+        if file is None:
+            raise ValueError(f"trial {order.parent}, from which it goes on, has no checkpoint")
+        return Checkpoint.read(file).begin_anew()
+
+
+def _storage_lost(trial: int, error: OSError) -> StorageLost:
+    """Say that a checkpoint cannot be written; the error may be one of the mailbox."""
+    cause = getattr(error, "cause", error)
+    return StorageLost(
+        message=f"the checkpoint of trial {trial} cannot be written: {explain_os_error(cause)}"
+    )
+
+
 def _run(
     mailbox: LaneMailbox,
+    checkpoints: Reached,
     session: Session,
     reply: Callable[..., EpochReply],
     sequence: int,
     order: TrialSpec,
-    state: bytes | None,
 ) -> None:
     """Train one trial until it ends, fails or is replaced.
 
@@ -153,7 +193,8 @@ def _run(
     assert order.trial is not None, "only scoring is without a trial"
     event = partial(EpochReport.event, trial=order.trial, began=began, repeat=order.repeat)
     try:
-        resume = None if state is None else Checkpoint.from_bytes(state)
+        most_epochs = order.epochs or session.settings.max_epochs
+        resume = _find_start(checkpoints, order)
         if resume is not None and resume.report:
             # Its lane, or the whole search, may have been lost before this was heard. What was
             # heard already is passed over.
@@ -161,28 +202,39 @@ def _run(
             epoch = done.epoch
             go_on = False
             if ranks.rank == 0:
-                result = reply(done=done, last=epoch == session.settings.max_epochs)
+                result = reply(done=done, last=epoch == most_epochs)
                 go_on = mailbox.ask(Mailbox.report, sequence, result)
             if not ranks.flag(go_on):
                 return
         reports = session.train(
-            TrialConfig.model_validate(order.values), resume=resume, interrupted=interrupted
+            TrialConfig.model_validate(order.values),
+            max_epochs=most_epochs,
+            resume=resume,
+            interrupted=interrupted,
         )
         for report in reports:
             epoch = report.epoch
             go_on = False
+            if interrupted():  # what another worker may go on with is not to be written over
+                return
             if ranks.rank == 0:
                 done = event(report)
-                result = reply(done=done, last=epoch == session.settings.max_epochs)
-                go_on = mailbox.ask(Mailbox.report, sequence, result, report.sealed(done))
+                last = epoch == most_epochs
+                told: EpochReply | StorageLost = reply(done=done, last=last)
+                try:
+                    pieces = report.pieces(done, last=last)
+                    checkpoints.write(order.trial, epoch, pieces, order.repeat)
+                except OSError as error:
+                    told = _storage_lost(order.trial, error)
+                go_on = mailbox.ask(Mailbox.report, sequence, told)
             if not ranks.flag(go_on):
                 reports.close()
     except ray.exceptions.RayActorError:
         raise
     except Exception as error:  # a failed trial is data, so that the lane stays warm
-        told = isinstance(error, TrialError | ValueError)
-        message = str(error) if told else _describe(error)
-        everywhere = told and not isinstance(error, TrialMemoryError)
+        explained = isinstance(error, TrialError | ValueError)
+        message = str(error) if explained else _describe(error)
+        everywhere = explained and not isinstance(error, TrialMemoryError)
         if ranks.size > 1 and not everywhere:
             # The other workers wait in a collective that this one has left: start the group anew.
             mailbox.ask(Mailbox.record_worker_error, message)

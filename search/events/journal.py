@@ -7,7 +7,7 @@ import math
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -125,7 +125,10 @@ def _out_of_order(event: Event, epochs: dict[tuple[int, int], int]) -> str:
         case TrialStarted():
             if run in epochs:
                 return f"starts trial {event.trial} a second time"
-            epochs[run] = 0
+            parent = event.parent
+            if parent is not None and (parent, event.repeat) not in epochs:
+                return f"starts trial {event.trial} from trial {parent}, which no line has started"
+            epochs[run] = 0 if parent is None else epochs[parent, event.repeat]
         case _ if run not in epochs:
             return f"speaks of trial {event.trial}, which no line before it has started"
         case TrialContinued() | EpochDone():
@@ -173,6 +176,8 @@ class Outcome:
         seconds: of training and evaluation.
         error: why it failed.
         drawn: what the sampler drew for it.
+        parent: the trial whose weights it goes on from; None where it began with fresh ones.
+        most_epochs: how many it is to have done at its end; None for as many as all trials.
         scores: of the last epoch.
         curve: epoch -> what the search maximises, after it.
         times: epoch -> seconds of training and evaluation up to its end.
@@ -193,6 +198,8 @@ class Outcome:
     trainable_parameters: int | None = None
     error: str = ""
     drawn: Mapping[str, JsonValue] = field(default_factory=dict)
+    parent: int | None = None
+    most_epochs: int | None = None
     curve: dict[int, float] = field(default_factory=dict)
     times: dict[int, float] = field(default_factory=dict)
     start: str = ""
@@ -250,13 +257,15 @@ class Outcomes:
         """Take in one event."""
         match event:
             case TrialStarted():
-                outcome = Outcome(
-                    event.trial,
-                    event.values,
-                    event.reference,
-                    drawn=event.drawn,
-                    repeat=event.repeat,
-                )
+                outcome = Outcome(event.trial, event.values, event.reference, drawn=event.drawn)
+                if event.parent is not None:  # what is known of its weights is known of it
+                    parent = self.run(event.parent, event.repeat)
+                    outcome = replace(
+                        parent, trial=event.trial, values=event.values, reference=False,
+                        state=None, drawn={}, curve=dict(parent.curve), times=dict(parent.times),
+                        parent=event.parent, most_epochs=event.epochs, began=None, ended=None,
+                    )  # fmt: skip
+                outcome.repeat = event.repeat
                 self.decided = None  # there may be a better one
                 if event.repeat:
                     self.repeats[event.trial, event.repeat] = outcome
@@ -305,6 +314,11 @@ class Outcomes:
     def has_run(self, trial: int, repeat: int = 0) -> bool:
         """Whether a trial, or its run with another seed, has been started."""
         return (trial, repeat) in self.repeats if repeat else trial in self.by_trial
+
+    @property
+    def drawn(self) -> int:
+        """How many trials the search has drawn; those with a parent are not among them."""
+        return sum(outcome.parent is None for outcome in self.by_trial.values())
 
     def count(self, state: State | None) -> int:
         """Trials in a state; None counts those that run."""

@@ -21,12 +21,15 @@ class TrialSpec(Message):
         trial: its number, from 0; None for the base without training.
         repeat: 0, or the number of its run with another seed.
         values: its config.
+        parent, epochs: as of `TrialStarted`.
     """
 
     task: Literal["train", "score"] = "train"
     trial: int | None
     repeat: int = 0
     values: dict[str, JsonValue]
+    parent: int | None = None
+    epochs: int | None = None
 
 
 def describe_task(config: Mapping[str, object]) -> str:
@@ -86,6 +89,14 @@ class LaneImpossible(Message):
     message: str
 
 
+class StorageLost(Message):
+    """A checkpoint cannot be written, so that the search must end; its trial is unfinished."""
+
+    reply: Literal["storage"] = "storage"
+    message: str
+
+
 Reply = Annotated[
-    EpochReply | ScoredReply | TrialFailed | LaneLost | LaneImpossible, Field(discriminator="reply")
+    EpochReply | ScoredReply | TrialFailed | LaneLost | LaneImpossible | StorageLost,
+    Field(discriminator="reply"),
 ]

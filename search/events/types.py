@@ -43,6 +43,9 @@ class TrialStarted(Message):
         reference: whether it is the trial that others are compared with.
         values: its config.
         drawn: what the sampler drew for it: name of a domain -> option or number.
+        parent: the trial whose weights it goes on from; None where it begins with fresh ones.
+        epochs: how many it is to have done at its end, with those of its parent; None for as many
+            as all trials.
     """
 
     event: Literal["trial"] = "trial"
@@ -51,6 +54,8 @@ class TrialStarted(Message):
     reference: bool
     values: dict[str, JsonValue]
     drawn: dict[str, JsonValue] = {}
+    parent: int | None = None
+    epochs: int | None = None
 
 
 class TrialContinued(Message):
@@ -70,7 +75,7 @@ class EpochDone(Message):
     """A trial has trained an epoch and was scored.
 
     Attributes:
-        epoch: epochs done, from 1.
+        epoch: epochs done, from 1; of a trial with a parent, from the parent's last one on.
         loss: mean over the epoch's steps.
         accuracy: mean of ``by_language``.
         by_language: top-1 retrieval accuracy against the pivot, mean of both directions.

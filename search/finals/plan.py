@@ -71,13 +71,14 @@ def next_tasks(outcomes: Outcomes, search: SearchSettings) -> list[TrialSpec]:
     """
     if not outcomes.count("finished"):
         return []
-    training = [
-        _repeated(finalist, repeat)
+    found = (
+        _to_train(outcomes, finalist, repeat)
         for repeat in range(1, search.finals.seeds + 1)
         for finalist in finalists(outcomes, search)
-        if _state(outcomes, finalist.trial, repeat) is None
-    ]
-    return training or _scoring(outcomes, search)
+    )
+    # Two finalists may go on from the same trial.
+    training = {(task.trial, task.repeat): task for task in found if task is not None}
+    return list(training.values()) or _scoring(outcomes, search)
 
 
 def _scoring(outcomes: Outcomes, search: SearchSettings) -> list[TrialSpec]:
@@ -103,9 +104,37 @@ def _state(outcomes: Outcomes, trial: int, repeat: int) -> str | None:
     return None if run is None else run.state
 
 
+def _to_train(outcomes: Outcomes, trial: Outcome, repeat: int) -> TrialSpec | None:
+    """What is to be trained next for a run of a trial with another seed.
+
+    A trial that goes on from another one does so with the other seed too, so first that one has to
+    be trained with it.
+
+    Returns:
+        None where the run has ended, or cannot be made: the one before it failed, or has as many
+        epochs already, as where the search had stopped the trial early.
+    """
+    if _state(outcomes, trial.trial, repeat) is not None:
+        return None
+    if trial.parent is not None:
+        state = _state(outcomes, trial.parent, repeat)
+        if state is None:
+            return _to_train(outcomes, outcomes.by_trial[trial.parent], repeat)
+        done = outcomes.run(trial.parent, repeat).epochs if state == "finished" else 0
+        if not 0 < done < (trial.most_epochs or 0):
+            return None
+    return _repeated(trial, repeat)
+
+
 def _repeated(trial: Outcome, repeat: int) -> TrialSpec:
     """A trial with another seed."""
     values: Mapping[str, Any] = trial.values
     training = values["training"]
     other = training | {"seed": (training["seed"] + repeat) % SEEDS}
-    return TrialSpec(trial=trial.trial, repeat=repeat, values={**values, "training": other})
+    return TrialSpec(
+        trial=trial.trial,
+        repeat=repeat,
+        values={**values, "training": other},
+        parent=trial.parent,
+        epochs=trial.most_epochs,
+    )

@@ -17,13 +17,13 @@ FIXED = ("rank", "trial", "state", "accuracy", "epochs", "seconds", "trainable_p
 def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
     """Write one row a trial, best first, in place of what the file held.
 
-    Columns: rank, trial, state, accuracy, epochs, seconds, trainable_parameters, one
-    accuracy/<language> each, then the config with dotted keys. Where the search maximises something
-    else than the mean accuracy, ``objective`` has its value and metric/<language> that of a metric
-    other than the accuracy. A setting that a trial has not got
-    is empty, and so are the scores of a trial that failed. A trial that the run's end has cut short
-    is ``unfinished``. The last row, whose state is
-    ``untouched``, has the scores of the base without training; it has no rank and no trial.
+    Columns: rank, trial, state, accuracy, epochs, seconds, trainable_parameters, ``parent`` where a
+    trial goes on from another one, one accuracy/<language> each, then the config with dotted keys.
+    Where the search maximises something else than the mean accuracy, ``objective`` has its value
+    and metric/<language> that of a metric other than the accuracy. A setting that a trial has not
+    got is empty, and so are the scores of a trial that failed. A trial that the run's end has cut
+    short is ``unfinished``. The last row, whose state is ``untouched``, has the scores of the base
+    without training; it has no rank and no trial.
 
     The models of the final comparison also have ``finals``, the mean over the finalist's runs with
     other seeds of what is maximised, and ``against_best``; if sentences are put aside, ``test``
@@ -37,7 +37,8 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
     measured |= dict.fromkeys(f"accuracy/{language}" for language in outcomes.languages())
     finals = _finals(outcomes.decided)
     measured |= dict.fromkeys(name for row in finals.values() for name in row)
-    columns = [*FIXED, *(name for name in measured if name not in FIXED), *settings]
+    parent = ["parent"] if any(outcome.parent is not None for outcome in ranked) else []
+    columns = [*FIXED, *parent, *(name for name in measured if name not in FIXED), *settings]
     fresh = file.with_suffix(".new")
     with fresh.open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, columns, restval="")
@@ -81,6 +82,8 @@ def _row(rank: int, outcome: Outcome) -> dict[str, object]:
         "seconds": round(outcome.seconds, 3),
         "trainable_parameters": outcome.trainable_parameters,
     }
+    if outcome.parent is not None:
+        row["parent"] = outcome.parent
     if outcome.has_score:
         row |= _scores(outcome.scores)
     for key, value in flatten(outcome.values).items():

@@ -18,6 +18,8 @@ def label(outcome: Outcome) -> str:
     kinds = [_kind(outcome, part) for part in ("pooling", "head", "adapter", "loss")]
     mined = _kind(outcome, "negatives") != "none"
     what = outcome.values.get("case") or "+".join([*kinds, *(["mined"] if mined else [])])
+    if outcome.parent is not None:
+        return f"{what}, on from trial {outcome.parent}"
     return f"reference: {what}" if outcome.reference else str(what)
 
 

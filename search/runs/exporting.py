@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.runs.record import program
-from search.runs.resume import TRIALS
-from search.runtime.checkpoint_file import checkpoint_file
 from search.settings.problems import InputError
 
 if TYPE_CHECKING:
@@ -18,11 +16,12 @@ if TYPE_CHECKING:
     from search.data.split import Split
     from search.events.journal import Outcome, Outcomes
     from search.export import Form, HeldOut
+    from search.runtime.checkpoints import Checkpoints
     from search.settings.trial import Scores
     from search.training.checkpoint import Checkpoint
 
 
-def read_checkpoint(folder: Path, trial: int, repeat: int = 0) -> Checkpoint:
+def read_checkpoint(checkpoints: Checkpoints, trial: int, repeat: int = 0) -> Checkpoint:
     """Read the checkpoint of a trial of a run, or of its run with another seed.
 
     Raises:
@@ -31,15 +30,14 @@ def read_checkpoint(folder: Path, trial: int, repeat: int = 0) -> Checkpoint:
     """
     from search.training.checkpoint import Checkpoint
 
-    file = checkpoint_file(folder / TRIALS, trial, repeat)
     try:
-        data = file.read_bytes()
-    except FileNotFoundError as error:
-        raise ValueError(f"trial {trial} has no checkpoint: {file} is not there") from error
-    try:
-        return Checkpoint.from_bytes(data)
+        with checkpoints.opened(trial, repeat) as file:
+            found = None if file is None else Checkpoint.read(file)
     except ValueError as error:
         raise ValueError(f"the checkpoint of trial {trial} cannot be used: {error}") from error
+    if found is None:
+        raise ValueError(f"trial {trial} has no checkpoint in {checkpoints.location}")
+    return found
 
 
 def export_command(folder: Path) -> str:
@@ -47,14 +45,13 @@ def export_command(folder: Path) -> str:
     return shlex.join([*program("search.export"), str(folder), "--to", "model"])
 
 
-def kept_trials(folder: Path) -> list[int]:
+def kept_trials(checkpoints: Checkpoints) -> list[int]:
     """The trials of a run that have a checkpoint, in order."""
-    there = (int(kept.name) for kept in (folder / TRIALS).glob("*") if kept.name.isdecimal())
-    return sorted(number for number in there if checkpoint_file(folder / TRIALS, number).is_file())
+    return [trial for trial, repeat in checkpoints.runs() if not repeat]
 
 
 def choose_trial(
-    folder: Path, outcomes: Outcomes, trial: int | None = None
+    checkpoints: Checkpoints, outcomes: Outcomes, trial: int | None = None
 ) -> tuple[Outcome, Checkpoint]:
     """Find the trial to make a model of, and its checkpoint, which may be newer than its score.
 
@@ -65,7 +62,7 @@ def choose_trial(
     Raises:
         InputError: there is no such trial, or it has no usable checkpoint.
     """
-    kept = kept_trials(folder)
+    kept = kept_trials(checkpoints)
     repeat = 0
     if trial is None and outcomes.decided is not None:
         trial, repeat = outcomes.decided.trial, outcomes.decided.repeat
@@ -73,7 +70,8 @@ def choose_trial(
         ranked = [o for o in outcomes.ranked() if o.trial in kept and o.state != "failed"]
         if not ranked:
             raise InputError(
-                f"no trial of {folder} has a checkpoint yet; one must have trained an epoch"
+                f"no trial has a checkpoint in {checkpoints.location} yet; one must have trained "
+                f"an epoch"
             )
         trial = ranked[0].trial
     if trial not in outcomes.by_trial:
@@ -81,7 +79,7 @@ def choose_trial(
             f"--trial is {trial}; it must be one of the run's {len(outcomes.by_trial)} trials"
         )
     try:
-        checkpoint = read_checkpoint(folder, trial, repeat)
+        checkpoint = read_checkpoint(checkpoints, trial, repeat)
     except ValueError as error:
         others = ", ".join(str(number) for number in kept if number != trial) or "none"
         raise InputError(

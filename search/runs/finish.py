@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.filesize import decimal
 
 from search.runs.console import (
     FINISHED,
@@ -18,6 +19,7 @@ from search.runs.exporting import export_command, export_trial, kept_trials, rea
 from search.runs.lock import hold
 from search.runs.results import LEADERBOARD
 from search.runs.resume import JOURNAL, resume_command
+from search.runs.retention import checkpoints_of
 from search.runs.stopping import Stop
 from search.settings.problems import shown
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from search.events.journal import Outcome, Outcomes
     from search.runs.folder import Run
     from search.runs.prepare import Prepared
+    from search.runtime.checkpoints import Checkpoints
     from search.scoring.constraints import Constraints
 
 
@@ -74,10 +77,19 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
             soft_wrap=True,
         )
     else:
-        for note in filter(None, (prepared.ended_early(len(outcomes.by_trial)), prepared.repeats)):
+        for note in filter(None, (prepared.ended_early(outcomes.drawn), prepared.repeats)):
             console.print(note, markup=False, soft_wrap=True)
+    checkpoints = checkpoints_of(folder, prepared.config.search.checkpoints)
     with hold(folder):
-        status = _make_best(console, folder, prepared, outcomes)
+        status = _make_best(console, folder, prepared, outcomes, checkpoints)
+    size, kept = checkpoints.size(), len(checkpoints.runs())
+    if kept:
+        console.print(
+            f"checkpoints: {decimal(size)} of {kept} model{'s' * (kept > 1)} in "
+            f"{checkpoints.location}",
+            markup=False,
+            soft_wrap=True,
+        )
     return status if stop is None or stop.status is None else stop.status
 
 
@@ -117,7 +129,13 @@ def _best_runs(outcomes: Outcomes, constraints: Constraints) -> list[Outcome]:
     return [*chosen, *by_rank(outcomes, constraints)]
 
 
-def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Outcomes) -> int:
+def _make_best(
+    console: Console,
+    folder: Path,
+    prepared: Prepared,
+    outcomes: Outcomes,
+    checkpoints: Checkpoints,
+) -> int:
     """Make the best trial a model; the exit status."""
     from safetensors import SafetensorError
 
@@ -125,7 +143,7 @@ def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Out
 
     if not outcomes.count("finished"):
         console.print("no trial finished, so there is no best/", style="red")
-        if kept_trials(folder):
+        if kept_trials(checkpoints):
             console.print(
                 f"the best so far as a model: {export_command(folder)}",
                 markup=False,
@@ -134,7 +152,7 @@ def _make_best(console: Console, folder: Path, prepared: Prepared, outcomes: Out
         return NONE_FINISHED
     for best in _best_runs(outcomes, prepared.config.search.constraints):
         try:
-            checkpoint = read_checkpoint(folder, best.trial, best.repeat)
+            checkpoint = read_checkpoint(checkpoints, best.trial, best.repeat)
             break
         except (ValueError, OSError) as error:
             why = explain_os_error(error) if isinstance(error, OSError) else shown(error, 1000)

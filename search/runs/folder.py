@@ -20,6 +20,7 @@ from search.runs.lock import hold
 from search.runs.record import RunRecord, rewrite_record, write_record
 from search.runs.results import Results
 from search.runs.resume import JOURNAL, Past, describe_run, take_up
+from search.runs.retention import checkpoints_of, claim
 from search.settings.problems import InputError
 from search.settings.sections import SearchSettings
 
@@ -80,10 +81,16 @@ class Run:
     journal: Journal
     past: Past
 
-    def is_complete(self, trials: int, search: SearchSettings) -> bool:
-        """Whether earlier commands have ended so many trials and left nothing to train or score."""
+    @property
+    def trained_on(self) -> int:
+        """How many trials go on from another one, or did."""
         outcomes = Outcomes(self.past.events)
-        if len(outcomes.by_trial) < trials or self.past.standing or self.past.standing_repeats:
+        return len(outcomes.by_trial) - outcomes.drawn
+
+    def is_complete(self, trials: int, search: SearchSettings) -> bool:
+        """Whether earlier commands have drawn so many trials and left nothing to train or score."""
+        outcomes = Outcomes(self.past.events)
+        if outcomes.drawn < trials or self.past.standing or self.past.standing_repeats:
             return False
         return not next_tasks(outcomes, search)
 
@@ -106,6 +113,7 @@ def open_run(
     from search.events.journal import Journal, read_journal
     from search.report.health import print_health
 
+    location = prepared.config.search.checkpoints
     if record is None:
         _make(folder)
     keep = record is not None
@@ -118,9 +126,10 @@ def open_run(
             if record is None:
                 print_health(console, prepared.split.health)
                 write_record(folder, prepared)
+                claim(folder, location)
                 past = Past()
             else:
-                past = take_up(folder)
+                past = take_up(folder, checkpoints_of(folder, location))
                 for note in past.notes:
                     console.print(f"resumed: {note}", markup=False, soft_wrap=True)
                 rewrite_record(record, prepared)

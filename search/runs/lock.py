@@ -51,10 +51,18 @@ def hold(folder: Path) -> Iterator[str]:
         lock.release()
 
 
+def read_holder(folder: Path) -> str:
+    """What stands in a run folder of who writes to it; empty where nobody does."""
+    try:
+        return (folder / HOLDER).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
 def _describe(folder: Path) -> str:
     """Who holds a folder, or held it last; empty where nobody has left a record."""
     try:
-        record = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        record = json.loads(read_holder(folder))
         return shown(f"process {record['pid']} on {record['host']} (since {record['start']})", 300)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError):
         return ""

@@ -93,6 +93,12 @@ def assignments(**given: str | int | None) -> list[Assignment]:
     ]
 
 
+def typed(context: typer.Context) -> set[str]:
+    """Names of the options that were given on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, found in sources.items() if found and found.name == "COMMANDLINE"}
+
+
 def print_summary(folder: Path, status: int) -> None:
     """Print how a run ended as one line of JSON.
 

@@ -23,7 +23,9 @@ RECORD = "run.json"
 PACKAGES = ("isogloss", "ray", "torch", "transformers", "peft", "optuna", "datasets", "pyarrow",
             "sentence-transformers")  # fmt: skip
 # What a search that goes on may be given anew: how much of it, and on what.
-CHANGEABLE = ("search.trials", "search.concurrency", "search.finalists", "lane", "cache")
+CHANGEABLE = (
+    "search.trials", "search.concurrency", "search.finalists", "search.keep", "lane", "cache",
+)  # fmt: skip
 _ABSENT = object()
 
 
@@ -38,6 +40,7 @@ class RunRecord:
         versions: package -> version.
         data: part -> SHA-256 of its sentences.
         trials: how many there were to be.
+        checkpoints: where they are, as ``search.checkpoints``.
         plain: all that the file holds.
     """
 
@@ -47,6 +50,7 @@ class RunRecord:
     versions: dict[str, str | None]
     data: dict[str, str]
     trials: int
+    checkpoints: str | None
     plain: dict[str, Any]
 
 
@@ -69,7 +73,7 @@ def read_record(folder: Path) -> RunRecord:
         data = {part: plain["data"][part]["sha256"] for part in parts}
         return RunRecord(
             folder, dict(plain["space"]), str(plain["directory"]), dict(plain["versions"]), data,
-            int(plain["trials"]), plain,
+            int(plain["trials"]), plain["config"]["search"].get("checkpoints"), plain,
         )  # fmt: skip
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.events.journal import Outcomes, read_journal
+from search.events.journal import Outcome, Outcomes, read_journal
 from search.events.types import EVENTS, EpochDone, Event
 from search.runs.record import (
     RECORD,
@@ -22,15 +22,15 @@ from search.runs.record import (
     space_differences,
     version_differences,
 )
-from search.runtime.checkpoint_file import checkpoint_file, run_of_folder
-from search.runtime.sealing import DamagedError, check
+from search.runtime.checkpoints import Checkpoints
+from search.runtime.sealing import DamagedError
 from search.settings.problems import InputError, Problem
 from search.space.source import Assignment, Source, assign, read
 
 if TYPE_CHECKING:
     from search.runs.prepare import Prepared
 
-JOURNAL, TRIALS = "journal.jsonl", "trials"
+JOURNAL = "journal.jsonl"
 MOST_LOOKED_AT = 20  # run folders, of those in a folder
 
 
@@ -147,7 +147,7 @@ def refuse_other_data(record: RunRecord, prepared: Prepared) -> None:
         raise InputError(problems)
 
 
-def take_up(folder: Path) -> Past:
+def take_up(folder: Path, checkpoints: Checkpoints) -> Past:
     """Read what a run has done, and remove what nobody can use.
 
     That is: files of which only a part was written, and checkpoints of trials that the journal does
@@ -156,10 +156,11 @@ def take_up(folder: Path) -> Past:
     Raises:
         InputError: the journal is damaged, or of another version.
     """
-    for partial in [*folder.glob("*.new"), *(folder / TRIALS).glob("*/*.new")]:
+    for partial in folder.glob("*.new"):
         shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+    kept = checkpoints.runs()
     if not (folder / JOURNAL).exists():
-        if (folder / TRIALS).exists():
+        if kept:
             raise InputError(
                 f"the journal {folder / JOURNAL} is not there, though trials have been trained; "
                 f"without it nobody knows what they are, and a new search must be started"
@@ -169,56 +170,59 @@ def take_up(folder: Path) -> Past:
     outcomes = Outcomes(events)
     by_trial = outcomes.by_trial
     notes = []
-    unknown = [
-        kept
-        for kept in (folder / TRIALS).glob("*")
-        if (run := run_of_folder(kept.name)) is None or not outcomes.has_run(*run)
-    ]
-    for kept in unknown:
-        shutil.rmtree(kept)
+    unknown = [run for run in kept if not outcomes.has_run(*run)]
+    for run in unknown:
+        checkpoints.remove(*run)
     if unknown:
-        names = ", ".join(sorted(kept.name for kept in unknown))
-        notes.append(f"what was kept of trials that the journal does not know is removed: {names}")
+        listed = ", ".join(dict.fromkeys(str(trial) for trial, _ in unknown))
+        notes.append(f"what was kept of trials that the journal does not know is removed: {listed}")
     standing = {}
     for number, outcome in by_trial.items():
         if outcome.state is None:
-            file = checkpoint_file(folder / TRIALS, number)
-            standing[number], fault = _standing(file, outcome.epochs)
+            checkpoints.remove_partial(number)
+            first = 0 if outcome.parent is None else by_trial[outcome.parent].epochs
+            standing[number], fault = _standing(checkpoints, outcome, first)
             if fault:
                 notes.append(f"trial {number} begins again: {fault}")
-                file.unlink(missing_ok=True)
+                checkpoints.remove(number)
     standing_repeats = {}
     for run, outcome in outcomes.repeats.items():
         if outcome.state is None:
-            file = checkpoint_file(folder / TRIALS, *run)
-            standing_repeats[run], fault = _standing(file, outcome.epochs)
+            checkpoints.remove_partial(*run)
+            parent = outcome.parent
+            first = 0 if parent is None else outcomes.run(parent, run[1]).epochs
+            standing_repeats[run], fault = _standing(checkpoints, outcome, first)
             if fault:
                 notes.append(f"trial {run[0]} with another seed begins again: {fault}")
-                file.unlink(missing_ok=True)
+                checkpoints.remove(*run)
     ended = len(by_trial) - len(standing)
     goes_on = [f"trial {number} after epoch {epoch}" for number, epoch in standing.items()]
-    first = f"{ended} trials have ended"
-    first += f"; {', '.join(goes_on)} goes on" if len(goes_on) == 1 else ""
-    first += f"; {', '.join(goes_on)} go on" if len(goes_on) > 1 else ""
-    return Past(events, standing, standing_repeats, (first, *notes))
+    note = f"{ended} trials have ended"
+    note += f"; {', '.join(goes_on)} goes on" if len(goes_on) == 1 else ""
+    note += f"; {', '.join(goes_on)} go on" if len(goes_on) > 1 else ""
+    return Past(events, standing, standing_repeats, (note, *notes))
 
 
-def _standing(file: Path, epochs: int) -> tuple[int, str]:
+def _standing(checkpoints: Checkpoints, outcome: Outcome, first: int) -> tuple[int, str]:
     """Epochs of an unfinished trial that stand, and what is wrong with its checkpoint.
 
+    A checkpoint is written before the journal hears of it, so it may be one epoch ahead; the worker
+    then says again what it says of it.
+
     Args:
-        epochs: that the journal knows. A checkpoint is written before the journal hears of it, so
-            it may be one epoch ahead; the worker then says again what it says of it.
+        first: epochs of its parent, with which it began.
     """
-    if not file.exists():
-        return 0, "it has no checkpoint" if epochs else ""
+    epochs = outcome.epochs
     try:
-        report = EVENTS.validate_json(check(file.read_bytes())["report"])
+        facts = checkpoints.newest(outcome.trial, outcome.repeat)
+        if facts is None:
+            return first, "it has no checkpoint" if epochs > first else ""
+        report = EVENTS.validate_json(facts["report"])
     except DamagedError as error:
-        return 0, f"its checkpoint is damaged ({error})"
+        return first, f"its checkpoint is damaged ({error})"
     except (OSError, ValueError, LookupError) as error:
-        return 0, f"its checkpoint cannot be read ({error})"
+        return first, f"its checkpoint cannot be read ({error})"
     if not isinstance(report, EpochDone) or report.epoch > epochs + 1:
         done = report.epoch if isinstance(report, EpochDone) else 0
-        return 0, f"its checkpoint is of epoch {done}, but the journal knows {epochs}"
+        return first, f"its checkpoint is of epoch {done}, but the journal knows {epochs}"
     return min(report.epoch, epochs), ""

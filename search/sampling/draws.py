@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count, islice
 
 import numpy as np
@@ -89,6 +89,7 @@ class TrialGenerator:
         self._refuse = refuse
         self._settings = settings
         self._seen: dict[str, int] = {}
+        self._taken: set[int] = set()
         self._reference, self._picks = reference(space)
         self._first = first_picks(space)
         self._grid = grid(space, refuse) if settings.is_exhaustive else None
@@ -141,12 +142,17 @@ class TrialGenerator:
 
     def _number(self) -> int:
         """Of the trial to draw: the first that is free. Of two that run, a loss may hit either."""
-        taken = set(self._seen.values())
+        taken = self._taken | set(self._seen.values())
         return next(number for number in count() if number not in taken)
 
-    def skip(self, past: Mapping[int, Mapping[str, object]]) -> None:
-        """Draw none of the trials that were drawn before, by their numbers."""
+    def skip(self, past: Mapping[int, Mapping[str, object]], taken: Iterable[int]) -> None:
+        """Draw none of the trials that were drawn before, by their numbers, and take no such one.
+
+        Args:
+            taken: numbers of further trials.
+        """
         self._seen |= {_identity(values): number for number, values in past.items()}
+        self._taken |= set(taken)
 
     def _next_of_grid(self) -> Picks | None:
         assert self._grid is not None

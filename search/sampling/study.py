@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +54,7 @@ class SearchStudy:
         name: of the study.
         refuse: as `TrialGenerator` takes it.
         past: the trials drawn before, in the order in which that was.
+        taken: numbers that no trial is to have, those of past ones among them.
 
     Attributes:
         unfinished: number -> record of each past trial that is unfinished.
@@ -68,6 +69,7 @@ class SearchStudy:
         name: str,
         refuse: Refuse = accept_all,
         past: Sequence[PastTrial] = (),
+        taken: Iterable[int] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         fresh = log.with_suffix(".new")
@@ -81,7 +83,7 @@ class SearchStudy:
         fresh.replace(log)
         self.study = _load_study(log, name)
         self._draws = TrialGenerator(space, settings, self.study, refuse)
-        self._draws.skip({trial.number: trial.values for trial in past})
+        self._draws.skip({trial.number: trial.values for trial in past}, taken)
         self._reported: set[tuple[int, int]] = set()
         self.unfinished = {}
         for trial in past:

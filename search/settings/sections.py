@@ -48,6 +48,9 @@ class SearchSettings(Scoring, Constraints):
             for none, as for a quick look.
         keep: the best trials so many of which keep their checkpoints, without the optimizer's
             moments; of the other trials that have ended, only scores are kept.
+        checkpoints: where checkpoints go, as a URI of a bucket or the like (``s3://bucket/folder``,
+            ``gs://``, ``abfs://``, ``hdfs://``) in which the run gets a folder; None for the run
+            folder.
         sampler: how configs are drawn.
         scheduler: when trials are stopped.
     """
@@ -56,6 +59,7 @@ class SearchSettings(Scoring, Constraints):
     concurrency: Count | None = None
     keep: Count = 5
     finalists: FinalistSettings | None = FinalistSettings()
+    checkpoints: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9+.-]+://.+")
     start: list[dict[str, object]] = Field(default=[])
     sampler: AnySampler = Field(default={"kind": "tpe"}, validate_default=True)
     scheduler: AnyScheduler = Field(default={"kind": "asha"}, validate_default=True)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from search.runtime.checkpoints import is_lasting
 from search.runtime.randomness import random_state, set_random_state
-from search.runtime.sealing import DamagedError, check, seal
+from search.runtime.sealing import DamagedError, Part, check, seal
 
 _META, _MINED = "meta", "mined"
+# What a checkpoint may hold, as safetensors names it.
+_DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16",
+    torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,7 @@ class Checkpoint:
 
     Attributes:
         epoch: epochs done.
+        since: epochs done when the optimizer began; its schedule counts from there.
         seconds: time they took.
         weights: name -> value of every parameter that trains.
         optimizer: name of the parameter and of the optimizer's quantity -> value.
@@ -36,18 +46,31 @@ class Checkpoint:
     random: list[Tensor]
     mined: Tensor | None = None
     report: str = ""
+    since: int = 0
 
-    def to_bytes(self) -> bytes:
-        """Serialise, with a checksum."""
-        meta = {"epoch": self.epoch, "seconds": self.seconds}
+    def pieces(self, *, lasting: bool = False) -> Iterator[memoryview]:
+        """What a file of it consists of, with a checksum, a tensor at a time.
+
+        Args:
+            lasting: leave out what only going on needs.
+        """
+        meta = {"epoch": self.epoch, "seconds": self.seconds, "since": self.since}
         tensors = {f"weights/{name}": value for name, value in self.weights.items()}
         tensors |= {f"optimizer/{name}": value for name, value in self.optimizer.items()}
         tensors |= {f"random/{index}": value for index, value in enumerate(self.random)}
         if self.mined is not None:
             tensors[_MINED] = self.mined
         tensors[_META] = torch.frombuffer(bytearray(json.dumps(meta).encode()), dtype=torch.uint8)
-        data = save({name: value.cpu().contiguous() for name, value in tensors.items()})
-        return seal(data, {"report": self.report})
+        parts = [
+            Part(name, _DTYPES[value.dtype], value.shape, value.nbytes, partial(_bytes, value))
+            for name, value in tensors.items()
+            if is_lasting(name) or not lasting
+        ]
+        return seal(parts, {"report": self.report})
+
+    def begin_anew(self) -> Checkpoint:
+        """The weights alone, for another trial that goes on from them with a fresh optimizer."""
+        return replace(self, optimizer={}, random=[], mined=None, report="", since=self.epoch)
 
     def part(self, prefix: str) -> Checkpoint:
         """The weights below a prefix, by their names without it."""
@@ -55,28 +78,40 @@ class Checkpoint:
         return replace(self, weights=below)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Checkpoint:
-        """Read what `to_bytes` wrote.
+    def read(cls, file: Path) -> Checkpoint:
+        """Read what `pieces` gave; tensors come from the disk when they are used.
 
         Raises:
             ValueError: it is damaged.
         """
         try:
-            report = check(data).get("report", "")
-            tensors = load(data)
+            with file.open("rb") as opened:
+                report = check(opened).get("report", "")
+            tensors = load_file(file)
             meta = json.loads(bytes(tensors.pop(_META).tolist()))
             mined = tensors.pop(_MINED, None)
             parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "random": {}}
             for name, value in tensors.items():
-                part, _, rest = name.partition("/")
-                parts[part][rest] = value
+                part, slash, rest = name.partition("/")
+                if slash:  # the checksum is none of them
+                    parts[part][rest] = value
             random = [parts["random"][str(i)] for i in range(len(parts["random"]))]
-            epoch, seconds = int(meta["epoch"]), float(meta["seconds"])
+            epoch, seconds, since = int(meta["epoch"]), float(meta["seconds"]), int(meta["since"])
+        except OSError:
+            raise
         except DamagedError as error:
             raise ValueError(f"the checkpoint is damaged: {error}") from error
         except Exception as error:  # safetensors has an exception class of its own
             raise ValueError(f"the checkpoint is damaged: {error!r}") from error
-        return cls(epoch, seconds, parts["weights"], parts["optimizer"], random, mined, report)
+        return cls(
+            epoch, seconds, parts["weights"], parts["optimizer"], random, mined, report, since
+        )
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor; on a CPU they are not copied."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data
 
 
 def capture(
@@ -85,16 +120,17 @@ def capture(
     epoch: int,
     seconds: float,
     mined: Tensor | None = None,
+    since: int = 0,
 ) -> Checkpoint:
-    """Take a trial's state."""
+    """Take a trial's state: not copies, so it changes as the training goes on."""
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     moments = {
-        f"{name}/{quantity}": torch.as_tensor(value).clone()
+        f"{name}/{quantity}": torch.as_tensor(value)
         for name, parameter in named.items()
         for quantity, value in optimizer.state.get(parameter, {}).items()
     }
-    weights = {name: parameter.detach().clone() for name, parameter in named.items()}
-    return Checkpoint(epoch, seconds, weights, moments, random_state(), mined)
+    weights = {name: parameter.detach() for name, parameter in named.items()}
+    return Checkpoint(epoch, seconds, weights, moments, random_state(), mined, since=since)
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -109,8 +145,9 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Opt
         name, _, quantity = key.rpartition("/")
         parameter = named[name]
         # A fused AdamW keeps all of it beside the parameter, its count of steps too.
-        optimizer.state[parameter][quantity] = value.to(parameter.device)
-    set_random_state(checkpoint.random)
+        optimizer.state[parameter][quantity] = value.to(parameter.device, copy=True)
+    if checkpoint.random:
+        set_random_state(checkpoint.random)
 
 
 def restore_weights(checkpoint: Checkpoint, model: nn.Module) -> None:

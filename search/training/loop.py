@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -52,7 +52,7 @@ class EpochReport:
         trainable_parameters: of encoder and loss.
         start: what the encoder started from: the sentences' tokens, their states at a layer, the
             last states, or statistics of these.
-        checkpoint: from which the trial goes on.
+        checkpoint: from which the trial goes on; as long as it has not gone on.
     """
 
     epoch: int
@@ -86,13 +86,14 @@ class EpochReport:
             ended=time.time(),
         )
 
-    def sealed(self, done: EpochDone) -> bytes:
-        """The checkpoint with the epoch's report, for a resume after the report was lost.
+    def pieces(self, done: EpochDone, *, last: bool) -> Iterator[memoryview]:
+        """A file of the checkpoint, with the report for a resume after that was lost.
 
         Args:
             done: the event made of this report.
+            last: whether the trial has ended, so that only its weights are of use.
         """
-        return replace(self.checkpoint, report=done.model_dump_json()).to_bytes()
+        return replace(self.checkpoint, report=done.model_dump_json()).pieces(lasting=last)
 
 
 def train(
@@ -154,12 +155,16 @@ def train(
             corpus, settings.pairs_per_epoch, settings.language_temperature, settings.seed
         )
         steps = pairs.steps(settings.batch_size)
-        done, seconds = 0, 0.0
+        done, since, seconds = 0, 0, 0.0
         mining = config.negatives.mining()
         mined: Tensor | None = None
         if resume is not None:
             restore(resume, objective, optimizer)
-            done, seconds, mined = resume.epoch, resume.seconds, resume.mined
+            done, since, seconds = resume.epoch, resume.since, resume.seconds
+            mined = resume.mined
+            if not resume.random:
+                torch.manual_seed(settings.seed + done)
+            resume = None  # its tensors lie in a file, which may be removed
         if ranks.rank:  # the first worker keeps the stream that a single one has; dropout differs
             torch.manual_seed(settings.seed + 2**32 * ranks.rank + done)
 
@@ -174,7 +179,7 @@ def train(
             return evaluate(encoder, validation, ranks, validation_feed, scoring)
 
         def report(loss: float, scores: Scores) -> EpochReport:
-            state = capture(objective, optimizer, done, seconds, mined)
+            state = capture(objective, optimizer, done, seconds, mined, since)
             size = trainable_parameters(objective)
             return EpochReport(done, loss, scores, seconds, size, begin, state)
 
@@ -185,9 +190,10 @@ def train(
         for epoch in range(done, max_epochs):
             start = time.perf_counter()
             here = f"epoch {epoch + 1}/{max_epochs}"
-            if mining is not None and epoch % mining.every == 0:
+            if mining is not None and (mined is None or epoch % mining.every == 0):
                 tell(f"{here}: mining negatives")
-                ahead = range(epoch, min(epoch + mining.every, max_epochs))
+                turn = epoch - epoch % mining.every + mining.every
+                ahead = range(epoch, min(turn, max_epochs))
                 rows = mine(mining, pairs, corpus, ahead, finder(mining), seed=settings.seed)
                 mined = torch.from_numpy(rows)
             objective.train()
@@ -201,7 +207,10 @@ def train(
                     return
                 tell(here, index + 1, steps, "step")
                 rate = schedule(
-                    config.optimizer, epoch * steps + index, max_epochs * steps, rung_epochs * steps
+                    config.optimizer,
+                    (epoch - since) * steps + index,
+                    (max_epochs - since) * steps,
+                    rung_epochs * steps,
                 )
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group["share"]

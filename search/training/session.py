@@ -176,16 +176,22 @@ class Session:
     def train(
         self,
         trial: TrialConfig,
+        *,
+        max_epochs: int | None = None,
         resume: Checkpoint | None = None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> Generator[EpochReport, None, None]:
-        """Train a trial and report after every epoch; arguments and errors as of `loop.train`."""
+        """Train a trial and report after every epoch; arguments and errors as of `loop.train`.
+
+        Args:
+            max_epochs: None for as many as all trials.
+        """
         return train(
             trial,
             self._base,
             self._corpus,
             self._validation,
-            max_epochs=self.settings.max_epochs,
+            max_epochs=self.settings.max_epochs if max_epochs is None else max_epochs,
             rung_epochs=self.settings.rung_epochs,
             teachers=self._teachers,
             features=self._features,

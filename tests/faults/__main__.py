@@ -1,7 +1,8 @@
 """The command: ``python -m tests.faults [FAULTS]``: inject them, and print what came of each.
 
-Searches that get signals are real: Ray is started, the tiny base is trained; one takes about half a
-minute. Journals are damaged in searches of which only the training is left out.
+Searches that get signals, are killed or fill a disk are real: Ray is started, the tiny base is
+trained; one takes about half a minute. Journals are damaged in searches of which only the training
+is left out. Disks are small file systems in memory, which mostly only root may mount.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults import journals, signals
+from tests.faults import disks, journals, kills, signals
 from tests.faults.searches import Row
 
 FAULTS: dict[str, Callable[[Path, int], Iterator[Row]]] = {
+    "disks": disks.rows,
     "journals": journals.rows,
+    "kills": kills.rows,
     "signals": signals.rows,
 }
 
@@ -32,7 +35,9 @@ def main(
     faults: Annotated[
         list[str] | None, typer.Argument(help=f"Of {', '.join(FAULTS)}; all by default.")
     ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Of faults at random moments.")] = 10,
+    count: Annotated[
+        int, typer.Option(min=1, help="Kills; journals are damaged 20 times as often.")
+    ] = 10,
 ) -> None:
     """Inject faults into real searches; exit status 1 where one ends badly."""
     console = Console(soft_wrap=True, highlight=False)
@@ -45,7 +50,7 @@ def main(
             output = Path(folder) / name
             output.mkdir()
             began = time.monotonic()
-            for row in FAULTS[name](output, repeat):
+            for row in FAULTS[name](output, count):
                 seconds, began = time.monotonic() - began, time.monotonic()
                 bad += not row.is_sound
                 sound = "sound" if row.is_sound else "BAD"

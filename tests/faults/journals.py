@@ -125,10 +125,10 @@ def lines(original: Original, output: Path) -> Row:
     return Row("each line replaced by noise, or removed", str(dict(said)), True)
 
 
-def rows(output: Path, repeat: int) -> Iterator[Row]:
+def rows(output: Path, count: int) -> Iterator[Row]:
     """All of these."""
     original = Original(output)
     yield losses(original, output)
-    yield cuts(original, output, 20 * repeat)
+    yield cuts(original, output, 20 * count)
     yield lines(original, output)
-    yield flips(original, output, 20 * repeat)
+    yield flips(original, output, 20 * count)

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
-from safetensors.torch import save
 
 from search.cluster.lane import OBJECTIVE
-from search.cluster.resuming import past_trials, settle
+from search.cluster.resuming import past_trials, settle, specs
 from search.cluster.scheduling import Numbered, make_scheduler
 from search.cluster.searcher import StudySearcher
 from search.events.journal import Journal, Outcomes, read_journal
 from search.events.types import EpochDone, Event, TrialEnded, TrialStarted
 from search.report.leaderboard import write_leaderboard
-from search.runs.resume import JOURNAL, TRIALS, take_up
-from search.runs.retention import Retention
-from search.runtime.checkpoint_file import checkpoint_file, write_checkpoint
-from search.runtime.sealing import check, seal
+from search.runs.extension import extend
+from search.runs.folder import Run
+from search.runs.resume import JOURNAL, take_up
+from search.runs.retention import Retention, checkpoints_of
 from search.sampling.study import SearchStudy
 from search.space.domains import Space
 from search.space.run_config import RunConfig
+from search.training.checkpoint import Checkpoint
 
 
 class LostError(Exception):
@@ -40,6 +41,7 @@ class Rehearsal:
 
     Args:
         lost_after: events of the journal after which the search is lost; None for never.
+        more: trials that go on from others.
 
     Attributes:
         trained: trial and epoch of each epoch that was trained by this command.
@@ -47,19 +49,26 @@ class Rehearsal:
     """
 
     def __init__(
-        self, folder: Path, space: Space, config: RunConfig, lost_after: int | None = None
+        self,
+        folder: Path,
+        space: Space,
+        config: RunConfig,
+        lost_after: int | None = None,
+        more: Sequence[TrialStarted] = (),
     ) -> None:
         self._folder = folder
         self._left = lost_after
         self.trained: list[tuple[int, int]] = []
-        past = take_up(folder)
-        self.notes = past.notes
         settings = config.search
+        self._checkpoints = checkpoints_of(folder, settings.checkpoints)
+        past = take_up(folder, self._checkpoints)
+        self.notes = past.notes
         self._max_epochs = settings.scheduler.max_epochs
         self._scheduler = make_scheduler(settings.scheduler)
         self._journal = Journal(folder / JOURNAL)
+        past = extend(Run(self._journal, past), more).past
         self._outcomes = Outcomes(settle(past, self._scheduler, self._journal, self._max_epochs))
-        self._retention = Retention(folder / TRIALS, settings.keep)
+        self._retention = Retention(self._checkpoints, settings.keep)
         self._retention.apply(self._outcomes)
         before = self._outcomes.by_trial
         study = SearchStudy(
@@ -68,13 +77,14 @@ class Rehearsal:
             log=folder / "study.log",
             name=folder.name,
             past=past_trials(self._outcomes),
+            taken=before,
         )
         assert settings.trials is not None
         self._searcher = StudySearcher(
             study,
             max_epochs=self._max_epochs,
-            trials=max(0, settings.trials - len(before)),
-            unfinished={n: o.values for n, o in before.items() if o.state is None},
+            trials=max(0, settings.trials - self._outcomes.drawn),
+            unfinished=specs(o for o in before.values() if o.state is None),
         )
 
     def run(self) -> None:
@@ -107,21 +117,28 @@ class Rehearsal:
                 TrialStarted(trial=number, reference=number == 0, values=values, drawn=drawn)
             )
         self._scheduler.on_trial_add(None, trial)
-        file = checkpoint_file(self._folder / TRIALS, number)
-        if file.exists():
-            said = EpochDone.model_validate_json(check(file.read_bytes())["report"])
+        outcome = self._outcomes.by_trial[number]
+        facts = self._checkpoints.newest(number)
+        if facts is not None:
+            said = EpochDone.model_validate_json(facts["report"])
             if self._hear(name, trial, said):
                 return
             first = said.epoch + 1
+        elif outcome.parent is not None:
+            assert self._checkpoints.newest(outcome.parent) is not None
+            first = self._outcomes.by_trial[outcome.parent].epochs + 1
         else:
             first = 1
-        for epoch in range(first, self._max_epochs + 1):
+        for epoch in range(first, self._most_epochs(number) + 1):
             self.trained.append((number, epoch))
             done = _report(number, epoch, json.dumps(given["values"]))
-            data = save({"weights/w": torch.ones(3), "optimizer/w": torch.ones(9)})
-            write_checkpoint(file, seal(data, {"report": done.model_dump_json()}))
+            last = epoch == self._most_epochs(number)
+            self._checkpoints.write(number, epoch, _checkpoint(done, last))
             if self._hear(name, trial, done):
                 return
+
+    def _most_epochs(self, number: int) -> int:
+        return self._outcomes.by_trial[number].most_epochs or self._max_epochs
 
     def _hear(self, name: str, trial: Numbered, done: EpochDone) -> bool:
         """Take in what a worker says; whether the trial has ended."""
@@ -129,7 +146,7 @@ class Rehearsal:
             self._note(done)
         result = {"epoch": done.epoch, OBJECTIVE: done.value}
         self._searcher.on_trial_result(name, result)
-        if done.epoch >= self._max_epochs:
+        if done.epoch >= self._most_epochs(done.trial):
             self._scheduler.on_trial_complete(None, trial, result)
             self._end(name, result, TrialEnded(trial=done.trial, state="finished"))
             return True
@@ -150,6 +167,12 @@ class Rehearsal:
             self._left -= 1
         self._journal.append(event)
         self._outcomes.follow(event)
+
+
+def _checkpoint(done: EpochDone, last: bool) -> Iterator[memoryview]:
+    ones = {"w": torch.ones(3)}
+    made = Checkpoint(done.epoch, done.seconds, ones, ones, [], report=done.model_dump_json())
+    return made.pieces(lasting=last)
 
 
 def _report(number: int, epoch: int, values: str) -> EpochDone:

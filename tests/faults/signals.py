@@ -94,7 +94,7 @@ def by_timeout(output: Path, seconds: int = 40) -> Row:
     return Row("--timeout", found if is_sound else f"{found}\n{printed[-2000:]}", is_sound)
 
 
-def rows(output: Path, repeat: int) -> Iterator[Row]:
+def rows(output: Path, count: int) -> Iterator[Row]:
     """Every signal once, and the timeout."""
     for name in SIGNALS:
         yield by_signal(output, name)

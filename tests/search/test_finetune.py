@@ -95,6 +95,48 @@ def test_the_same_seed_trains_the_same_model(tmp_path: Path) -> None:
     assert scores[0] == scores[1]
 
 
+def test_a_trial_of_a_run_is_trained_anew_and_on_other_sentences(tmp_path: Path) -> None:
+    def again(name: str, *flags: str) -> Result:
+        run = ["--from", str(tmp_path / "one"), "--output", str(tmp_path), "--name", name]
+        return CliRunner().invoke(app, [*run, *flags])
+
+    def rows(name: str) -> list[dict[str, str]]:
+        found = csv.DictReader((tmp_path / name / "leaderboard.csv").open())
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in found]
+
+    flags = ["--pooling", "attention", "--lr", "0.01"]
+    assert finetune(tmp_path, *flags).exit_code == 0
+    result = again("again")
+    assert result.exit_code == 0, result.output
+    assert rows("again") == rows("one")  # the same settings, data and seed
+
+    file = tmp_path / "more.tsv"
+    lines = [f"number {n}\tNummer {n} von {n * n}\n" for n in range(60)]
+    file.write_text("en\tde\n" + "".join(lines), encoding="utf-8")
+    more = again(
+        "more", "--train", str(file), "--languages", "en,de", "--epochs", "1", "--trial", "0"
+    )
+    assert more.exit_code == 0, more.output
+    changed = values(tmp_path / "more")
+    before = values(tmp_path / "one")
+    assert changed["training"].pop("pairs_per_epoch") is None
+    assert before["training"].pop("pairs_per_epoch") == 16
+    assert changed == before
+    row, _ = rows("more")
+    assert (row["epochs"], row["state"]) == ("1", "finished")
+
+    for asked, words in (
+        (["--pooling", "max"], "--pooling: is given beside --from"),
+        (["--trial", "7"], "--trial is 7; it must be one of the run's 1 trials"),
+    ):
+        refused = again("refused", *asked)
+        assert refused.exit_code == 2
+        assert words in refused.output
+    assert not (tmp_path / "refused").exists()
+    alone = finetune(tmp_path, "--trial", "1")
+    assert alone.exit_code == 2 and "--from must be, too" in alone.output
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -22,11 +22,13 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from search.cluster.connection import QUIET
 from search.cluster.lane import Lane, LaneSetup, lane_resources
-from search.cluster.mailbox import MailboxActor
+from search.cluster.mailboxes import MailboxActor
 from search.cluster.size import LanePlan
+from search.cluster.transfer import CheckpointPlace
 from search.events.replies import TrialFailed
 from search.features import FeaturePlan
 from search.runs.prepare import Prepared, prepare
+from search.runtime.checkpoints import Checkpoints
 from search.settings.sections import CacheSettings
 from search.settings.trial import TrialConfig
 from search.training.checkpoint import Checkpoint
@@ -95,8 +97,16 @@ class OpenLane:
     """A lane outside Tune: the same actor, driven by hand."""
 
     def __init__(
-        self, folder: Path, prepared: Prepared, workers: int = 1, session: Any = None
+        self,
+        folder: Path,
+        prepared: Prepared,
+        workers: int = 1,
+        session: Any = None,
+        shared: bool = True,
     ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        holder = "this test"
+        (folder / "holder.json").write_text(holder if shared else "who holds it elsewhere")
         self._folder = folder
         split = prepared.split
         settings = replace(
@@ -115,6 +125,7 @@ class OpenLane:
             plan=self._plan,
             work={
                 "corpora": {"train": ray.put(split.train), "validation": ray.put(split.validation)},
+                "checkpoints": CheckpointPlace(str(folder / "trials"), str(folder), holder),
                 "session": settings.plain() if session is None else session,
                 "folder": str(folder.parent),
                 "threads": 1,
@@ -152,8 +163,9 @@ class OpenLane:
 
     def checkpoint(self) -> Checkpoint:
         """Of the trial that was started last."""
-        file = self._folder / "trials" / str(self._trials - 1) / "checkpoint.safetensors"
-        return Checkpoint.from_bytes(file.read_bytes())
+        with Checkpoints(self._folder / "trials").opened(self._trials - 1) as file:
+            assert file is not None
+            return Checkpoint.read(file)
 
     def close(self) -> None:
         ray.get(self._lane.stop.remote())
@@ -214,10 +226,10 @@ def alone(
 def lane(
     alone: dict[str, Trained], prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OpenLane]:
-    """Another lane, which tests use one after another."""
-    shared = OpenLane(tmp_path_factory.mktemp("shared"), prepared)
-    yield shared
-    shared.close()
+    """Another lane, which tests use one after another; its workers see no run folder."""
+    found = OpenLane(tmp_path_factory.mktemp("lane"), prepared, shared=False)
+    yield found
+    found.close()
     wait_for_cpus(CPUS)
 
 

@@ -9,10 +9,20 @@ from typing import Any
 
 import pytest
 
-from search.cluster.mailbox import MAX_ATTEMPTS, Mailbox, Mailboxes
-from search.events.replies import EpochReply, LaneImpossible, LaneLost, TrialFailed, TrialSpec
+from search.cluster.mailbox import MAX_ATTEMPTS, Mailbox
+from search.cluster.mailboxes import Mailboxes
+from search.events.replies import (
+    EpochReply,
+    LaneImpossible,
+    LaneLost,
+    StorageLost,
+    TrialFailed,
+    TrialSpec,
+)
 from search.events.types import EpochDone
+from search.runtime.checkpoints import Checkpoints
 from search.runtime.progress import Progress, read_progress
+from search.runtime.sealing import Part, seal
 
 LONG = 30.0  # seconds after which what should have come is taken for lost; never waited in full
 TURNS = 50  # of the event loop; whatever could go on by itself has done so after them
@@ -54,12 +64,12 @@ def epoch(number: int, last: bool = False) -> EpochReply:
 
 def test_a_worker_waits_for_a_trial_and_gets_it_without_a_checkpoint(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         waiting = asyncio.create_task(mailbox.take())
         await settle()
         assert not waiting.done()
         await mailbox.assign(order(0))
-        assert await waiting == (1, order(0), None)
+        assert await waiting == (1, order(0))
 
     run(scene())
 
@@ -68,7 +78,7 @@ def test_how_far_a_trial_has_come_is_left_where_the_view_looks(folder: Path) -> 
     progress = Progress(phase="epoch 1/9", done=3, total=12, unit="step")
 
     async def scene() -> None:
-        mailbox = Mailbox(str(folder), str(folder.parent))
+        mailbox = Mailbox(Checkpoints(folder), str(folder.parent))
         await mailbox.assign(order(4))
         await mailbox.show(1, progress)
         await mailbox.show(0, Progress(phase="of a trial before"))
@@ -81,7 +91,7 @@ def test_how_far_a_trial_has_come_is_left_where_the_view_looks(folder: Path) -> 
 
 def test_results_reach_the_lane_in_order_and_the_worker_goes_on_when_asked(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(0))
         taken = await mailbox.take()
         assert isinstance(taken, tuple)
@@ -103,7 +113,7 @@ def test_results_reach_the_lane_in_order_and_the_worker_goes_on_when_asked(folde
 
 def test_a_trial_that_is_stopped_does_no_further_epoch(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(0))
         taken = await mailbox.take()
         assert isinstance(taken, tuple)
@@ -123,14 +133,14 @@ def test_a_trial_that_is_stopped_does_no_further_epoch(folder: Path) -> None:
         await mailbox.assign(order(1))
         await working
         assert epochs == [1, 2]
-        assert (await mailbox.take()) == (2, order(1), None)
+        assert (await mailbox.take()) == (2, order(1))
 
     run(scene())
 
 
 def test_a_closed_mailbox_releases_everyone(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(0))
         taken = await mailbox.take()
         assert isinstance(taken, tuple)
@@ -150,7 +160,7 @@ def test_a_closed_mailbox_releases_everyone(folder: Path) -> None:
 
 def test_a_worker_that_waits_for_a_trial_is_sent_home(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         waiting = asyncio.create_task(mailbox.take())
         await settle()
         await mailbox.close()
@@ -161,7 +171,7 @@ def test_a_worker_that_waits_for_a_trial_is_sent_home(folder: Path) -> None:
 
 def test_a_lane_that_waits_for_a_result_hears_that_it_was_closed(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(0))
         waiting = asyncio.create_task(mailbox.next_result())
         await settle()
@@ -174,7 +184,7 @@ def test_a_lane_that_waits_for_a_result_hears_that_it_was_closed(folder: Path) -
 
 def test_what_the_last_trial_still_says_never_reaches_the_next(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(0))
         old = await mailbox.take()
         assert isinstance(old, tuple)
@@ -182,10 +192,9 @@ def test_what_the_last_trial_still_says_never_reaches_the_next(folder: Path) -> 
         await settle()
         await mailbox.assign(order(1))  # the lane never asked for it
         assert await late is False
-        assert await mailbox.report(old[0], epoch(2, last=True), b"old") is False
+        assert await mailbox.report(old[0], epoch(2, last=True)) is False
         new = await mailbox.take()
         assert isinstance(new, tuple)
-        assert not (folder / "1").exists()
         reporting = asyncio.create_task(mailbox.report(new[0], epoch(7, last=True)))
         assert await mailbox.next_result() == epoch(7, last=True)
         await reporting
@@ -195,7 +204,7 @@ def test_what_the_last_trial_still_says_never_reaches_the_next(folder: Path) -> 
 
 def test_replaced_waits_until_the_trial_is_not_the_one_to_train(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(0))
         taken = await mailbox.take()
         assert isinstance(taken, tuple)
@@ -209,39 +218,43 @@ def test_replaced_waits_until_the_trial_is_not_the_one_to_train(folder: Path) ->
     run(scene())
 
 
-def test_a_restarted_worker_goes_on_from_the_checkpoint(folder: Path) -> None:
+def test_a_checkpoint_that_comes_in_pieces_is_read_in_pieces(folder: Path) -> None:
+    data = b"".join(seal([Part("a", "U8", [9], 9, lambda: b"123456789")], {"report": "one"}))
+
+    async def read(folder: Path) -> bytes:
+        return b"".join([piece async for piece in Mailboxes(str(folder)).read(4)])
+
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(4))
-        taken = await mailbox.take()
-        assert isinstance(taken, tuple)
-        dies = asyncio.create_task(mailbox.report(taken[0], epoch(1), b"after one epoch"))
-        await mailbox.next_result()
-        dies.cancel()
-        again = await mailbox.take()
-        assert again == (taken[0], order(4), b"after one epoch")
-        assert (folder / "4" / "checkpoint.safetensors").read_bytes() == b"after one epoch"
-        assert [file.name for file in (folder / "4").iterdir()] == ["checkpoint.safetensors"]
-        reporting = asyncio.create_task(mailbox.report(taken[0], epoch(2), b"after two"))
-        assert await mailbox.next_result() == epoch(2)
+        assert isinstance(await mailbox.take(), tuple)
+        assert await read(folder) == b""
+        await mailbox.write(4, 1, data[:20])  # and the worker dies
+        assert isinstance(await mailbox.take(), tuple)
+        assert not list(folder.glob("4/*"))
+        for piece in (data[:20], data[20:], b""):
+            await mailbox.write(4, 1, piece)
+        assert [file.read_bytes() for file in folder.glob("4/*")] == [data]
+        assert await read(folder) == data
+        await mailbox.write(4, 2, data[:20])
         await mailbox.close()
-        await reporting
+        assert [file.read_bytes() for file in folder.glob("4/*")] == [data]
 
     run(scene())
 
 
 def test_an_epoch_that_is_reported_again_reaches_the_lane_once(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(0))
         taken = await mailbox.take()
         assert isinstance(taken, tuple)
-        lost = asyncio.create_task(mailbox.report(taken[0], epoch(1), b"one"))
+        lost = asyncio.create_task(mailbox.report(taken[0], epoch(1)))
         assert await mailbox.next_result() == epoch(1)
         await settle()
         lost.cancel()
 
-        assert await mailbox.take() == (1, order(0), b"one")
+        assert await mailbox.take() == (1, order(0))
         again = asyncio.create_task(mailbox.report(taken[0], epoch(1)))
         await settle()
         assert not again.done()  # not a step before the lane asks
@@ -254,28 +267,12 @@ def test_an_epoch_that_is_reported_again_reaches_the_lane_once(folder: Path) -> 
     run(scene())
 
 
-def test_another_mailbox_over_the_same_folder_goes_on_too(folder: Path) -> None:
-    async def scene() -> None:
-        first = Mailbox(str(folder))
-        await first.assign(order(2))
-        taken = await first.take()
-        assert isinstance(taken, tuple)
-        report = asyncio.create_task(first.report(taken[0], epoch(1), b"state"))
-        await first.next_result()
-        report.cancel()
-        second = Mailbox(str(folder))  # of the lane that Tune starts for a lost one
-        await second.assign(order(2))
-        assert await second.take() == (1, order(2), b"state")
-
-    run(scene())
-
-
 @pytest.mark.parametrize("complaint", ["", "RuntimeError: out of memory"])
 def test_a_trial_that_costs_three_workers_fails_with_their_complaint(
     folder: Path, complaint: str
 ) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(0))
         for _ in range(MAX_ATTEMPTS):
             assert await mailbox.take() is not None
@@ -289,14 +286,14 @@ def test_a_trial_that_costs_three_workers_fails_with_their_complaint(
         await settle()
         assert not waiting.done()  # the lane is warm: the worker stands ready for the next trial
         await mailbox.assign(order(1))
-        assert await waiting == (2, order(1), None)
+        assert await waiting == (2, order(1))
 
     run(scene())
 
 
 def test_the_next_trial_does_not_pay_for_the_last_one(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         for number in range(3):
             await mailbox.assign(order(number))
             for _ in range(MAX_ATTEMPTS):
@@ -308,7 +305,7 @@ def test_the_next_trial_does_not_pay_for_the_last_one(folder: Path) -> None:
 @pytest.mark.parametrize(("fatal", "kind"), [(True, LaneImpossible), (False, LaneLost)])
 def test_giving_up_reaches_the_lane(folder: Path, fatal: bool, kind: Any) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(0))
         waiting = asyncio.create_task(mailbox.next_result())
         await settle()
@@ -320,7 +317,7 @@ def test_giving_up_reaches_the_lane(folder: Path, fatal: bool, kind: Any) -> Non
 
 def test_workers_that_never_take_a_trial_lose_the_lane(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(0))
         for _ in range(MAX_ATTEMPTS):
             assert await mailbox.start(0) and await mailbox.start(1)
@@ -335,7 +332,7 @@ def test_workers_that_never_take_a_trial_lose_the_lane(folder: Path) -> None:
 
 def test_only_starts_in_a_row_are_counted(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         for number in range(MAX_ATTEMPTS + 2):
             await mailbox.assign(order(number))
             assert await mailbox.start(0)
@@ -344,42 +341,41 @@ def test_only_starts_in_a_row_are_counted(folder: Path) -> None:
     run(scene())
 
 
-def test_a_checkpoint_that_cannot_be_written_fails_its_trial(folder: Path) -> None:
+def test_a_checkpoint_that_cannot_be_written_is_an_error_of_the_worker(folder: Path) -> None:
     async def scene() -> None:
         folder.write_text("a file stands where the folder is to be")
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(0))
         taken = await mailbox.take()
         assert isinstance(taken, tuple)
-        assert not await mailbox.report(taken[0], epoch(2), b"state")
-        failed = await mailbox.next_result()
-        assert isinstance(failed, TrialFailed) and failed.epoch == 2
-        assert str(folder / "0" / "checkpoint.safetensors") in failed.message
-        # The lane goes on with the next trial.
-        await mailbox.assign(order(1))
-        assert await mailbox.take()
+        with pytest.raises(OSError, match="Not a directory") as caught:
+            await mailbox.write(0, 2, b"state")
+        assert caught.value.filename == str(folder / "0" / "epoch-2.safetensors")
+        lost = StorageLost(message="the disk is full")
+        assert not await mailbox.report(taken[0], lost)
+        assert await mailbox.next_result() == lost
 
     run(scene())
 
 
 def test_a_worker_that_waits_in_vain_is_told_so_and_asks_again(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         assert await mailbox.take(0.01) == "wait"
         await mailbox.assign(order(0))
-        assert await mailbox.take(0.01) == (1, order(0), None)
+        assert await mailbox.take(0.01) == (1, order(0))
 
     run(scene())
 
 
 def test_a_trial_that_gets_on_may_lose_any_number_of_workers(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         await mailbox.assign(order(0))
         for number in range(1, 3 * MAX_ATTEMPTS):
             taken = await mailbox.take()
             assert isinstance(taken, tuple)
-            reporting = asyncio.create_task(mailbox.report(taken[0], epoch(number), b"state"))
+            reporting = asyncio.create_task(mailbox.report(taken[0], epoch(number)))
             assert isinstance(await mailbox.next_result(), EpochReply)
             reporting.cancel()  # its worker dies
 
@@ -388,7 +384,7 @@ def test_a_trial_that_gets_on_may_lose_any_number_of_workers(folder: Path) -> No
 
 def test_a_lost_machine_is_no_fault_of_the_trial(folder: Path) -> None:
     async def scene() -> None:
-        mailbox = Mailbox(str(folder))
+        mailbox = Mailbox(Checkpoints(folder))
         assert await mailbox.record_loss("it went with its machine", True) is None
         await mailbox.assign(order(7))
         for _ in range(3 * MAX_ATTEMPTS):
@@ -404,7 +400,7 @@ def test_each_lane_has_a_mailbox_of_its_own(folder: Path) -> None:
         assert [await boxes.open(), await boxes.open()] == [1, 2]
         await boxes.call(1, "assign", order(4))
         assert await boxes.call(2, "take", 0.01) == "wait"
-        assert await boxes.call(1, "take", 0.01) == (1, order(4), None)
+        assert await boxes.call(1, "take", 0.01) == (1, order(4))
         await boxes.lose(1, "rank 0 was killed", False)
         assert await boxes.losses() == ["lane 1: a worker of trial 4 was lost: rank 0 was killed"]
         assert await boxes.losses() == []

@@ -23,7 +23,6 @@ from search.events.types import (
 from search.export import load_folder
 from search.export_command import app
 from search.finetune import app as finetune
-from search.runtime.checkpoint_file import checkpoint_file
 
 SENTENCES = ["Monday, 3 April 2017", "zwölf Euro"]
 
@@ -84,9 +83,7 @@ def with_finals(run: Path, to: Path) -> Path:
     own = list(read_journal(to / "journal.jsonl"))
     journal = Journal(to / "journal.jsonl")
     for repeat in (0, 1):
-        file = checkpoint_file(to / "trials", 1, repeat)
-        file.parent.mkdir()
-        shutil.copy(checkpoint_file(run / "trials", 0), file)
+        shutil.copytree(run / "trials" / "0", to / "trials" / ("1-seed1" if repeat else "1"))
         for event in own:
             if isinstance(event, TrialStarted | EpochDone | TrialEnded):
                 worse = {"accuracy": 0.0} if isinstance(event, EpochDone) else {}
@@ -111,7 +108,7 @@ def test_the_model_that_the_finals_chose(run: Path, tmp_path: Path) -> None:
     assert "trial 1 trained anew with another seed, finished at epoch 2" in result.output
     result = export(decided, "--to", str(tmp_path / "drawn"), "--trial", "1")
     assert result.exit_code == 0 and "trial 1, finished at epoch 2" in result.output
-    checkpoint_file(decided / "trials", 1, 1).unlink()
+    shutil.rmtree(decided / "trials" / "1-seed1")
     result = export(decided, "--to", str(tmp_path / "gone"))
     assert result.exit_code == 2 and "trial 1 has no checkpoint" in result.output
     assert "here also: 0" in result.output
@@ -162,7 +159,10 @@ def test_a_folder_without_a_checkpoint_or_a_run_is_refused(run: Path, tmp_path: 
     assert result.exit_code == 2 and "is no run folder" in result.output
     cut = cut_short(run, tmp_path / "cut", 1)
     shutil.rmtree(cut / "trials")
-    for options, said in (([], "no trial of"), (["--trial", "0"], "trial 0 has no checkpoint")):
+    for options, said in (
+        ([], "no trial has a checkpoint"),
+        (["--trial", "0"], "trial 0 has no checkpoint"),
+    ):
         result = export(cut, "--to", str(tmp_path / "model"), *options)
         assert result.exit_code == 2 and said in result.output, result.output
 

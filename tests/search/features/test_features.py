@@ -58,6 +58,7 @@ from tests.components.base.test_cut import Skipping
 from tests.components.base.test_packing import KEYS, base_of
 from tests.components.conftest import SIZES
 from tests.search.conftest import assert_same
+from tests.search.training.checkpoint_files import collect
 
 EPOCHS = 2
 DEPTH = 6
@@ -149,7 +150,7 @@ def test_trials_are_the_same_with_features_and_without(
     trial = config(**sections)
 
     def run(features: Features | None) -> list[EpochReport]:
-        return list(train(trial, base, *corpora, max_epochs=EPOCHS, features=features))
+        return collect(train(trial, base, *corpora, max_epochs=EPOCHS, features=features))
 
     plain = run(None)
     assert len(plain) == EPOCHS

@@ -25,7 +25,7 @@ from search.finals.plan import next_tasks
 from search.runs.finish import choose_best, finish_run
 from search.runs.folder import Run, open_run
 from search.runs.prepare import Prepared, prepare
-from search.runtime.checkpoint_file import checkpoint_file, write_checkpoint
+from search.runtime.checkpoints import Checkpoints
 from search.settings.trial import TrialConfig
 from search.training.checkpoint import Checkpoint
 from search.training.session import Session
@@ -71,8 +71,8 @@ def train(run: Run, folder: Path, session: Session, spec: TrialSpec) -> None:
     )
     for report in session.train(TrialConfig.model_validate(spec.values)):
         done = report.event(spec.trial, time.time(), spec.repeat)
-        file = checkpoint_file(folder / "trials", spec.trial, spec.repeat)
-        write_checkpoint(file, report.sealed(done))
+        pieces = report.pieces(done, last=False)
+        Checkpoints(folder / "trials").write(spec.trial, report.epoch, pieces, spec.repeat)
         run.journal.append(done)
     run.journal.append(TrialEnded(trial=spec.trial, repeat=spec.repeat, state="finished"))
 
@@ -81,8 +81,9 @@ def score(run: Run, folder: Path, session: Session, spec: TrialSpec) -> None:
     """What a lane does for a model of the final comparison."""
     trial, checkpoint = None, None
     if spec.trial is not None:
-        file = checkpoint_file(folder / "trials", spec.trial, spec.repeat)
-        checkpoint = Checkpoint.from_bytes(file.read_bytes())
+        with Checkpoints(folder / "trials").opened(spec.trial, spec.repeat) as file:
+            assert file is not None
+            checkpoint = Checkpoint.read(file)
         trial = TrialConfig.model_validate(spec.values)
     validation, test = session.score(trial, checkpoint)
     run.journal.append(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from search.events.journal import Outcomes
+from search.events.types import TrialStarted
 from search.finals.plan import by_rank, candidates, next_tasks
 from search.settings.sections import FinalistSettings, SearchSettings
-from tests.search.finals.events import flat, scored, trained
+from tests.search.finals.events import VALUES, flat, scored, trained
 
 SETTINGS = SearchSettings(finalists=FinalistSettings(count=2, seeds=2))
 SEARCH = flat(trained(0, 0.2), trained(1, 0.5), trained(2, 0.6, state="stopped"), trained(3, 0.4))
@@ -77,3 +78,21 @@ def test_the_finalists_are_those_that_keep_the_constraints() -> None:
     limited = search.model_copy(update={"max_parameters": 500})
     assert [o.trial for o in by_rank(outcomes, limited.constraints)] == [2, 1, 3, 0, 4]
     assert [task.trial for task in next_tasks(outcomes, limited)] == [2, 1] * 3
+
+
+def test_a_trial_that_goes_on_from_another_does_so_with_other_seeds_too() -> None:
+    _, done, end = trained(4, 0.9)
+    child = TrialStarted(
+        trial=4,
+        reference=False,
+        values=VALUES,
+        parent=1,
+        epochs=2,
+    )
+    outcomes = Outcomes([*SEARCH, child, done.model_copy(update={"epoch": 2}), end])
+    settings = SearchSettings(finalists=FinalistSettings(count=1, seeds=1))
+    assert shown(outcomes, settings) == [("train", 1, 1)]
+    for event in trained(1, 0.5, repeat=1):
+        outcomes.follow(event)
+    (task,) = next_tasks(outcomes, settings)
+    assert (task.trial, task.repeat, task.parent, task.epochs) == (4, 1, 1, 2)

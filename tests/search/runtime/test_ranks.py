@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from copy import deepcopy
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -143,8 +144,8 @@ def epochs(sections: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "loss": report.loss,
             "scores": report.scores,
-            "weights": report.checkpoint.weights,
-            "moments": report.checkpoint.optimizer,
+            "weights": deepcopy(report.checkpoint.weights),  # it goes on with them
+            "moments": deepcopy(report.checkpoint.optimizer),
             "mined": report.checkpoint.mined,
         }
         for report in reports

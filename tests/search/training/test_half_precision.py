@@ -11,8 +11,8 @@ import torch
 from components.base import Base, load
 from search.data.tokens import TokenisedCorpus
 from search.settings.trial import TrialConfig
-from search.training.checkpoint import Checkpoint
 from search.training.loop import EpochReport, train
+from tests.search.training.checkpoint_files import collect, read_bytes, written
 
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=ON_A_GPU)]
@@ -49,7 +49,7 @@ def half(request: pytest.FixtureRequest) -> Base:
 def trained(half: Base, corpora: tuple[TokenisedCorpus, TokenisedCorpus]) -> Train:
     def run(adapter: dict[str, Any], **options: Any) -> list[EpochReport]:
         trial = config(adapter, "bfloat16")
-        return list(train(trial, half, *corpora, **{"max_epochs": 3} | options))
+        return collect(train(trial, half, *corpora, **{"max_epochs": 3} | options))
 
     return run
 
@@ -74,8 +74,8 @@ def test_a_trial_learns_in_float32_and_leaves_the_base_as_it_was(
 
 def test_a_resumed_trial_goes_on_as_if_nothing_had_been(half: Base, trained: Train) -> None:
     whole = trained(ADAPTERS[1])
-    data = whole[0].checkpoint.to_bytes()
-    resumed = trained(ADAPTERS[1], resume=Checkpoint.from_bytes(data))
+    data = written(whole[0].checkpoint)
+    resumed = trained(ADAPTERS[1], resume=read_bytes(data))
     on_cpu = half.device.type == "cpu"
     for one, other in zip(resumed, whole[1:], strict=True):
         assert one.loss == (other.loss if on_cpu else pytest.approx(other.loss, rel=0.02))

@@ -27,7 +27,7 @@ from search.evaluation.retrieval import encode
 from search.runtime.ranks import Ranks
 from search.settings.negatives.mined import MinedNegatives
 from search.settings.trial import OptimizerConfig, TrialConfig
-from search.training.checkpoint import Checkpoint, restore_weights
+from search.training.checkpoint import restore_weights
 from search.training.loop import (
     EpochReport,
     TrialError,
@@ -36,6 +36,7 @@ from search.training.loop import (
 )
 from search.training.step import Objective
 from tests.search.conftest import assert_same
+from tests.search.training.checkpoint_files import collect, read_bytes, written
 from tests.search.training.test_optimizer import slow_schedule
 
 CUDA = torch.cuda.is_available()
@@ -139,7 +140,7 @@ def teachers(texts: tuple[Corpus, Corpus]) -> Teachers:
 
 
 def run(config: TrialConfig, base: Base, corpora: Corpora, **options: Any) -> list[EpochReport]:
-    return list(train(config, base, *corpora, **{"max_epochs": EPOCHS} | options))
+    return collect(train(config, base, *corpora, **{"max_epochs": EPOCHS} | options))
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +195,9 @@ def test_resumed_equals_uninterrupted(
 ) -> None:
     trial = config(**sections)
     whole = alone(trial)
-    data = whole[epoch - 1].checkpoint.to_bytes()
+    data = written(whole[epoch - 1].checkpoint)
     torch.manual_seed(12345)
-    resumed = run(trial, base, corpora, teachers=teachers, resume=Checkpoint.from_bytes(data))
+    resumed = run(trial, base, corpora, teachers=teachers, resume=read_bytes(data))
     assert_same(resumed, whole[epoch:])
     assert resumed[0].seconds > whole[epoch - 1].seconds  # time goes on from where it stood
 
