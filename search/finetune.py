@@ -240,7 +240,7 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     """Train, tell, and keep the last checkpoint."""
     import torch
 
-    from search.events.types import State, TrialEnded, TrialStarted
+    from search.events.types import ModelScored, State, TrialEnded, TrialStarted
     from search.runs.retention import checkpoints_of
     from search.settings.trial import TrialConfig
     from search.training.loop import TrialError
@@ -252,7 +252,14 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
     checkpoints = checkpoints_of(folder, prepared.config.search.checkpoints)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with redirect_library_output(folder):
-        session = Session(prepared.session, split.train, split.validation, split.train_text, device)
+        session = Session(
+            prepared.session,
+            split.train,
+            split.validation,
+            split.train_text,
+            device,
+            test=split.test,
+        )
     for note in session.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     journal.append(TrialStarted(trial=0, reference=False, values=trial.plain()))
@@ -279,6 +286,10 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
                 f"{report.scores.accuracy:.3f} (worst: {worst[0]} {worst[1]:.3f}), "
                 f"{report.seconds:.0f} s"
             )
+        if split.test is not None:  # for the model card, beside the model's own
+            with redirect_library_output(folder):
+                validation, test = session.score(None, None)
+            journal.append(ModelScored(trial=None, validation=validation, test=test))
         state = "finished"
     except (TrialError, ValueError, OSError) as fault:
         error = explain_os_error(fault) if isinstance(fault, OSError) else str(fault)

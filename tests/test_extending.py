@@ -44,7 +44,7 @@ def run(folder: Path, *command: str) -> str:
 
 
 def test_the_pooling_of_the_page_is_trained_and_exported(copy: Path) -> None:
-    assert "`python -m search.finetune --pooling blend --epochs 1`" in TEXT
+    assert "`isogloss finetune --pooling blend --epochs 1`" in TEXT
     said = run(
         copy, "search.finetune", "--pooling", "blend", "--epochs", "1", "--name", "one",
         "--set", "data.train_rows=200", "--set", "training.pairs_per_epoch=256",
@@ -78,7 +78,7 @@ for among in (1, 2):
 
 
 def test_the_source_of_the_page_is_read(copy: Path) -> None:
-    assert "`python -m search.data '{kind: numbers, count: 300}'`" in TEXT
+    assert "`isogloss data '{kind: numbers, count: 300}'`" in TEXT
     said = run(copy, "search.data", "{kind: numbers, count: 300}")
     assert "data: 300 rows read" in said
 

@@ -55,7 +55,8 @@ def plan_features(
     expected = {boundary: count for boundary, count in expected.items() if count}
     statistics = frozenset().union(*(names for names in read.values() if names is not None))
 
-    kept = sum(part.ids.nbytes + part.starts.nbytes for part in (corpus, validation))
+    parts = (corpus, validation, *([] if split.test is None else [split.test]))
+    kept = sum(part.ids.nbytes + part.starts.nbytes for part in parts)
     if frozen:
         sentences = met + sum(validation.counts)
         kept += sentences * skeleton.width * STATISTIC_BYTES * len(statistics)

@@ -44,6 +44,7 @@ def assert_seen_from_outside(cluster: Machines) -> None:
     wait_for(lambda: bool(re.search(pattern, cluster.metrics())), 120, pattern)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_lanes_follow_the_machines_and_no_trial_is_lost(two_workers: Machines) -> None:
     search = Scenario(two_workers, "follow")

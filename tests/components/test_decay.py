@@ -63,6 +63,8 @@ EXPECTED: list[tuple[str, dict[str, Any], Lists]] = [
     *(("loss", {"kind": kind}, ([], [])) for kind in ("circle", "mnrl", "triplet")),
     ("loss", {"kind": "info_nce", "learned": True}, ([], ["log_temperature"])),
     ("loss", {"kind": "distillation", "teacher": "a"}, (["map.weight"], [])),
+    *(("loss", {"kind": kind, "teacher": "a"}, ([], [])) for kind in
+      ("gist", "kl_distillation", "margin_mse")),
     ("loss", {"kind": "sum", "weights": {"info_nce": 1.0, "distillation": 1.0},
               "settings": {"info_nce": {"learned": True}, "distillation": {"teacher": "a"}}},
      (["parts.1.map.weight"], ["parts.0.log_temperature"])),

@@ -106,7 +106,10 @@ class Bench:
             "residual": {"hidden": 24},
             "lora": {"rank": 2, "targets": "all-linear", "last_layers": 1},
             "family_lora": {"rank": 2, "targets": "all-linear", "last_layers": 1},
-            "distillation": {"teacher": self.models[True]["model"]},
+            **{
+                loss: {"teacher": self.models[True]["model"]}
+                for loss in ("distillation", "gist", "kl_distillation", "margin_mse")
+            },
         }
         sections: dict[str, Any] = {
             family: {"kind": kind} | settings.get(kind, {}) for family, kind in combination.items()

@@ -793,7 +793,8 @@ def test_boundaries_of_a_space(space_file: Callable[..., Path]) -> None:
     ).split
     parts = split.train, split.validation
     one = sum(len(part.ids) for part in parts) * 128 * 4 / 1e9  # a state is 128 numbers of 4 bytes
-    rest = sum(part.ids.nbytes + part.starts.nbytes for part in parts)
+    assert split.test is not None
+    rest = sum(part.ids.nbytes + part.starts.nbytes for part in (*parts, split.test))
     rest = 1.02 * (rest + sum(sum(part.counts) for part in parts) * 128 * 4) / 1e9  # the mean
     # Room for one: two kinds of trials start from layer 4, or one from 5, or three from 2.
     assert boundaries(rest + 1.03 * one) == [4]

@@ -109,7 +109,7 @@ def test_every_setting_is_described() -> None:
         children = config.__subclasses__()
         return set(children).union(*map(below, children))
 
-    sections = ("TrialConfig", "RunConfig", "ChoiceSpec", "RangeSpec", "IntSpec", "FloatSpec")
+    sections = ("TrialConfig", "RunConfig", "ChoiceForm", "RangeForm", "IntForm", "FloatForm")
     missing = [
         f"{config.__name__}.{name}"
         for config in below(Config)
