@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 from optuna.trial import Trial, TrialState
 
+from search.sampling.compared import ComparedSampler
 from search.settings.interface import SamplerConfig
 from search.settings.trial import TrialConfig
 from search.space.domains import Choice, Domain, Picks, Space, Values, reference
@@ -47,7 +48,8 @@ def _sampler(settings: SamplerConfig, number: int, attempt: int) -> optuna.sampl
     mixed = np.random.SeedSequence([settings.seed, number, attempt]).generate_state(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return make(seed=int(mixed[0]), **described.arguments)
+        sampler = make(seed=int(mixed[0]), **described.arguments)
+    return ComparedSampler(sampler) if settings.learns_from_results else sampler
 
 
 def suggest(trial: Trial, name: str, domain: Domain) -> float:

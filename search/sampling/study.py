@@ -120,10 +120,7 @@ class SearchStudy:
         self.study.tell(trial, value)
 
     def stop(self, trial: Trial) -> None:
-        """Record a trial that was stopped early, with its intermediate values.
-
-        TPE ranks it by the step that it reached, and by its value there.
-        """
+        """Record a trial that was stopped early, with its intermediate values."""
         self.study.tell(trial, state=TrialState.PRUNED)
 
     def fail(self, trial: Trial) -> None:

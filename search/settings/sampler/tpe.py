@@ -6,7 +6,11 @@ from search.settings.interface import OptunaSampler, SamplerConfig
 
 
 class Tpe(SamplerConfig):
-    """The tree-structured Parzen estimator (Bergstra et al., 2011), multivariate and grouped."""
+    """The tree-structured Parzen estimator (Bergstra et al., 2011), multivariate and grouped.
+
+    It learns from every trial that has reported, running ones too: two trials are compared at the
+    last epoch that both have trained, and the share of the others that a trial beats is its value.
+    """
 
     learns_from_results: ClassVar[bool] = True
     kind: Literal["tpe"] = "tpe"

@@ -1,0 +1,111 @@
+"""What a sampler learns from: trials of any length, by how they compare with each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+SCORED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+
+
+def win_rates(curves: list[dict[int, float]]) -> list[float]:
+    """Compare trials with each other, each pair at the last epoch that both have trained.
+
+    Args:
+        curves: epoch -> metric after it, of each trial; more is better.
+
+    Returns:
+        The share of the others that each trial beats (Copeland's score; an equal counts half).
+        One half where there is nothing to compare.
+    """
+    epochs = sorted({epoch for curve in curves for epoch in curve})
+    columns = {epoch: column for column, epoch in enumerate(epochs)}
+    value_TE = np.full((len(curves), len(epochs)), np.nan)
+    for row, curve in enumerate(curves):
+        for epoch, value in curve.items():
+            value_TE[row, columns[epoch]] = value
+    rates = []
+    for own_E in value_TE:
+        shared_TE = ~np.isnan(value_TE) & ~np.isnan(own_E)
+        met = np.flatnonzero(shared_TE.any(axis=1))  # itself, as an equal, among them
+        if len(met) < 2:
+            rates.append(0.5)
+            continue
+        last = len(epochs) - 1 - shared_TE[met, ::-1].argmax(axis=1)
+        theirs, own = value_TE[met, last], own_E[last]
+        won = (own > theirs).sum() + (own == theirs).sum() / 2 - 0.5
+        rates.append(float(won) / (len(met) - 1))
+    return rates
+
+
+def comparable(study: Study) -> Study:
+    """Copy a study for a sampler: every trial that has reported is complete, with its win rate.
+
+    TPE ranks complete trials before any that were stopped, and takes one that runs for a bad one.
+    But the reference is never stopped, however weak, and what is good runs longest.
+    """
+    copy = optuna.create_study(direction="maximize")
+    trials = study.get_trials(deepcopy=False)
+    reported = [t for t in trials if t.state in SCORED and t.intermediate_values]
+    rates = win_rates([trial.intermediate_values for trial in reported])
+    rate = {trial.number: value for trial, value in zip(reported, rates, strict=True)}
+    for trial in trials:
+        if trial.number not in rate:
+            copy.add_trial(trial)
+            continue
+        record = optuna.trial.create_trial(
+            state=TrialState.COMPLETE,
+            value=rate[trial.number],
+            params=trial.params,
+            distributions=trial.distributions,
+        )
+        for name, amount in trial.constraints.items():
+            record.set_constraint(name, amount)
+        copy.add_trial(record)
+    return copy
+
+
+class ComparedSampler(BaseSampler):
+    """Shows another sampler a study by the win rates of its trials.
+
+    Args:
+        sampler: which draws.
+    """
+
+    def __init__(self, sampler: BaseSampler) -> None:
+        self._sampler = sampler
+        self._study: Study
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Find what is drawn together; asked first for each trial."""
+        self._study = comparable(study)
+        return self._sampler.infer_relative_search_space(self._study, self._copy_of(trial))
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Draw what is drawn together."""
+        return self._sampler.sample_relative(self._study, self._copy_of(trial), search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Draw one value."""
+        return self._sampler.sample_independent(
+            self._study, self._copy_of(trial), param_name, param_distribution
+        )
+
+    def _copy_of(self, trial: FrozenTrial) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[trial.number]
