@@ -12,6 +12,8 @@ from xdist.scheduler import LoadScopeScheduling
 # Before torch is imported, and for the processes that tests start: small tensors gain nothing by
 # more threads, and tests that run side by side would take the cores from each other.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Ray starts workers at niceness 15, so that the tests of another process would starve them.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 
 
 # What starts Ray, of which there is to be one instance at a time.

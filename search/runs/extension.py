@@ -64,18 +64,21 @@ def plan_extension(record: RunRecord, *, best: int, epochs: int) -> list[TrialSt
             f"--best is {best}; it must be at most {len(chosen)}, the trials that have ended with "
             f"a score and were not trained on"
         )
-    problems = []
-    for outcome in chosen:
-        if outcome.epochs >= epochs:
-            problems.append(
-                Problem("", 0, "--epochs", f"is {epochs}; it must be more than {outcome.epochs}, "
-                        f"for which trial {outcome.trial} was trained")
-            )  # fmt: skip
-        if fault := _fault(checkpoints, outcome.trial):
-            problems.append(
-                Problem("", 0, "--best", f"is {best}; it must be fewer, as trial {outcome.trial} "
-                        f"cannot go on: {fault} (search.keep says how many keep theirs)")
-            )  # fmt: skip
+    # With other seeds, one that was stopped early is trained for as many epochs as the reference.
+    reference = outcomes.reference_trial()
+    trained = [*chosen, *([] if reference is None or reference in chosen else [reference])]
+    problems = [
+        Problem("", 0, "--epochs", f"is {epochs}; it must be more than {outcome.epochs}, for which "
+                f"trial {outcome.trial} was trained")
+        for outcome in trained
+        if outcome.epochs >= epochs
+    ]  # fmt: skip
+    problems += [
+        Problem("", 0, "--best", f"is {best}; it must be fewer, as trial {outcome.trial} cannot go "
+                f"on: {fault} (search.keep says how many keep theirs)")
+        for outcome in chosen
+        if (fault := _fault(checkpoints, outcome.trial))
+    ]  # fmt: skip
     if problems:
         raise InputError(problems)
     first = max(outcomes.by_trial) + 1
