@@ -12,6 +12,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 SCORED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+# Of the trials that have reported, a sampler sees so many of the best and so many of the latest:
+# its time for a trial does not grow with the search.
+MOST_BEST = 250
+MOST_LATEST = 250
 
 
 def win_rates(curves: list[dict[int, float]]) -> list[float]:
@@ -44,31 +48,44 @@ def win_rates(curves: list[dict[int, float]]) -> list[float]:
     return rates
 
 
-def comparable(study: Study) -> Study:
+def comparable(study: Study, most_best: int = MOST_BEST, most_latest: int = MOST_LATEST) -> Study:
     """Copy a study for a sampler: every trial that has reported is complete, with its win rate.
 
     TPE ranks complete trials before any that were stopped, and takes one that runs for a bad one.
     But the reference is never stopped, however weak, and what is good runs longest.
+
+    Args:
+        most_best, most_latest: of the trials that have reported, these are in the copy.
+
+    Returns:
+        The copy; its last trial is that of the study.
     """
     copy = optuna.create_study(direction="maximize")
     trials = study.get_trials(deepcopy=False)
     reported = [t for t in trials if t.state in SCORED and t.intermediate_values]
+    best = sorted(reported, key=lambda t: -max(t.intermediate_values.values()))[:most_best]
+    seen = {trial.number for trial in [*best, *reported[-most_latest:]]}
+    reported = [trial for trial in reported if trial.number in seen]
     rates = win_rates([trial.intermediate_values for trial in reported])
     rate = {trial.number: value for trial, value in zip(reported, rates, strict=True)}
     for trial in trials:
-        if trial.number not in rate:
+        if trial.number in rate:
+            copy.add_trial(_completed(trial, rate[trial.number]))
+        elif trial.state == TrialState.RUNNING:
             copy.add_trial(trial)
-            continue
-        record = optuna.trial.create_trial(
-            state=TrialState.COMPLETE,
-            value=rate[trial.number],
-            params=trial.params,
-            distributions=trial.distributions,
-        )
-        for name, amount in trial.constraints.items():
-            record.set_constraint(name, amount)
-        copy.add_trial(record)
     return copy
+
+
+def _completed(trial: FrozenTrial, value: float) -> FrozenTrial:
+    record = optuna.trial.create_trial(
+        state=TrialState.COMPLETE,
+        value=value,
+        params=trial.params,
+        distributions=trial.distributions,
+    )
+    for name, amount in trial.constraints.items():
+        record.set_constraint(name, amount)
+    return record
 
 
 class ComparedSampler(BaseSampler):
@@ -81,19 +98,22 @@ class ComparedSampler(BaseSampler):
     def __init__(self, sampler: BaseSampler) -> None:
         self._sampler = sampler
         self._study: Study
+        self._copy: FrozenTrial
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Find what is drawn together; asked first for each trial."""
         self._study = comparable(study)
-        return self._sampler.infer_relative_search_space(self._study, self._copy_of(trial))
+        assert not trial.params, "it is the study's last trial, of which nothing is drawn yet"
+        self._copy = self._study.get_trials(deepcopy=False)[-1]
+        return self._sampler.infer_relative_search_space(self._study, self._copy)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw what is drawn together."""
-        return self._sampler.sample_relative(self._study, self._copy_of(trial), search_space)
+        return self._sampler.sample_relative(self._study, self._copy, search_space)
 
     def sample_independent(
         self,
@@ -104,8 +124,5 @@ class ComparedSampler(BaseSampler):
     ) -> Any:
         """Draw one value."""
         return self._sampler.sample_independent(
-            self._study, self._copy_of(trial), param_name, param_distribution
+            self._study, self._copy, param_name, param_distribution
         )
-
-    def _copy_of(self, trial: FrozenTrial) -> FrozenTrial:
-        return self._study.get_trials(deepcopy=False)[trial.number]

@@ -14,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from components.config import with_kind
 from search.settings.problems import InputError, Problem, shown
+from search.space.relative import rebase
 from search.space.yaml_limits import MOST_BYTES, UnfitYamlError, check_yaml
 
 KeyPath = tuple[str | int, ...]
@@ -89,6 +90,7 @@ def read(file: Path, assignments: Sequence[str | Assignment] = ()) -> Source:
         )  # fmt: skip
     source = Source({}, {(): (str(file), 1)})
     source.tree = _plain(loaded, (), source.places, str(file), None)
+    rebase(source.tree, file.parent)
     _expand_kinds(source.tree)
     assign(source, assignments)
     return source

@@ -96,21 +96,29 @@ def test_tpe_draws_near_a_good_trial_that_runs_rather_than_near_a_weak_one_that_
     assert compared["lora"] > 2 * compared["none"]
 
 
-def test_the_copy_has_each_trial_by_its_number() -> None:
+def test_the_copy_has_what_has_reported_and_what_runs() -> None:
     study = asynchronous()
     study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
     running = study.ask()
     running.set_constraint("max_parameters", 1.0)
     running.report(0.1, step=1)
-    waiting = study.ask()
-    copy = comparable(study)
-    assert [trial.number for trial in copy.trials] == list(range(len(study.trials)))
-    assert [trial.params for trial in copy.trials] == [trial.params for trial in study.trials]
-    assert copy.trials[-3].state == TrialState.FAIL
-    assert copy.trials[running.number].state == TrialState.COMPLETE
-    assert copy.trials[running.number].constraints == {"max_parameters": 1.0}
-    assert copy.trials[waiting.number].state == TrialState.RUNNING
-    assert copy.trials[0].value is not None and math.isclose(copy.trials[0].value, 9 / 11)
+    study.ask()
+    *copied, worst, waiting = comparable(study).trials
+    assert [trial.params for trial in copied] == [trial.params for trial in study.trials[:11]]
+    assert {trial.state for trial in [*copied, worst]} == {TrialState.COMPLETE}
+    assert copied[0].value is not None and math.isclose(copied[0].value, 9 / 11)
+    assert worst.value == 0.0 and worst.constraints == {"max_parameters": 1.0}
+    assert waiting.state == TrialState.RUNNING
+
+
+def test_of_many_trials_the_best_and_the_latest_are_in_the_copy() -> None:
+    values = [0.1, 0.9, 0.2, 0.8, 0.3, 0.4, 0.5, 0.95]
+    study = study_with([("none", TrialState.PRUNED, {1: value}) for value in values])
+    study.ask()
+    *copied, waiting = comparable(study, most_best=3, most_latest=2).trials
+    # .9, .8 and .95 are the best, .5 and .95 the latest, and of these four each beats those below.
+    assert [trial.value for trial in copied] == pytest.approx([2 / 3, 1 / 3, 0, 1])
+    assert waiting.state == TrialState.RUNNING
 
 
 def test_nothing_to_compare() -> None:
