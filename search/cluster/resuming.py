@@ -11,7 +11,7 @@ from search.events.journal import Journal, Outcome, Outcomes
 from search.events.replies import TrialSpec
 from search.events.types import Event, TrialContinued, TrialEnded
 from search.runs.resume import Past
-from search.sampling.study import PastTrial
+from search.sampling.study import PastTrial, trial_facts
 from search.scoring.constraints import Constraints
 
 
@@ -61,6 +61,15 @@ def past_trials(outcomes: Outcomes, constraints: Constraints | None = None) -> l
             o.curve,
             o.state,
             held.violations(o.by_language, of_reference, o.trainable_parameters),
+            trial_facts(
+                accuracy=o.accuracy,
+                by_language=o.by_language,
+                epochs=o.epochs,
+                seconds=o.seconds,
+                trainable_parameters=o.trainable_parameters,
+            )
+            if o.state in ("finished", "stopped")
+            else {},
         )
         for o in outcomes.by_trial.values()
         if o.parent is None

@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 from search.cluster.lane import OBJECTIVE
 from search.cluster.scheduling import REFERENCE
 from search.events.replies import EpochReply, TrialSpec, describe_task
-from search.sampling.study import SearchStudy
+from search.sampling.study import SearchStudy, trial_facts
 from search.scoring.constraints import Constraints
 
 if TYPE_CHECKING:
@@ -163,8 +163,18 @@ class StudySearcher(Searcher):
             return
         self.on_trial_result(trial_id, result)
         record, reply = drawn.record, result.get("reply")
-        if isinstance(reply, EpochReply) and not self._constraints.are_none:
+        if isinstance(reply, EpochReply):
             done = reply.done
+            self._study.describe(
+                record,
+                trial_facts(
+                    accuracy=done.accuracy,
+                    by_language=done.by_language,
+                    epochs=done.epoch,
+                    seconds=done.seconds,
+                    trainable_parameters=done.trainable_parameters,
+                ),
+            )
             violations = self._constraints.violations(
                 done.by_language, self._reference, done.trainable_parameters
             )

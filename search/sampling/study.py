@@ -30,6 +30,7 @@ class PastTrial:
         curve: epoch -> metric after it.
         state: None where it is unfinished.
         violations: constraint -> how far it was from being kept (`Constraints.violations`).
+        facts: as of `trial_facts`.
     """
 
     number: int
@@ -38,6 +39,25 @@ class PastTrial:
     curve: Mapping[int, float]
     state: State | None
     violations: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+def trial_facts(
+    *,
+    accuracy: float,
+    by_language: Mapping[str, float],
+    epochs: int,
+    seconds: float,
+    trainable_parameters: int | None,
+) -> dict[str, float]:
+    """What the study tells of a trial beside its value, as user attributes, for its viewers."""
+    return {
+        "accuracy": accuracy,
+        **{f"accuracy/{language}": score for language, score in by_language.items()},
+        "epochs": epochs,
+        "seconds": round(seconds, 3),
+        **({} if trainable_parameters is None else {"trainable_parameters": trainable_parameters}),
+    }
 
 
 class SearchStudy:
@@ -115,6 +135,11 @@ class SearchStudy:
         for name, amount in violations.items():
             trial.set_constraint(name, amount)
 
+    def describe(self, trial: Trial, facts: Mapping[str, float]) -> None:
+        """Record what is to be seen beside the value of a trial that ends."""
+        for name, value in facts.items():
+            trial.set_user_attr(name, value)
+
     def finish(self, trial: Trial, value: float) -> None:
         """Record a trial that ran to its last epoch."""
         self.study.tell(trial, value)
@@ -152,7 +177,7 @@ def _record(trial: PastTrial, domains: Mapping[str, Domain]) -> FrozenTrial:
         value=trial.curve[max(trial.curve)] if scored else None,
         params=dict(trial.drawn),
         distributions={name: _distribution(domains[name]) for name in trial.drawn},
-        user_attrs={"reference": True} if trial.number == 0 else {},
+        user_attrs=({"reference": True} if trial.number == 0 else {}) | dict(trial.facts),
         intermediate_values=dict(trial.curve),
     )
     for name, amount in trial.violations.items() if trial.state is not None else ():

@@ -17,9 +17,11 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from search.cluster.lane import OBJECTIVE
+from search.cluster.resuming import past_trials
 from search.cluster.searcher import MOST_LOSSES, StudySearcher
+from search.events.journal import Outcomes
 from search.events.replies import EpochReply, TrialSpec
-from search.events.types import EpochDone
+from search.events.types import EpochDone, TrialEnded, TrialStarted
 from search.sampling.draws import draw
 from search.sampling.study import PastTrial, SearchStudy
 from search.settings.sampler.grid import Grid
@@ -468,6 +470,46 @@ def test_the_sampler_knows_which_trials_keep_the_floors(space: Space, tmp_path: 
     ]
     again = study("second", past).study.trials
     assert [trial.constraints for trial in again] == found
+
+
+def test_viewers_of_the_study_see_the_languages(searcher: Make) -> None:
+    study = searcher()
+    study.suggest("a")
+    study.suggest("b")
+    study.on_trial_complete("a", done(0, EPOCHS, zh=0.5, de=0.9))
+    study.on_trial_complete("b", done(1, 1, zh=0.25, de=0.75))
+    facts = {"seconds": 1.0, "trainable_parameters": 7}
+    whole, stopped = study.study.trials
+    assert whole.user_attrs == facts | {
+        "reference": True, "accuracy": 0.7, "accuracy/zh": 0.5, "accuracy/de": 0.9,
+        "epochs": EPOCHS,
+    }  # fmt: skip
+    assert stopped.user_attrs == facts | {
+        "accuracy": 0.5, "accuracy/zh": 0.25, "accuracy/de": 0.75, "epochs": 1
+    }  # fmt: skip
+
+
+def test_a_search_that_goes_on_tells_the_study_the_same_of_its_trials(
+    space: Space, tmp_path: Path
+) -> None:
+    values = TrialConfig.of(reference(space)[0]).plain()
+    events = [
+        TrialStarted(trial=0, reference=True, values=values),
+        done(0, 1, zh=0.5, de=0.9)["reply"].done,
+        TrialEnded(trial=0, state="stopped"),
+        TrialStarted(trial=1, reference=False, values=values),
+        done(1, 1, zh=0.5, de=0.9)["reply"].done,
+    ]
+    ended, running = past_trials(Outcomes(events))
+    assert ended.facts == {
+        "accuracy": 0.7, "accuracy/zh": 0.5, "accuracy/de": 0.9, "epochs": 1, "seconds": 1.0,
+        "trainable_parameters": 7,
+    }  # fmt: skip
+    assert running.facts == {}
+    study = SearchStudy(
+        space, SearchSettings().sampler, log=tmp_path / "log", name="again", past=[ended]
+    )
+    assert study.study.trials[0].user_attrs == {"reference": True} | dict(ended.facts)
 
 
 def test_tasks_of_the_finals_come_when_no_trial_runs_and_are_no_part_of_the_study(
