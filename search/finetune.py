@@ -33,7 +33,12 @@ BUILTIN_PAIRS_PER_EPOCH = 2048
 # A default batch is made smaller where there are few pairs, but fewer than these are refused.
 LEAST_BATCH = 16
 # The settings of a search that one model has a use for.
-EFFECTIVE = ("search.scheduler.max_epochs", "search.scheduler.grace_epochs")
+EFFECTIVE = (
+    "search.scheduler.max_epochs",
+    "search.scheduler.grace_epochs",
+    "search.checkpoints",
+    "search.tensorboard",
+)
 
 EXAMPLES = """
 isogloss finetune --epochs 1
@@ -172,7 +177,7 @@ def _refuse_idle(assignments: Sequence[str]) -> None:
         Problem(
             f"--set {shown(assignment)}", 0, key,
             "has no effect here, where one model is trained in this process; it must be left out "
-            f"(of 'search' and 'lane', only {' and '.join(EFFECTIVE)} count here)",
+            f"(of 'search' and 'lane', only {', '.join(EFFECTIVE)} count here)",
         )
         for assignment in assignments
         for key in [assignment.partition("=")[0]]

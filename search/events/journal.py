@@ -6,7 +6,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,9 +36,11 @@ class Journal:
 
     Args:
         file: made where it does not exist, otherwise continued after its last whole line.
+        tell: told of each event that has been written.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, tell: Callable[[Event], None] = lambda event: None) -> None:
+        self._tell = tell
         whole = 0
         self._sum = 0
         if file.exists():
@@ -57,6 +59,7 @@ class Journal:
         self._sum = zlib.crc32(text.encode(), self._sum)
         self._out.write(f"{text[:-1]}{_checksum(self._sum)}\n")
         self._out.flush()
+        self._tell(event)
 
     def close(self) -> None:
         """Put everything on the disk."""

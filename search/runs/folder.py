@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
@@ -26,6 +26,7 @@ from search.settings.sections import SearchSettings
 
 if TYPE_CHECKING:
     from search.events.journal import Journal
+    from search.events.types import Event
     from search.runs.prepare import Prepared
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -118,7 +119,7 @@ def open_run(
         _make(folder)
     keep = record is not None
     try:
-        with hold(folder) as left:
+        with hold(folder) as left, _followed(folder, prepared.config.search) as tell:
             console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
             if left:
                 note = f"{left} left it without an ending"
@@ -133,7 +134,7 @@ def open_run(
                 for note in past.notes:
                     console.print(f"resumed: {note}", markup=False, soft_wrap=True)
                 rewrite_record(record, prepared)
-            journal = Journal(folder / JOURNAL)
+            journal = Journal(folder / JOURNAL, tell)
             keep = True
             try:
                 yield Run(journal, past)
@@ -154,6 +155,18 @@ def open_run(
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _followed(folder: Path, search: SearchSettings) -> Iterator[Callable[[Event], None]]:
+    """What is to be told of each event beside the journal: TensorBoard files, or nothing."""
+    if not search.tensorboard:
+        yield lambda event: None
+        return
+    from search.report.tensorboard import TensorBoardFiles
+
+    with closing(TensorBoardFiles(folder)) as files:
+        yield files.write
 
 
 def _make(folder: Path) -> None:

@@ -24,7 +24,8 @@ PACKAGES = ("isogloss", "ray", "torch", "transformers", "peft", "optuna", "datas
             "sentence-transformers")  # fmt: skip
 # What a search that goes on may be given anew: how much of it, and on what.
 CHANGEABLE = (
-    "search.trials", "search.concurrency", "search.finalists", "search.keep", "lane", "cache",
+    "search.trials", "search.concurrency", "search.finalists", "search.keep", "search.tensorboard",
+    "lane", "cache",
 )  # fmt: skip
 _ABSENT = object()
 

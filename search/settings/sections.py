@@ -51,6 +51,8 @@ class SearchSettings(Scoring, Constraints):
         checkpoints: where checkpoints go, as a URI of a bucket or the like (``s3://bucket/folder``,
             ``gs://``, ``abfs://``, ``hdfs://``) in which the run gets a folder; None for the run
             folder.
+        tensorboard: whether TensorBoard files are written, below ``tensorboard/`` of the run
+            folder, a folder a trial.
         sampler: how configs are drawn.
         scheduler: when trials are stopped.
     """
@@ -60,6 +62,7 @@ class SearchSettings(Scoring, Constraints):
     keep: Count = 5
     finalists: FinalistSettings | None = FinalistSettings()
     checkpoints: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9+.-]+://.+")
+    tensorboard: bool = False
     start: list[dict[str, object]] = Field(default=[])
     sampler: AnySampler = Field(default={"kind": "tpe"}, validate_default=True)
     scheduler: AnyScheduler = Field(default={"kind": "asha"}, validate_default=True)
