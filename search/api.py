@@ -13,7 +13,7 @@ from search.settings.problems import InputError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from search.events.journal import Outcomes
+    from search.events.outcomes import Outcomes
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class SearchRun:
 
     @cached_property
     def _outcomes(self) -> Outcomes:
-        from search.events.journal import Outcomes, read_journal
+        from search.events.journal import read_journal
+        from search.events.outcomes import Outcomes
         from search.runs.resume import JOURNAL
 
         return Outcomes(read_journal(self.folder / JOURNAL))

@@ -21,7 +21,7 @@ from search.settings.problems import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from search.events.journal import Outcome
+    from search.events.outcomes import Outcome
     from search.export import Form
 
 EXAMPLES = """
@@ -87,7 +87,8 @@ def _export(
     import torch
     from safetensors import SafetensorError
 
-    from search.events.journal import Outcomes, read_journal
+    from search.events.journal import read_journal
+    from search.events.outcomes import Outcomes
     from search.export import ExportError, Form, trusted
     from search.export.push import push, refuse_unreachable_repo
     from search.report.words import label

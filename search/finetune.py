@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from search.runs import options
-from search.runs.console import (
-    exit_on_input_error,
-    explain_os_error,
-    make_app,
-    make_console,
-    redirect_library_output,
-)
-from search.runs.stopping import StopError, StopRequest
+from search.runs.console import exit_on_input_error, make_app, make_console
+from search.runs.single import train_one
+from search.runs.stopping import StopRequest
 from search.settings.problems import InputError, Problem, shown
 from search.space.source import Assignment, Source, assign
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from search.events.journal import Journal
-    from search.runs.prepare import Prepared
-
 # Of the built-in corpus, which is as long as one likes; of sentences of one's own, all are used.
 BUILTIN_PAIRS_PER_EPOCH = 2048
-# A default batch is made smaller where there are few pairs, but fewer than these are refused.
-LEAST_BATCH = 16
 # The settings of a search that one model has a use for.
 EFFECTIVE = (
     "search.scheduler.max_epochs",
@@ -161,7 +146,7 @@ def main(
             assign(source, [Assignment("lane.workers", workers, f"--workers {workers}")])
             status = _finetune_on_ray(source, folder)
         else:
-            status = _finetune(source, folder)
+            status = train_one(source, folder)
         if as_json:
             options.print_summary(folder, status)
         raise typer.Exit(status)
@@ -194,114 +179,6 @@ def _finetune_on_ray(source: Source, folder: Path) -> int:
     request = StopRequest()
     with request.on_signals():
         return run_search(make_console(), source, folder, None, None, request)
-
-
-def _finetune(source: Source, folder: Path) -> int:
-    # Imported here: they take seconds, and --help and a misspelt option need none of them.
-    from search.runs.finish import finish_run
-    from search.runs.folder import open_run
-    from search.runs.prepare import check_space, load_parts
-    from search.space.file import space_of
-
-    console = make_console()
-    space, config = space_of(source)
-    domains = space.domains()
-    if domains:
-        raise InputError(
-            [
-                source.problem(
-                    (name,), "is a domain; with one model to train, it must be one value"
-                )
-                for name in domains
-            ]
-        )
-    skeleton, split = load_parts(space, config)
-    if "batch_size" not in source.tree.get("training", {}):
-        size = _fitting(config.training.batch_size, split.health.train_pairs)
-        if size < config.training.batch_size:
-            console.print(
-                f"note: a step takes {size} pairs instead of {config.training.batch_size} "
-                f"(--batch-size), since there are {split.health.train_pairs} to train on"
-            )
-        assign(source, [Assignment("training.batch_size", size, "--batch-size")])
-        space, config = space_of(source)
-    prepared = check_space(space, config, skeleton, split)
-    request = StopRequest()
-    with request.on_signals():
-        with open_run(console, folder, prepared) as run, suppress(StopError):
-            _train(console, folder, prepared, run.journal)
-        return finish_run(console, folder, prepared, request.stop)
-
-
-def _fitting(size: int, pairs: int) -> int:
-    """A batch of a default size, halved until the pairs fill one, but not below the least."""
-    fitting = size
-    while fitting > pairs and fitting // 2 >= LEAST_BATCH:
-        fitting //= 2
-    return fitting if fitting <= pairs else size
-
-
-def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal) -> None:
-    """Train, tell, and keep the last checkpoint."""
-    import torch
-
-    from search.events.types import ModelScored, State, TrialEnded, TrialStarted
-    from search.runs.retention import checkpoints_of
-    from search.settings.trial import TrialConfig
-    from search.training.loop import TrialError
-    from search.training.session import Session
-
-    split = prepared.split
-    trial = TrialConfig.of(prepared.config.model_dump())
-    epochs = prepared.config.search.scheduler.max_epochs
-    checkpoints = checkpoints_of(folder, prepared.config.search.checkpoints)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with redirect_library_output(folder):
-        session = Session(
-            prepared.session,
-            split.train,
-            split.validation,
-            split.train_text,
-            device,
-            test=split.test,
-        )
-    for note in session.notes:
-        console.print(f"note: {note}", markup=False, soft_wrap=True)
-    journal.append(TrialStarted(trial=0, reference=False, values=trial.plain()))
-    began = time.time()
-    state: State = "failed"
-    error = ""
-    try:
-        with redirect_library_output(folder):
-            untouched = session.score_untouched()
-        journal.append(untouched)
-        console.print(f"the base without training: accuracy {untouched.accuracy:.3f}")
-        reports = session.train(trial)
-        while True:
-            with redirect_library_output(folder):
-                report = next(reports, None)
-            if report is None:
-                break
-            done = report.event(0, began)
-            checkpoints.write(0, done.epoch, report.pieces(done, last=done.epoch == epochs))
-            journal.append(done)
-            worst = min(report.scores.by_language.items(), key=lambda item: item[1])
-            console.print(
-                f"epoch {report.epoch} of {epochs}: loss {report.loss:.3f}, accuracy "
-                f"{report.scores.accuracy:.3f} (worst: {worst[0]} {worst[1]:.3f}), "
-                f"{report.seconds:.0f} s"
-            )
-        if split.test is not None:  # for the model card, beside the model's own
-            with redirect_library_output(folder):
-                validation, test = session.score(None, None)
-            journal.append(ModelScored(trial=None, validation=validation, test=test))
-        state = "finished"
-    except (TrialError, ValueError, OSError) as fault:
-        error = explain_os_error(fault) if isinstance(fault, OSError) else str(fault)
-        console.print(f"the training failed: {error}", markup=False, style="red")
-    finally:
-        if state == "finished" or error:
-            journal.append(TrialEnded(trial=0, state=state, error=error))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import typer
 from babel import Locale
 from matplotlib.figure import Figure
 
-from search.events.journal import Outcomes, read_journal
+from search.events.journal import read_journal
+from search.events.outcomes import Outcomes
 from search.runs.reported import reported_run
 from search.runs.resume import JOURNAL
 

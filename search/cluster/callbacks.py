@@ -8,7 +8,8 @@ from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
 from search.cluster.searcher import StudySearcher
-from search.events.journal import Journal, Outcome, Outcomes, state_of
+from search.events.journal import Journal
+from search.events.outcomes import Outcome, Outcomes, state_of
 from search.events.replies import (
     EpochReply,
     LaneImpossible,

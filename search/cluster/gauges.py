@@ -6,7 +6,7 @@ import math
 
 from ray.util.metrics import Gauge
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.settings.trial import Scores
 
 # Ray puts "ray_" in front of each name.

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from ray.tune.schedulers import TrialScheduler
 
 from search.cluster.scheduling import replay
-from search.events.journal import Journal, Outcome, Outcomes
+from search.events.journal import Journal
+from search.events.outcomes import Outcome, Outcomes
 from search.events.replies import TrialSpec
 from search.events.types import Event, TrialContinued, TrialEnded
 from search.runs.resume import Past

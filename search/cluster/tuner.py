@@ -23,7 +23,7 @@ from search.cluster.searcher import StudySearcher
 from search.cluster.size import LanePlan
 from search.cluster.transfer import CheckpointPlace
 from search.cluster.watch import ClusterWatch, Room
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.finals.plan import next_tasks
 from search.report.terminal import View
 from search.runs.folder import Run

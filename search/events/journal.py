@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from pydantic import JsonValue
 
 from search.events.types import (
     EVENTS,
     FORMAT,
     EpochDone,
     Event,
-    FinalsDecided,
     JournalStarted,
-    ModelScored,
-    SplitScores,
-    State,
     TrialContinued,
     TrialEnded,
     TrialStarted,
-    UntouchedScored,
 )
 from search.settings.problems import InputError
-from search.settings.trial import Scores
 
 
 class Journal:
@@ -166,215 +156,3 @@ def _check_format(file: Path, line: bytes) -> None:
             f"the journal {file} has {named}; this version reads format {FORMAT}: read it with the "
             f"version that wrote it (see run.json beside it)"
         )
-
-
-@dataclass
-class Outcome:
-    """What is known of one trial.
-
-    Attributes:
-        repeat: 0, or the number of its run with another seed.
-        state: None while it runs.
-        epochs: done so far.
-        seconds: of training and evaluation.
-        error: why it failed.
-        drawn: what the sampler drew for it.
-        parent: the trial whose weights it goes on from; None where it began with fresh ones.
-        most_epochs: how many it is to have done at its end; None for as many as all trials.
-        scores: of the last epoch.
-        curve: epoch -> what the search maximises, after it.
-        times: epoch -> seconds of training and evaluation up to its end.
-        start: what its encoder started from, as in `EpochDone`.
-        began, ended: Unix times, in seconds, at which a worker took the trial and of its last
-            report; None before the first report.
-        epoch_seconds: time from one of its reports to the next, of late.
-        lane: process id of its lane; 0 without lanes.
-    """
-
-    trial: int
-    values: Mapping[str, JsonValue]
-    reference: bool = False
-    state: State | None = None
-    epochs: int = 0
-    seconds: float = 0.0
-    scores: Scores = field(default_factory=lambda: Scores(math.nan, {}))
-    trainable_parameters: int | None = None
-    error: str = ""
-    drawn: Mapping[str, JsonValue] = field(default_factory=dict)
-    parent: int | None = None
-    most_epochs: int | None = None
-    curve: dict[int, float] = field(default_factory=dict)
-    times: dict[int, float] = field(default_factory=dict)
-    start: str = ""
-    began: float | None = None
-    ended: float | None = None
-    epoch_seconds: float = 0.0
-    lane: int = 0
-    repeat: int = 0
-
-    def note_time(self, done: EpochDone) -> None:
-        """Take in when an epoch ended. The first one may hold what later ones are spared."""
-        took = done.ended - (self.ended if self.began == done.began and self.ended else done.began)
-        first = self.began != done.began or done.epoch <= 2
-        self.epoch_seconds = took if first else (self.epoch_seconds + took) / 2
-        self.began, self.ended, self.lane = done.began, done.ended, done.lane
-
-    @property
-    def has_score(self) -> bool:
-        """Whether it has trained an epoch and not failed."""
-        return self.epochs > 0 and self.state != "failed"
-
-    @property
-    def accuracy(self) -> float:
-        """Of the last epoch, mean over the languages."""
-        return self.scores.accuracy
-
-    @property
-    def by_language(self) -> dict[str, float]:
-        """Accuracy of the last epoch."""
-        return self.scores.by_language
-
-
-class Outcomes:
-    """The trials of a run, followed event by event.
-
-    Attributes:
-        by_trial: number -> trial, as it was drawn and trained in the search.
-        repeats: number and repeat -> run of a finalist with another seed.
-        scored: number and repeat -> scores for the final comparison; of the base without training,
-            under None and 0.
-        decided: what came of that comparison; None where it has not been made.
-        untouched: scores of the base without training; None until they are known.
-    """
-
-    def __init__(self, events: Iterable[Event] = ()) -> None:
-        self.by_trial: dict[int, Outcome] = {}
-        self.repeats: dict[tuple[int, int], Outcome] = {}
-        self.scored: dict[tuple[int | None, int], ModelScored] = {}
-        self.decided: FinalsDecided | None = None
-        self.untouched: Scores | None = None
-        for event in events:
-            self.follow(event)
-
-    def follow(self, event: Event) -> None:
-        """Take in one event."""
-        match event:
-            case TrialStarted():
-                outcome = Outcome(event.trial, event.values, event.reference, drawn=event.drawn)
-                if event.parent is not None:  # what is known of its weights is known of it
-                    parent = self.run(event.parent, event.repeat)
-                    outcome = replace(
-                        parent, trial=event.trial, values=event.values, reference=False,
-                        state=None, drawn={}, curve=dict(parent.curve), times=dict(parent.times),
-                        parent=event.parent, most_epochs=event.epochs, began=None, ended=None,
-                    )  # fmt: skip
-                outcome.repeat = event.repeat
-                self.decided = None  # there may be a better one
-                if event.repeat:
-                    self.repeats[event.trial, event.repeat] = outcome
-                else:
-                    self.by_trial[event.trial] = outcome
-            case TrialContinued():
-                outcome = self.run(event.trial, event.repeat)
-                if event.epoch < outcome.epochs:
-                    outcome.curve = {e: a for e, a in outcome.curve.items() if e <= event.epoch}
-                    outcome.epochs = event.epoch
-                    # Only what is maximised is known of earlier epochs.
-                    kept = outcome.curve.get(event.epoch, math.nan)
-                    known = outcome.scores.objective is None
-                    outcome.scores = Scores(
-                        kept if known else math.nan, {}, None if known else kept
-                    )
-            case EpochDone():
-                outcome = self.run(event.trial, event.repeat)
-                outcome.curve[event.epoch] = event.value
-                outcome.times[event.epoch] = event.seconds
-                outcome.start = event.start
-                outcome.epochs = event.epoch
-                outcome.seconds = event.seconds
-                outcome.scores = scores_of(event)
-                outcome.trainable_parameters = event.trainable_parameters
-                outcome.note_time(event)
-            case TrialEnded():
-                outcome = self.run(event.trial, event.repeat)
-                outcome.state = event.state
-                outcome.error = event.error
-            case UntouchedScored():
-                self.untouched = scores_of(event)
-            case ModelScored():
-                self.scored[event.trial, event.repeat] = event
-            case FinalsDecided():
-                self.decided = event
-
-    def run(self, trial: int, repeat: int = 0) -> Outcome:
-        """Find a trial, or its run with another seed.
-
-        Raises:
-            KeyError: it has not been started.
-        """
-        return self.repeats[trial, repeat] if repeat else self.by_trial[trial]
-
-    def has_run(self, trial: int, repeat: int = 0) -> bool:
-        """Whether a trial, or its run with another seed, has been started."""
-        return (trial, repeat) in self.repeats if repeat else trial in self.by_trial
-
-    @property
-    def drawn(self) -> int:
-        """How many trials the search has drawn; those with a parent are not among them."""
-        return sum(outcome.parent is None for outcome in self.by_trial.values())
-
-    def count(self, state: State | None) -> int:
-        """Trials in a state; None counts those that run."""
-        return sum(outcome.state == state for outcome in self.by_trial.values())
-
-    def reference(self) -> Scores | None:
-        """Scores of the reference trial, as far as it has come; None where there are none."""
-        found = self.reference_trial()
-        return None if found is None or not found.epochs else found.scores
-
-    def reference_trial(self) -> Outcome | None:
-        """Find the trial that the others are compared with; None before it has been started."""
-        return next((o for o in self.by_trial.values() if o.reference), None)
-
-    def languages(self) -> list[str]:
-        """Every language that a trial or the base without training has a score of."""
-        of_trials = (name for outcome in self.ranked() for name in outcome.by_language)
-        of_base = self.untouched.by_language if self.untouched is not None else ()
-        return list(dict.fromkeys([*of_trials, *of_base]))
-
-    def ranked(self) -> list[Outcome]:
-        """Best first: by what is maximised, the smaller model, the earlier trial; failed last."""
-
-        def merit(outcome: Outcome) -> tuple[bool, float, int, int]:
-            without = outcome.state == "failed" or not math.isfinite(outcome.scores.value)
-            value = 0.0 if without else -outcome.scores.value
-            return (without, value, outcome.trainable_parameters or 0, outcome.trial)
-
-        return sorted(self.by_trial.values(), key=merit)
-
-    def best(self) -> Outcome | None:
-        """The first of the ranking, if it has a score."""
-        first = next(iter(self.ranked()), None)
-        scored = first is not None and first.state != "failed"
-        scored = scored and first is not None and math.isfinite(first.scores.value)
-        return first if scored else None
-
-    def ended(self) -> list[Outcome]:
-        """Those that finished or were stopped by the scheduler and have a score, best first.
-
-        An unfinished trial may have a checkpoint that is newer than its score.
-        """
-        ended = (o for o in self.ranked() if o.state in ("finished", "stopped"))
-        return [outcome for outcome in ended if math.isfinite(outcome.scores.value)]
-
-
-def scores_of(event: EpochDone | UntouchedScored | SplitScores) -> Scores:
-    """The scores that an event tells of."""
-    return Scores(event.accuracy, event.by_language, event.objective, event.metric)
-
-
-def state_of(epochs: int, max_epochs: int, error: str) -> State:
-    """How a trial that has ended is recorded."""
-    if error:
-        return "failed"
-    return "finished" if epochs >= max_epochs else "stopped"

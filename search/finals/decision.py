@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.events.types import (
     FinalComparison,
     FinalRow,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search.events.journal import Outcome, Outcomes
+from search.events.outcomes import Outcome, Outcomes
 from search.events.replies import TrialSpec
 from search.scoring.constraints import Constraints, total
 from search.settings.sections import SearchSettings

@@ -19,7 +19,8 @@ def main(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; the page goes to the first.")],
 ) -> None:
     """Write report.html from the journals of runs; several are compared, then told of each."""
-    from search.events.journal import Outcomes, read_journal
+    from search.events.journal import read_journal
+    from search.events.outcomes import Outcomes
     from search.report.page import REPORT, write_page
     from search.runs.reported import reported_run
     from search.runs.resume import JOURNAL

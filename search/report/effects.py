@@ -8,7 +8,7 @@ from statistics import fmean, median
 
 from pydantic import JsonValue, ValidationError
 
-from search.events.journal import Outcome, Outcomes
+from search.events.outcomes import Outcome, Outcomes
 from search.settings.trial import TrialConfig, flatten
 
 MOST_OPTIONS = 12  # of a parameter that is not a number: beyond, it tells trials apart

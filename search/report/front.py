@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from search.events.journal import Outcome, Outcomes
+from search.events.outcomes import Outcome, Outcomes
 from search.report.section import Cell, Json, Section
 from search.report.words import label
 

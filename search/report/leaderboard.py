@@ -6,7 +6,7 @@ import csv
 import json
 from pathlib import Path
 
-from search.events.journal import Outcome, Outcomes
+from search.events.outcomes import Outcome, Outcomes
 from search.events.types import FinalsDecided
 from search.finals.words import against_best
 from search.settings.trial import Scores, flatten

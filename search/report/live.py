@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.events.journal import Outcome, Outcomes
+from search.events.outcomes import Outcome, Outcomes
 from search.report.tables import line_up
 from search.report.words import duration, equal_epoch_gain, gain_text, label, sparkline
 from search.runtime.progress import Progress

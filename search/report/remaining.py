@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from search.events.journal import Outcome, Outcomes
+from search.events.outcomes import Outcome, Outcomes
 from search.settings.interface import SchedulerConfig
 
 # Weight of an ended trial against that of the next one: what the sampler draws changes on the way.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 
 
 @dataclass(frozen=True)

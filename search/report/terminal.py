@@ -10,7 +10,7 @@ from types import TracebackType
 from rich.console import Console, RenderableType
 from rich.live import Live as Screen
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.report.live import Live
 from search.report.remaining import Remaining, remaining
 from search.report.words import describe, duration

@@ -14,7 +14,7 @@ from search.settings.problems import InputError
 if TYPE_CHECKING:
     from search.data.settings import DataSettings
     from search.data.split import Split
-    from search.events.journal import Outcome, Outcomes
+    from search.events.outcomes import Outcome, Outcomes
     from search.export import Form, HeldOut
     from search.runtime.checkpoints import Checkpoints
     from search.settings.trial import Scores
@@ -94,7 +94,7 @@ def choose_trial(
 
 def reported_scores(checkpoint: Checkpoint) -> Scores | None:
     """What was said of a trial at its checkpoint; None where that is not in it."""
-    from search.events.journal import scores_of
+    from search.events.outcomes import scores_of
     from search.events.types import EVENTS, EpochDone
 
     if not checkpoint.report:
@@ -105,7 +105,7 @@ def reported_scores(checkpoint: Checkpoint) -> Scores | None:
 
 def _held_out(split: Split, outcomes: Outcomes, outcome: Outcome) -> HeldOut | None:
     """What the model card tells of the test; None where no sentences are put aside."""
-    from search.events.journal import scores_of
+    from search.events.outcomes import scores_of
     from search.export import HeldOut
     from search.finals.words import describe_choice, describe_comparisons
 

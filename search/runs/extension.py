@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from search.events.journal import Outcomes, read_journal
+from search.events.journal import read_journal
+from search.events.outcomes import Outcomes
 from search.events.types import TrialStarted
 from search.runs.folder import Run
 from search.runs.record import RunRecord

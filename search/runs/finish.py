@@ -24,7 +24,7 @@ from search.runs.stopping import Stop
 from search.settings.problems import shown
 
 if TYPE_CHECKING:
-    from search.events.journal import Outcome, Outcomes
+    from search.events.outcomes import Outcome, Outcomes
     from search.runs.folder import Run
     from search.runs.prepare import Prepared
     from search.runtime.checkpoints import Checkpoints
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 def choose_best(folder: Path, prepared: Prepared, run: Run) -> None:
     """Choose the best model of a search that has gone to its end, and note it in the journal."""
-    from search.events.journal import Outcomes, read_journal
+    from search.events.journal import read_journal
+    from search.events.outcomes import Outcomes
     from search.finals.decision import decide
 
     outcomes = Outcomes(read_journal(folder / JOURNAL))
@@ -54,7 +55,8 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
     Returns:
         The exit status.
     """
-    from search.events.journal import Outcomes, read_journal
+    from search.events.journal import read_journal
+    from search.events.outcomes import Outcomes
     from search.report.page import REPORT
     from search.report.ranking import print_ranking
 

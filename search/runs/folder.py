@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.finals.plan import next_tasks
 from search.runs.lock import hold
 from search.runs.record import RunRecord, rewrite_record, write_record

@@ -105,7 +105,8 @@ def print_summary(folder: Path, status: int) -> None:
     Args:
         status: exit status of the command.
     """
-    from search.events.journal import Outcomes, read_journal
+    from search.events.journal import read_journal
+    from search.events.outcomes import Outcomes
     from search.runs.resume import JOURNAL
 
     file = folder / JOURNAL

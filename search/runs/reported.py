@@ -11,7 +11,7 @@ from search.runs.record import RunRecord, read_record
 from search.settings.problems import InputError
 
 if TYPE_CHECKING:
-    from search.events.journal import Outcomes
+    from search.events.outcomes import Outcomes
     from search.report.section import ReportedRun
 
 

@@ -10,7 +10,7 @@ from search.report.leaderboard import write_leaderboard
 from search.runs.console import explain_os_error
 
 if TYPE_CHECKING:
-    from search.events.journal import Outcomes
+    from search.events.outcomes import Outcomes
 
 LEADERBOARD = "leaderboard.csv"
 # A page holds its charts' library, 5 MB: with many short trials it is not written for each.

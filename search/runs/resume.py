@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.events.journal import Outcome, Outcomes, read_journal
+from search.events.journal import read_journal
+from search.events.outcomes import Outcome, Outcomes
 from search.events.types import EVENTS, EpochDone, Event
 from search.runs.record import (
     RECORD,

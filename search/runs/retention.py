@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.runtime.checkpoints import Checkpoints
 from search.runtime.sealing import DamagedError
 from search.settings.problems import InputError, shown

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from search.events.journal import Outcome, Outcomes, read_journal
+from search.events.journal import read_journal
+from search.events.outcomes import Outcome, Outcomes
 from search.runs.record import RunRecord, read_record
 from search.runs.resume import JOURNAL
 from search.settings.problems import InputError, Problem

@@ -19,7 +19,8 @@ from search.cluster.lane import OBJECTIVE
 from search.cluster.resuming import past_trials, settle, specs
 from search.cluster.scheduling import Numbered, make_scheduler
 from search.cluster.searcher import StudySearcher
-from search.events.journal import Journal, Outcomes, read_journal
+from search.events.journal import Journal, read_journal
+from search.events.outcomes import Outcomes
 from search.events.types import EpochDone, Event, TrialEnded, TrialStarted
 from search.report.leaderboard import write_leaderboard
 from search.runs.extension import extend

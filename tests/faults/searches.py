@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from search.events.journal import Outcomes, read_journal
+from search.events.journal import read_journal
+from search.events.outcomes import Outcomes
 from search.events.types import Event, TrialEnded
 
 SPACE = Path(__file__).with_name("space.yaml")

@@ -25,7 +25,8 @@ from sentence_transformers import SentenceTransformer
 
 from search.data.loading import load_corpora
 from search.data.settings import DataSettings
-from search.events.journal import Outcomes, read_journal
+from search.events.journal import read_journal
+from search.events.outcomes import Outcomes
 from search.events.types import EpochDone
 
 ROOT = Path(__file__).parents[2]

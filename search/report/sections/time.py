@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from statistics import fmean
 
-from search.events.journal import Outcome, Outcomes
+from search.events.outcomes import Outcome, Outcomes
 from search.report.section import Cell, ReportedRun, Section
 from search.report.words import duration
 

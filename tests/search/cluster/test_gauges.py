@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from search.cluster import gauges
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.events.types import EpochDone, TrialEnded, TrialStarted
 
 DASHBOARD = Path(__file__).parents[3] / "docs" / "grafana" / "isogloss.json"

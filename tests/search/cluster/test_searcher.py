@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 from search.cluster.lane import OBJECTIVE
 from search.cluster.resuming import past_trials
 from search.cluster.searcher import MOST_LOSSES, StudySearcher
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.events.replies import EpochReply, TrialSpec
 from search.events.types import EpochDone, TrialEnded, TrialStarted
 from search.sampling.draws import draw

@@ -11,7 +11,7 @@ from ray.exceptions import ActorDiedError
 
 from search.cluster.size import LanePlan, Node
 from search.cluster.watch import ClusterWatch, Room
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 
 PLAN = LanePlan(4, 1, 8, 1)
 BIG = Node(8, 1)

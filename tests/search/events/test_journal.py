@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from search.events.journal import Journal, Outcomes, read_journal, state_of
+from search.events.journal import Journal, read_journal
+from search.events.outcomes import Outcomes, state_of
 from search.events.types import (
     EpochDone,
     Event,

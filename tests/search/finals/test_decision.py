@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.events.types import Event, FinalsDecided
 from search.finals.decision import decide
 from search.finals.words import NO_DIFFERENCE, against_best, describe_choice, describe_comparisons

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search.events.journal import Outcomes, read_journal
+from search.events.journal import read_journal
+from search.events.outcomes import Outcomes
 from search.events.replies import TrialSpec
 from search.events.types import ModelScored, TrialEnded, TrialStarted
 from search.finals.plan import next_tasks

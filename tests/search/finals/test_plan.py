@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.events.types import TrialStarted
 from search.finals.plan import by_rank, candidates, next_tasks
 from search.settings.sections import FinalistSettings, SearchSettings

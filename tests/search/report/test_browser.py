@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.report.page import write_page
 from search.report.section import ReportedRun
 from tests.search.report.test_page import EVENTS, epoch

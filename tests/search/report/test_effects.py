@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.events.types import EpochDone, Event, TrialEnded, TrialStarted
 from search.report.effects import effects
 from search.report.front import pareto_front

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.events.types import EpochDone, State, TrialEnded, TrialStarted, UntouchedScored
 from search.report.leaderboard import write_leaderboard
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from search.events.journal import Journal, Outcomes
+from search.events.journal import Journal
+from search.events.outcomes import Outcomes
 from search.events.types import EpochDone, TrialEnded, TrialStarted
 from search.report.__main__ import app
 from search.report.page import load_sections, write_page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.events.types import EpochDone, Event, TrialEnded, TrialStarted
 from search.report.remaining import remaining
 from search.settings.scheduler.asha import Asha

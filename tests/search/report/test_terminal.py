@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from search.events.journal import Outcomes
+from search.events.outcomes import Outcomes
 from search.events.types import EpochDone, State, TrialEnded, TrialStarted, UntouchedScored
 from search.report.live import Live
 from search.report.ranking import print_ranking

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from search.events.journal import Outcomes, read_journal
+from search.events.journal import read_journal
+from search.events.outcomes import Outcomes
 from search.runs.extension import plan_extension, refuse_beside_epochs
 from search.runs.record import RunRecord
 from search.runs.resume import JOURNAL
