@@ -208,7 +208,12 @@ class Outcomes:
         return sorted(self.by_trial.values(), key=merit)
 
     def best(self) -> Outcome | None:
-        """The first of the ranking, if it has a score."""
+        """The trial that the final comparison chose, as the search trained it.
+
+        Without one, it is the first of the ranking, if that has a score.
+        """
+        if self.decided is not None:
+            return self.by_trial[self.decided.trial]
         first = next(iter(self.ranked()), None)
         scored = first is not None and first.state != "failed"
         scored = scored and first is not None and math.isfinite(first.scores.value)

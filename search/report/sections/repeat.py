@@ -11,15 +11,14 @@ def describe(run: ReportedRun) -> Section:
     """The command, the data and the versions."""
     if not run.facts:
         return Section("How to repeat it", ["The run did not record its command."])
-    best = run.outcomes.best()
     sentences = [
         "With the same command, data and versions, one lane gives the same leaderboard, apart "
         "from times; with several lanes, the order in which trials end may change what is drawn.",
     ]
-    if best is not None and run.facts:
+    if run.outcomes.best() is not None:
         sentences.append(
-            f"The model of trial {best.trial}: python -m search.export RUN --trial {best.trial} "
-            f"--to DIR."
+            "The best model again: python -m search.export RUN --to DIR. That of another trial, as "
+            "the search trained it: --trial N."
         )
     rows = [[name, value] for name, value in run.facts.items()]
     return Section("How to repeat it", sentences, columns=["", "value"], rows=rows)

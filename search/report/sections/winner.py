@@ -13,8 +13,6 @@ def describe(run: ReportedRun) -> Section:
     """Compare the best trial with the reference and with the untouched base."""
     outcomes = run.outcomes
     best, decided = outcomes.best(), outcomes.decided
-    if decided is not None:
-        best = outcomes.by_trial[decided.trial]
     if best is None:
         return Section("The winner", ["No trial has a score."])
     reference, untouched = outcomes.reference(), outcomes.untouched

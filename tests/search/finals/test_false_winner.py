@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from search.events.outcomes import Outcomes
 from search.events.replies import TrialSpec
 from search.events.types import ModelScored, TrialEnded, TrialStarted
 from search.finals.plan import next_tasks
+from search.report.ranking import print_ranking
 from search.runs.finish import choose_best, finish_run
 from search.runs.folder import Run, open_run
 from search.runs.prepare import Prepared, prepare
@@ -146,8 +148,8 @@ def with_finalists(finished: Callable[..., Finished]) -> Finished:
 
 def test_the_planted_trial_leads_the_search_and_does_not_survive(with_finalists: Finished) -> None:
     outcomes, decided = with_finalists.outcomes, with_finalists.outcomes.decided
-    leader = outcomes.best()
-    assert leader is not None and leader.trial == PLANTED
+    leader = outcomes.ranked()[0]
+    assert leader.trial == PLANTED
     assert leader.accuracy > outcomes.by_trial[HONEST].accuracy + 0.1
     assert decided is not None
     assert decided.trial == HONEST and decided.repeat > 0
@@ -156,6 +158,13 @@ def test_the_planted_trial_leads_the_search_and_does_not_survive(with_finalists:
     assert runner_up.validation < leader.accuracy - 0.1  # what was memorised does not come again
     assert best.measured.value > runner_up.measured.value
     assert "final comparison" in with_finalists.printed
+
+
+def test_what_the_end_of_the_search_describes_is_the_chosen_trial(with_finalists: Finished) -> None:
+    printed = StringIO()
+    print_ranking(Console(file=printed, width=100), with_finalists.outcomes)
+    assert f"trial {HONEST} differs from the reference in" in printed.getvalue()
+    assert f"trial {PLANTED} differs" not in printed.getvalue()
 
 
 def test_the_figure_on_the_card_is_that_of_the_test(with_finalists: Finished) -> None:
