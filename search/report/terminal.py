@@ -132,6 +132,7 @@ class View:
         parts = [
             f"{len(self._ended)}/{self._live.trials} trials ended",
             f"{outcomes.count(None)} running",
+            *_finals(outcomes),
             *([f"best {best.scores.value:.3f} (trial {best.trial})"] if best else []),
             f"{duration(now - self._started)} so far",
         ]
@@ -151,6 +152,17 @@ class View:
             )
         live.left, live.ends = left.seconds, left.ends
         return live
+
+
+def _finals(outcomes: Outcomes) -> list[str]:
+    """How far finalists have come with other seeds; nothing before their time."""
+    runs = [
+        f"trial {o.trial} at epoch {o.epochs}" for o in outcomes.repeats.values() if not o.state
+    ]
+    if not runs:
+        return []
+    ended = len(outcomes.repeats) - len(runs)
+    return [f"finalists with other seeds: {ended} ended, {' and '.join(runs)}"]
 
 
 @contextmanager

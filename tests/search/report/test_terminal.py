@@ -270,3 +270,32 @@ def test_the_view_leaves_nothing_but_its_notes(screen: Screen) -> None:
     assert "\x1b[?1049h" in shown  # a screen of its own
     after = shown.rpartition("\x1b[?1049l")[2]
     assert "note: the base runs padded" in after and "mine" not in after
+
+
+def test_where_nobody_looks_on_a_line_a_minute_says_how_things_stand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80)
+    clock = [1000.0]
+    monkeypatch.setattr("search.report.terminal.time.monotonic", lambda: clock[0])
+    finals = [
+        trial(3).model_copy(update={"repeat": 1}),
+        report(3, 1, 0.2).model_copy(update={"repeat": 1}),
+        end(3, "finished").model_copy(update={"repeat": 1}),
+        trial(0).model_copy(update={"repeat": 1}),
+        report(0, 2, 0.2).model_copy(update={"repeat": 1}),
+    ]
+    with View(console, "mine", 4, Asha()) as view:
+        view.update(Outcomes(ENDED))
+        out.truncate(0)
+        for seconds, events in ((59, ENDED), (2, ENDED), (2, ENDED), (60, [*ENDED, *finals])):
+            clock[0] += seconds
+            view._live.outcomes = Outcomes(events)
+            view.pulse()
+    first, second = out.getvalue().lstrip("\0").splitlines()
+    assert first == "3/4 trials ended, 1 running, best 0.500 (trial 1), 1 min 01 s so far"
+    assert second == (
+        "3/4 trials ended, 1 running, finalists with other seeds: 1 ended, trial 0 at epoch 2, "
+        "best 0.500 (trial 1), 2 min 03 s so far"
+    )
