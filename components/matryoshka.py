@@ -1,4 +1,4 @@
-"""Any loss, at several widths of the embedding at once."""
+"""A loss, at several widths of the embedding at once."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import ray
 from ray.exceptions import RayActorError
@@ -62,7 +62,7 @@ class LanePlace(PlacementGroupHandle):
         """The placement group of the lane."""
         return self._group
 
-    def ready(self) -> Any:
+    def ready(self) -> object:
         """Reference that is ready when the room is."""
         return self._group.ready()
 
@@ -97,11 +97,13 @@ class LaneWorkerGroup(WorkerGroup):
 
     closing: threading.Event
 
-    def _create_placement_group(self, scaling_config: Any, worker_group_context: Any) -> LanePlace:
+    def _create_placement_group(
+        self, scaling_config: object, worker_group_context: object
+    ) -> LanePlace:
         return LanePlace(self.closing)
 
     def _create_workers(
-        self, num_workers: int, placement_group: PlacementGroup, *args: Any, **settings: Any
+        self, num_workers: int, placement_group: PlacementGroup, *args: object, **settings: object
     ) -> list[Worker]:
         settings["placement_group_bundle_indices"] = list(range(1, num_workers + 1))
         workers: list[Worker] = super()._create_workers(
@@ -153,7 +155,7 @@ class LaneSize(FixedScalingPolicy):
     what the search has asked it for.
     """
 
-    def after_controller_start(self, train_run_context: Any) -> None:
+    def after_controller_start(self, train_run_context: object) -> None:
         """Ask for nothing."""
 
     def _maybe_send_resource_request(self) -> None:
@@ -163,7 +165,7 @@ class LaneSize(FixedScalingPolicy):
 class LaneController(TrainController):
     """The controller of a lane's run, in the lane's own process."""
 
-    def __init__(self, lane: int, closing: threading.Event, **settings: Any) -> None:
+    def __init__(self, lane: int, closing: threading.Event, **settings: object) -> None:
         worker = type(LaneWorker.__name__, (LaneWorker,), {"lane": lane})
         own = {"closing": closing, "_worker_cls": worker}
         self.worker_group_cls = type(LaneWorkerGroup.__name__, (LaneWorkerGroup,), own)
@@ -223,7 +225,7 @@ class LaneTrainer(DataParallelTrainer):
             LossWatch(self._on_loss),
         ]
 
-    def _initialize_and_run_controller(self, **settings: Any) -> Any:
+    def _initialize_and_run_controller(self, **settings: object) -> object:
         settings["scaling_policy"] = LaneSize(self.scaling_config)
         controller = LaneController(self._lane, self._closing, **settings)
         asyncio.run(controller.run())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import ray
 from ray import tune
@@ -25,6 +25,9 @@ from search.events.replies import (
     TrialSpec,
     describe_task,
 )
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
 
 # Key, in what Tune is told, of the value that is maximised.
 OBJECTIVE = "objective"
@@ -91,7 +94,7 @@ class LaneSetup:
     """
 
     name: str
-    mailboxes: Any
+    mailboxes: ActorHandle
     scratch: str
     plan: LanePlan
     work: SharedSettings

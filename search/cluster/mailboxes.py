@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import ray
 
 from search.cluster.mailbox import Mailbox
 from search.runtime.checkpoints import Checkpoints
 from search.runtime.sealing import PIECE
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
 
 # Messages of all lanes that may wait at a time: a worker's order and its end, a report, a result.
 MOST_WAITING = 100_000
@@ -88,22 +91,22 @@ class LaneMailbox:
         lane: number of the lane.
     """
 
-    actor: Any
+    actor: ActorHandle
     lane: int
 
     def post(
         self,
-        method: Callable[Concatenate[Mailbox, P], Coroutine[Any, Any, T]],
+        method: Callable[Concatenate[Mailbox, P], Coroutine[object, object, T]],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> Any:
+    ) -> ray.ObjectRef:
         """Call a method of `Mailbox` and return the reference of what it will return."""
         assert not kwargs, "they are passed by position"
         return self.actor.call.remote(self.lane, method.__name__, *args)
 
     def ask(
         self,
-        method: Callable[Concatenate[Mailbox, P], Coroutine[Any, Any, T]],
+        method: Callable[Concatenate[Mailbox, P], Coroutine[object, object, T]],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ray
 from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
+
+if TYPE_CHECKING:
+    from ray.train.v2._internal.execution.worker_group import WorkerGroup
 
 # Of one collective. Workers that wait for a trial meet more often than that.
 COLLECTIVE_S = 1800
@@ -20,7 +23,7 @@ class ProcessGroup(Backend):
     # The GPUs of all workers of a machine are visible to each, as NCCL needs it between them.
     share_cuda_visible_devices = True
 
-    def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
+    def on_start(self, worker_group: WorkerGroup, backend_config: BackendConfig) -> None:
         """Join the workers."""
         if len(worker_group) == 1:
             return

@@ -43,7 +43,7 @@ Timeout = Annotated[
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting: adapter.rank=8."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Another setting: adapter.rank=8."),
 ]
 Output = Annotated[Path, typer.Option(help="Folder that run folders are made in.")]
 Name = Annotated[

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
@@ -111,7 +109,7 @@ class ComparedSampler(BaseSampler):
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Draw what is drawn together."""
         return self._sampler.sample_relative(self._study, self._copy, search_space)
 
@@ -121,7 +119,7 @@ class ComparedSampler(BaseSampler):
         trial: FrozenTrial,
         param_name: str,
         param_distribution: BaseDistribution,
-    ) -> Any:
+    ) -> object:
         """Draw one value."""
         return self._sampler.sample_independent(
             self._study, self._copy, param_name, param_distribution

@@ -6,7 +6,6 @@ import glob
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 # Sections and keys whose values, and what lies below them, may name files or folders.
 _FILES = ("train", "validation", "test")
@@ -15,7 +14,7 @@ _MODELS = ("model", "teacher")
 _WORDS = ("kind", "config", "split", "revision")
 
 
-def rebase(tree: dict[str, Any], folder: Path) -> None:
+def rebase(tree: dict[str, object], folder: Path) -> None:
     """Make relative paths in a tree count from a folder, where something is there.
 
     Others stay as they are: they count from the working directory, or name a model or a data set
@@ -31,7 +30,7 @@ def rebase(tree: dict[str, Any], folder: Path) -> None:
     _rebase_models(tree, lambda name: _from(folder, name))
 
 
-def _rebase_models(node: Any, change: Callable[[str], str]) -> None:
+def _rebase_models(node: object, change: Callable[[str], str]) -> None:
     """Change the names of models, wherever they stand: of the base, of teachers, of cases."""
     if isinstance(node, list):
         for part in node:
@@ -44,7 +43,7 @@ def _rebase_models(node: Any, change: Callable[[str], str]) -> None:
                 _rebase_models(value, change)
 
 
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+def _mapped(value: object, change: Callable[[str], str]) -> object:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
