@@ -112,7 +112,7 @@ def _score(pairs: Mapping[str, Comparison], corpus: TokenisedCorpus, scoring: Sc
     accuracy = float(np.mean(list(by_language.values())))
     if scoring.is_mean_accuracy:
         return Scores(accuracy, by_language)
-    is_accuracy = scoring.metric.kind == "accuracy"
+    is_accuracy = scoring.is_accuracy
     metric = (
         by_language
         if is_accuracy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
@@ -25,6 +25,7 @@ from search.scoring.settings import Scoring
 from search.settings.sections import SearchSettings
 
 Split = Literal["validation", "test"]
+Other = Literal["runner-up", "candidate", "reference", "untouched"]
 Run = tuple[int | None, int]
 UNTOUCHED: tuple[Run, ...] = ((None, 0),)
 
@@ -64,135 +65,172 @@ def decide(
     Returns:
         None where no candidate has been scored.
     """
-    scoring = search.scoring
-    models: dict[int, tuple[Run, ...]] = {}
-    for trial, runs in candidates(outcomes, search).items():
-        if scored := tuple(run for run in runs if run in outcomes.scored):
-            models[trial] = scored
-    if not models:
-        return None
+    finals = _Finals(outcomes, search, families, seed)
+    return finals.compare(finals.choose()) if finals.models else None
 
-    def validation(trial: int) -> list[float]:
-        return [outcomes.scored[run].validation.value for run in models[trial]]
 
-    def size(trial: int) -> int:
-        return outcomes.by_trial[trial].trainable_parameters or 0
+@dataclass(frozen=True)
+class _Choice:
+    """What the validation sentences say.
 
-    of_search = outcomes.reference_trial()
-    reference = None if of_search is None else of_search.trial
-    beside_reference = outcomes.scored.get((reference, 0)) if reference is not None else None
+    Attributes:
+        ranked: all candidates, best first.
+        tied: those that cannot be told from the first.
+        winner: the first, or a smaller one of these.
+    """
 
-    def violations(trial: int) -> dict[str, float]:
-        of_runs = [outcomes.scored[run].validation.by_language for run in models[trial]]
+    ranked: Sequence[int]
+    tied: Sequence[int]
+    winner: int
+
+
+class _Finals:
+    """The models of the final comparison; arguments as of `decide`."""
+
+    def __init__(
+        self, outcomes: Outcomes, search: SearchSettings, families: Mapping[str, str], seed: int
+    ) -> None:
+        self._outcomes = outcomes
+        self._constraints = search.constraints
+        self._scoring = search.scoring
+        self._families = families
+        self._seed = seed
+        self.models: dict[int, tuple[Run, ...]] = {}  # candidates, and their runs that count
+        for trial, runs in candidates(outcomes, search).items():
+            if scored := tuple(run for run in runs if run in outcomes.scored):
+                self.models[trial] = scored
+        found = outcomes.reference_trial()
+        self._reference = None if found is None else found.trial
+        self._beside = dict(self._models_beside())
+
+    def _models_beside(self) -> Iterator[tuple[int | None, tuple[Run, ...]]]:
+        """The candidates, the reference and the base without training, as far as scored."""
+        yield from self.models.items()
+        of_reference = (self._reference, 0)
+        if self._reference not in self.models and of_reference in self._outcomes.scored:
+            yield self._reference, (of_reference,)
+        if UNTOUCHED[0] in self._outcomes.scored:
+            yield None, UNTOUCHED
+
+    def choose(self) -> _Choice:
+        """Choose by the validation sentences."""
+        broken = {trial: total(self._violations(trial)) for trial in self.models}
+
+        def merit(trial: int) -> tuple[float, float, int, int]:
+            return broken[trial], -fmean(self._validation(trial)), self._size(trial), trial
+
+        ranked = sorted(self.models, key=merit)
+        first = ranked[0]
+        others = [trial for trial in ranked[1:] if broken[trial] == broken[first] == 0]
+        tied: list[int] = []
+        # Of another metric, it is not known how it came about sentence by sentence.
+        if others and self._scoring.is_accuracy:
+            by = self._measure(self.models, "validation")
+            tied = [
+                trial
+                for trial in others
+                if interval(by[first].resampled_N - by[trial].resampled_N)[0] <= 0
+            ]
+        winner = min([first, *tied], key=lambda trial: (self._size(trial), ranked.index(trial)))
+        return _Choice(ranked, tied, winner)
+
+    def compare(self, choice: _Choice) -> FinalsDecided:
+        """Measure all models, and each beside the one that was chosen."""
+        scored, winner = self._outcomes.scored, choice.winner
+        split: Split = "test"
+        if any(scored[run].test is None for runs in self._beside.values() for run in runs):
+            split = "validation"
+        measured = self._measure(self._beside, split)
+
+        def beside(other: Other, trial: int | None) -> FinalComparison:
+            this, that = measured[winner], measured[trial]
+            difference = _interval(this.value - that.value, this.resampled_N - that.resampled_N)
+            return FinalComparison(other=other, trial=trial, difference=difference)
+
+        losers = [trial for trial in choice.ranked if trial != winner]
+        comparisons = [beside("runner-up", trial) for trial in losers[:1]]
+        comparisons += [beside("candidate", trial) for trial in losers[1:]]
+        if self._reference in self._beside and self._reference not in (winner, None):
+            comparisons.append(beside("reference", self._reference))
+        if None in self._beside:
+            comparisons.append(beside("untouched", None))
+        rest = [trial for trial in self._beside if trial not in self.models]
+        _, repeat = max(self.models[winner], key=lambda run: scored[run].validation.value)
+        return FinalsDecided(
+            trial=winner,
+            repeat=repeat,
+            split=split,
+            compared="objective" if _is_objective(self._scoring) else "accuracy",
+            rows=tuple(self._row(trial, measured[trial]) for trial in [*choice.ranked, *rest]),
+            comparisons=tuple(comparisons),
+            tied=tuple(choice.tied),
+            violations=tuple(describe(self._violations(winner))),
+        )
+
+    def _validation(self, trial: int | None) -> list[float]:
+        """What is maximised, of each run."""
+        return [self._outcomes.scored[run].validation.value for run in self._beside[trial]]
+
+    def _size(self, trial: int | None) -> int:
+        if trial is None:
+            return 0
+        return self._outcomes.by_trial[trial].trainable_parameters or 0
+
+    def _violations(self, trial: int) -> dict[str, float]:
+        scored = self._outcomes.scored
+        of_runs = [scored[run].validation.by_language for run in self.models[trial]]
         means = {name: fmean(one[name] for one in of_runs) for name in of_runs[0]}
-        of_reference = None
-        if beside_reference is not None:
-            of_reference = beside_reference.validation.by_language
-        return search.constraints.violations(means, of_reference, size(trial))
+        reference = None if self._reference is None else scored.get((self._reference, 0))
+        of_reference = None if reference is None else reference.validation.by_language
+        return self._constraints.violations(means, of_reference, self._size(trial))
 
-    broken = {trial: total(violations(trial)) for trial in models}
-    ranked = sorted(models, key=lambda t: (broken[t], -fmean(validation(t)), size(t), t))
-    first = ranked[0]
-    others = [trial for trial in ranked[1:] if broken[trial] == broken[first] == 0]
-    tied: list[int] = []
-    # Of another metric, it is not known how it came about sentence by sentence.
-    if others and scoring.metric.kind == "accuracy":
-        chosen_by = _measure(outcomes, models, "validation", scoring, families, seed)
-        tied = [
-            trial
-            for trial in others
-            if interval(chosen_by[first].resampled_N - chosen_by[trial].resampled_N)[0] <= 0
-        ]
-    winner = min([first, *tied], key=lambda trial: (size(trial), ranked.index(trial)))
-    _, repeat = max(models[winner], key=lambda run: outcomes.scored[run].validation.value)
-
-    beside: dict[int | None, tuple[Run, ...]] = {trial: models[trial] for trial in models}
-    if reference is not None and reference not in models and beside_reference is not None:
-        beside[reference] = ((reference, 0),)
-    if UNTOUCHED[0] in outcomes.scored:
-        beside[None] = UNTOUCHED
-    split: Split = "test"
-    if any(outcomes.scored[run].test is None for runs in beside.values() for run in runs):
-        split = "validation"
-    measured = _measure(outcomes, beside, split, scoring, families, seed)
-
-    def row(trial: int | None) -> FinalRow:
-        values = [outcomes.scored[run].validation.value for run in beside[trial]]
+    def _row(self, trial: int | None, measured: _Measured) -> FinalRow:
+        values = self._validation(trial)
         return FinalRow(
             trial=trial,
-            repeats=tuple(repeat for _, repeat in beside[trial]),
+            repeats=tuple(repeat for _, repeat in self._beside[trial]),
             validation=fmean(values),
             lowest=min(values),
             highest=max(values),
-            measured=_interval(measured[trial].value, measured[trial].resampled_N),
-            by_language=dict(measured[trial].by_language),
-            trainable_parameters=0 if trial is None else size(trial),
+            measured=_interval(measured.value, measured.resampled_N),
+            by_language=dict(measured.by_language),
+            trainable_parameters=self._size(trial),
         )
 
-    def compare(
-        other: Literal["runner-up", "candidate", "reference", "untouched"], trial: int | None
-    ) -> FinalComparison:
-        this, that = measured[winner], measured[trial]
-        difference = _interval(this.value - that.value, this.resampled_N - that.resampled_N)
-        return FinalComparison(other=other, trial=trial, difference=difference)
+    def _measure(
+        self, models: Mapping[int, Sequence[Run]] | Mapping[int | None, Sequence[Run]], split: Split
+    ) -> dict[int | None, _Measured]:
+        """Measure models on a split, each as the mean of its runs, on the same resamples."""
+        scores: dict[int | None, list[SplitScores]] = {
+            trial: [_on(self._outcomes, run, split) for run in runs]
+            for trial, runs in models.items()
+        }
+        languages = list(next(iter(scores.values()))[0].found)
+        values_MLR = np.stack(
+            [stack_found([one.found for one in runs], languages) for runs in scores.values()]
+        )
+        resampled_NML = resampled_means(values_MLR, self._seed)
 
-    losers = [trial for trial in ranked if trial != winner]
-    comparisons = [compare("runner-up", trial) for trial in losers[:1]]
-    comparisons += [compare("candidate", trial) for trial in losers[1:]]
-    if reference in beside and reference != winner:
-        comparisons.append(compare("reference", reference))
-    if None in beside:
-        comparisons.append(compare("untouched", None))
-    return FinalsDecided(
-        trial=winner,
-        repeat=repeat,
-        split=split,
-        compared="objective" if _is_objective(scoring) else "accuracy",
-        rows=tuple(map(row, [*ranked, *(key for key in beside if key not in models)])),
-        comparisons=tuple(comparisons),
-        tied=tuple(tied),
-        violations=tuple(describe(violations(winner))),
-    )
+        def combine(means_L: Floats) -> float:
+            by_language = dict(zip(languages, means_L.tolist(), strict=True))
+            if _is_objective(self._scoring):
+                return self._scoring.objective.combine(by_language, self._families)
+            return mean(by_language)
+
+        found = {}
+        for index, (trial, runs) in enumerate(scores.items()):
+            by_language = {n: fmean(one.by_language[n] for one in runs) for n in languages}
+            found[trial] = _Measured(
+                combine(np.asarray(list(by_language.values()))),
+                np.asarray([combine(means_L) for means_L in resampled_NML[:, index]]),
+                by_language,
+            )
+        return found
 
 
 def _is_objective(scoring: Scoring) -> bool:
     """Whether what is maximised is compared: a number made of the languages' accuracies."""
-    return scoring.metric.kind == "accuracy" and scoring.objective.kind != "mean"
-
-
-def _measure(
-    outcomes: Outcomes,
-    models: Mapping[int, Sequence[Run]] | Mapping[int | None, Sequence[Run]],
-    split: Split,
-    scoring: Scoring,
-    families: Mapping[str, str],
-    seed: int,
-) -> dict[int | None, _Measured]:
-    """Measure models on a split, each as the mean of its runs, on the same resamples."""
-    scores: dict[int | None, list[SplitScores]] = {
-        trial: [_on(outcomes, run, split) for run in runs] for trial, runs in models.items()
-    }
-    languages = list(next(iter(scores.values()))[0].found)
-    values_MLR = np.stack(
-        [stack_found([one.found for one in runs], languages) for runs in scores.values()]
-    )
-    resampled_NML = resampled_means(values_MLR, seed)
-
-    def combine(means_L: Floats) -> float:
-        by_language = dict(zip(languages, means_L.tolist(), strict=True))
-        if _is_objective(scoring):
-            return scoring.objective.combine(by_language, families)
-        return mean(by_language)
-
-    found = {}
-    for index, (trial, runs) in enumerate(scores.items()):
-        by_language = {n: fmean(one.by_language[n] for one in runs) for n in languages}
-        found[trial] = _Measured(
-            combine(np.asarray(list(by_language.values()))),
-            np.asarray([combine(means_L) for means_L in resampled_NML[:, index]]),
-            by_language,
-        )
-    return found
+    return scoring.is_accuracy and not scoring.is_mean_accuracy
 
 
 def _on(outcomes: Outcomes, run: Run, split: Split) -> SplitScores:

@@ -23,9 +23,14 @@ class Scoring(Config):
     objective: AnyObjective = Field(default={"kind": "mean"}, validate_default=True)
 
     @property
+    def is_accuracy(self) -> bool:
+        """Whether the metric is accuracy, which is scored in any case."""
+        return self.metric.kind == "accuracy"
+
+    @property
     def is_mean_accuracy(self) -> bool:
-        """Whether it is the mean of accuracy over the languages, which is scored in any case."""
-        return (self.metric.kind, self.objective.kind) == ("accuracy", "mean")
+        """Whether it is the mean of accuracy over the languages."""
+        return self.is_accuracy and self.objective.kind == "mean"
 
     def value(self, by_language: Mapping[str, float], families: Mapping[str, str]) -> float:
         """The number to maximise.
