@@ -154,8 +154,14 @@ def _train(
     def stopping() -> str:
         return request.stop.reason if request.stop else ""
 
+    finals = config.search.finals
     view = View(
-        console, folder.name, prepared.trials + run.trained_on, config.search.scheduler, stopping
+        console,
+        folder.name,
+        prepared.trials + run.trained_on,
+        config.search.scheduler,
+        stopping,
+        (finals.count, finals.seeds),
     )
     with (
         view,

@@ -19,6 +19,9 @@ OPTIONS = {
     "data.pivot": "--pivot",
 }
 
+TINY = "builtin:tiny"
+OTHER_BASE = "; --base names the model that you mean to train"
+
 app = make_app()
 
 
@@ -39,7 +42,7 @@ def main(
             show_default=False,
         ),
     ],
-    base: options.Model = "builtin:tiny",
+    base: options.Model = TINY,
     validation: options.Validation = None,
     languages: options.Languages = None,
     pivot: options.Pivot = "en",
@@ -88,6 +91,10 @@ def main(
             split = load_split(chosen, skeleton, CacheSettings())
         console = make_console()
         print_health(console, split.health)
+        console.print(
+            f"tokens: as {base} cuts sentences into them{'' if base != TINY else OTHER_BASE}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
         batch, pairs = TrainingConfig().batch_size, split.health.train_pairs
         if pairs < batch:
             console.print(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from search.events.types import FinalComparison, FinalRow, FinalsDecided, Interval
 
+LEAST_GAIN = 0.0005  # what is less is 0.000
 NO_DIFFERENCE = "no significant difference"
 MEASURED_ON = {
     "test": "the test sentences, which took no part in training or in any choice",
@@ -50,6 +51,17 @@ def describe_comparisons(decided: FinalsDecided) -> Iterator[str]:
         if one.other in names:
             name = names[one.other].format(one.trial)
             yield f"against {name}: {format_interval(one.difference, '+')}{verdict_of(one)}"
+        if one.other == "reference":
+            yield _describe_losses(decided, one.trial)
+
+
+def _describe_losses(decided: FinalsDecided, reference: int | None) -> str:
+    """The languages in which the best model is worse than the reference, the worst first."""
+    before = find_row(decided, reference).by_language
+    after = find_row(decided, decided.trial).by_language
+    gains = sorted((after[name] - before[name], name) for name in before.keys() & after.keys())
+    lost = [f"{name} ({gain:+.3f})" for gain, name in gains if gain <= -LEAST_GAIN]
+    return f"worse than the reference in {', '.join(lost) if lost else 'no language'}"
 
 
 def verdict_of(comparison: FinalComparison) -> str:

@@ -93,7 +93,14 @@ def _options(having: Mapping[int, JsonValue], scores: Mapping[int, float]) -> li
     groups: dict[str, dict[int, float]] = {}
     for trial, value in having.items():
         groups.setdefault(str(value), {})[trial] = scores[trial]
-    return [Option(n, part) for n, part in groups.items()] if len(groups) <= MOST_OPTIONS else []
+    if len(groups) > MOST_OPTIONS:
+        return []
+    return [Option(_written(having[min(part)]), part) for part in groups.values()]
+
+
+def _written(value: JsonValue) -> str:
+    """Write a setting, a fraction with as many digits as matter."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _parameters(outcome: Outcome) -> dict[str, JsonValue]:

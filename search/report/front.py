@@ -21,6 +21,10 @@ def pareto_front(trials: Iterable[Outcome], cost: Callable[[Outcome], float]) ->
     return front
 
 
+def _amount(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
+
+
 def describe_front(
     outcomes: Outcomes, title: str, what: str, cost: Callable[[Outcome], float], *, log: bool
 ) -> Section:
@@ -69,10 +73,10 @@ def describe_front(
         "yaxis": {"title": {"text": "score"}},
         "legend": {"orientation": "h", "y": 1.12},
     }
-    on = ", ".join(f"{o.trial} ({o.scores.value:.3f}, {cost(o):,.6g})" for o in front)
+    on = ", ".join(f"{o.trial} ({o.scores.value:.3f}, {_amount(cost(o))})" for o in front)
     sentences = [
-        "The dotted line is the Pareto front of the trials that finished: none that costs as "
-        f"little is better. On it, with score and {what}: trials {on}."
+        "The dotted line is the Pareto front: the finished trials that are better than every "
+        f"cheaper one. On it, with score and {what}: trials {on}."
         if front
         else "No trial finished."
     ]

@@ -64,7 +64,8 @@ class Live:
         """Fill the panel: what must be seen stands first and last, what may grow in between."""
         head = [self._counts(), self._bar(width)]
         foot = self._foot()
-        running = [o for o in self.outcomes.by_trial.values() if o.state is None]
+        every = [*self.outcomes.by_trial.values(), *self.outcomes.repeats.values()]
+        running = [o for o in every if o.state is None]
         free = height - len(head) - len(foot)
         shown = running[: max(0, free)]
         free -= len(shown)
@@ -93,6 +94,7 @@ class Live:
             (f"{count('finished')} finished", "green"),
             (f"{count('failed')} failed", "red" if count("failed") else "dim"),
             *([(f"{waiting} waiting", "dim")] if waiting > 0 else []),
+            *self._finals(),
             *([(f"{idle} idle lane{'s' * (idle > 1)}", "dim")] if idle > 0 else []),
         ]
         text = Text(no_wrap=True, overflow="ellipsis")
@@ -100,6 +102,13 @@ class Live:
             text.append(words, style)
             text.append("  ")
         return text
+
+    def _finals(self) -> list[tuple[str, str]]:
+        """How the finalists stand; nothing before their time."""
+        runs = self.outcomes.repeats.values()
+        ended = sum(run.state is not None for run in runs)
+        told = f"finalists: {len(runs) - ended} running, {ended} ended"
+        return [(told, "cyan")] if runs else []
 
     def _bar(self, width: int) -> RenderableType:
         ended = sum(o.state is not None for o in self.outcomes.by_trial.values())
@@ -115,10 +124,11 @@ class Live:
         rows = []
         for outcome in running:
             progress = self.progress(outcome.trial)
-            end = self.ends.get(outcome.trial)
+            end = None if outcome.repeat else self.ends.get(outcome.trial)
+            seed = f", seed {outcome.repeat}" if outcome.repeat else ""
             rows.append(
                 [
-                    Text(f"trial {outcome.trial}"),
+                    Text(f"trial {outcome.trial}{seed}"),
                     Text(str(progress) if progress else f"epoch {outcome.epochs + 1}: starting"),
                     Text(sparkline(outcome.curve), "cyan"),
                     Text(f"{outcome.scores.value:.3f}" if outcome.epochs else ""),

@@ -61,6 +61,8 @@ def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> Non
             instead = "" if other is None else f" instead of {_written(other)}"
             line = f"  {name}: {_written(own)}{instead}"
             console.print(shown(line, 300), markup=False, soft_wrap=True)
+    if outcomes.decided is not None:
+        return  # the final comparison says in which languages it is worse
     if worse := worse_languages(outcomes, best):
         listed = ", ".join(f"{name} {loss:+.3f}" for name, loss in worse)
         warning = f"warning: trial {best.trial} is worse than the reference in {listed}"

@@ -37,6 +37,7 @@ def remaining(
     scheduler: SchedulerConfig,
     now: float,
     since: Mapping[int, float],
+    finals: tuple[int, int] = (0, 0),
 ) -> Remaining:
     """Estimate when the running trials and the last one end.
 
@@ -48,6 +49,7 @@ def remaining(
         lanes: trials that run at a time.
         now: Unix time in seconds.
         since: running trial -> Unix time at which it was first seen.
+        finals: how many trials are trained anew at the end, and with how many other seeds each.
     """
     ended = [o for o in outcomes.by_trial.values() if o.state is not None and o.began]
     running = [o for o in outcomes.by_trial.values() if o.state is None]
@@ -73,7 +75,30 @@ def remaining(
     gap = _gap(outcomes)
     for _ in range(waiting):
         heapq.heappush(free, heapq.heappop(free) + gap + usual)
-    return Remaining(max(free, default=0.0), ends)
+    of_finals = _finals_seconds(outcomes, lanes, scheduler, now, *finals)
+    return Remaining(max(free, default=0.0) + of_finals, ends)
+
+
+def _finals_seconds(
+    outcomes: Outcomes, lanes: int, scheduler: SchedulerConfig, now: float, count: int, seeds: int
+) -> float:
+    """Estimate how long the finalists take, which begin when the last trial has ended.
+
+    Each run costs what the epochs of its trial have cost; which trials they are may still change.
+    """
+    lefts = []
+    for trial in outcomes.ended()[:count]:
+        for repeat in range(1, seeds + 1):
+            run = outcomes.repeats.get((trial.trial, repeat))
+            if run is not None and run.state is not None:
+                continue
+            epochs = scheduler.max_epochs - (0 if run is None else run.epochs)
+            since = 0.0 if run is None or run.ended is None else now - run.ended
+            lefts.append(max(0.0, epochs * trial.epoch_seconds - since))
+    ends = [0.0] * max(1, lanes)
+    for left in sorted(lefts, reverse=True):
+        heapq.heapreplace(ends, ends[0] + left)
+    return max(ends)
 
 
 def _lane_seconds(outcome: Outcome) -> float:

@@ -30,6 +30,7 @@ class View:
         trials: of the search.
         scheduler: when trials are stopped, for the time left.
         stopping: why the search is about to end early; empty while it is not.
+        finals: as of `remaining`.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class View:
         trials: int,
         scheduler: SchedulerConfig,
         stopping: Callable[[], str] = lambda: "",
+        finals: tuple[int, int] = (0, 0),
     ) -> None:
         self._console = console
         self._live = Live(name, trials, status="starting Ray")
         self._scheduler = scheduler
         self._stopping = stopping
+        self._of_finals = finals
         self._started = time.monotonic()
         self._seen: dict[int, float] = {}  # trial -> Unix time
         self._ended: set[int] = set()
@@ -148,7 +151,13 @@ class View:
         left = Remaining(None, {})
         if live.lanes and not live.stopping:
             left = remaining(
-                live.outcomes, live.trials, live.lanes, self._scheduler, time.time(), self._seen
+                live.outcomes,
+                live.trials,
+                live.lanes,
+                self._scheduler,
+                time.time(),
+                self._seen,
+                self._of_finals,
             )
         live.left, live.ends = left.seconds, left.ends
         return live

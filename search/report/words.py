@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from rich.text import Text
 
 from search.events.outcomes import Outcome, Outcomes
+from search.finals.words import LEAST_GAIN
 from search.settings.trial import flatten
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-LEAST_GAIN = 0.0005  # what is less is 0.000
 
 
 def label(outcome: Outcome) -> str:

@@ -197,10 +197,12 @@ def take_up(folder: Path, checkpoints: Checkpoints) -> Past:
                 notes.append(f"trial {run[0]} with another seed begins again: {fault}")
                 checkpoints.remove(*run)
     ended = len(by_trial) - len(standing)
-    goes_on = [f"trial {number} after epoch {epoch}" for number, epoch in standing.items()]
-    note = f"{ended} trials have ended"
-    note += f"; {', '.join(goes_on)} goes on" if len(goes_on) == 1 else ""
-    note += f"; {', '.join(goes_on)} go on" if len(goes_on) > 1 else ""
+    told = [f"{ended} trial{' has' if ended == 1 else 's have'} ended"]
+    told += [
+        f"trial {number} goes on after epoch {epoch}" if epoch else f"trial {number} begins again"
+        for number, epoch in standing.items()
+    ]
+    note = "; ".join(told)
     return Past(events, standing, standing_repeats, (note, *notes))
 
 

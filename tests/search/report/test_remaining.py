@@ -69,3 +69,19 @@ def test_little_is_known_at_first() -> None:
     events = [*whole(0, 9, 0.0), started(1)]
     assert remaining(Outcomes(events), 8, 2, ASHA, 20.0, {1: 19.0}).seconds is None
     assert remaining(Outcomes(whole(0, 9, 0.0)), 1, 2, ASHA, 20.0, {}).seconds == 0
+
+
+def test_finalists_are_trained_anew_when_the_last_trial_has_ended() -> None:
+    # All epochs take 2 s, so a finalist takes 18 s; three trials with two seeds each on two lanes.
+    events = [e for n in range(1, 5) for e in whole(n, 9, began=20.0 * n)]
+    found = remaining(Outcomes(events), 4, 2, ASHA, 98.0, {}, finals=(3, 2))
+    assert found.seconds == pytest.approx(3 * 18.0)
+    assert remaining(Outcomes(events), 4, 2, ASHA, 98.0, {}, finals=(0, 2)).seconds == 0.0
+    # One has ended, and one has trained five epochs and a second: 7 s of it are left.
+    runs = [*whole(1, 9, began=100.0), started(1), *epochs(1, 5, began=120.0, each=2.0)]
+    again = [
+        event.model_copy(update={"repeat": 1 if index < 11 else 2})
+        for index, event in enumerate(runs)
+    ]
+    found = remaining(Outcomes([*events, *again]), 4, 2, ASHA, 131.0, {}, finals=(2, 2))
+    assert found.seconds == pytest.approx(18.0 + 7.0)

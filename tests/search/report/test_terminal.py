@@ -299,3 +299,17 @@ def test_where_nobody_looks_on_a_line_a_minute_says_how_things_stand(
         "3/4 trials ended, 1 running, finalists with other seeds: 1 ended, trial 0 at epoch 2, "
         "best 0.500 (trial 1), 2 min 03 s so far"
     )
+
+
+def test_finalists_stand_among_the_trials_that_run() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=100, height=24, force_terminal=True)
+    finals = [
+        event.model_copy(update={"repeat": 1})
+        for event in (trial(0), report(0, 3, 0.2), end(0, "finished"), trial(3), report(3, 2, 0.3))
+    ]
+    outcomes = Outcomes([*ENDED, end(3, "stopped"), *finals])
+    console.print(Live("mine", 4, 2, outcomes, left=65))
+    shown = out.getvalue()
+    assert "finalists: 1 running, 1 ended" in shown
+    assert "trial 3, seed 1  epoch 3: starting" in shown and "1 min 05 s left" in shown
