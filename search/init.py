@@ -91,7 +91,8 @@ def space_text(file: Path, model: str, data: dict[str, object], base: Base, heal
         health: of the sentences, tokenised for the base.
     """
     pairs = health.train_pairs
-    batch = next((n for n in BATCH_SIZES if n * LEAST_STEPS <= pairs), BATCH_SIZES[-1])
+    least = min(BATCH_SIZES[-1], pairs)
+    batch = next((n for n in BATCH_SIZES if n * LEAST_STEPS <= pairs), least)
     sampled = pairs > MOST_PAIRS_PER_EPOCH
     last = sorted({max(1, base.depth // 4), max(1, base.depth // 2)})
     first = "last" if base.causal else "cls"

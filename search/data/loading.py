@@ -87,7 +87,8 @@ def load_data(settings: DataSettings, store: Store | None = None) -> LoadedData:
         test.limit("test", settings.test_rows, rng_of_test(settings.seed))
         for one in {id(part): part for part in (train, validation)}.values():
             one.drop_leaks(test.text_LR[:, test.at("test")])
-    if validation is train:
+    is_held_out = validation is train
+    if is_held_out:
         notes += _hold_out(settings, train, rng)
     else:
         validation.move("train", "validation")
@@ -109,7 +110,7 @@ def load_data(settings: DataSettings, store: Store | None = None) -> LoadedData:
     )
     del placed, sources, train, validation, test
     pa.default_memory_pool().release_unused()  # the text as it was read, rows left out included
-    _check_enough("data.validation", loaded.validation, settings.pivot)
+    _check_enough("data.validation", loaded.validation, settings.pivot, is_held_out)
     if tested is not None and settings.test is not None:
         _check_enough("data.test", tested, settings.pivot)
     _check_enough("data.train", loaded.train, settings.pivot)
@@ -214,10 +215,12 @@ def _hold_out(settings: DataSettings, placed: PlacedRows, rng: np.random.Generat
     """Hold rows out for the validation and, of these, the test; what there is to say of it."""
     (rows,) = np.nonzero(placed.at("train"))
     if len(rows) < 2:
+        leaked = int(placed.at("leaked").sum())
+        shared = f", besides {leaked:,} that share a sentence with data.test" if leaked else ""
         raise InputError.of(
             "data.train",
-            "has one row that can be used; it must have two or more, since some are held out, or "
-            "data.validation must be given",
+            f"has {'one row' if len(rows) else 'no row'} that can be used{shared}; it must have "
+            f"two or more, since some are held out, or data.validation must be given",
         )
     most = settings.validation_rows or MOST_ROWS
     with_test = round(most / (1 - settings.test_share))
@@ -271,12 +274,20 @@ def _equal(column: pa.ChunkedArray, other: pa.ChunkedArray) -> NDArray[np.bool_]
     return found
 
 
-def _check_enough(key: str, corpus: Corpus, pivot: str) -> None:
+def _check_enough(key: str, corpus: Corpus, pivot: str, is_held_out: bool = False) -> None:
     """Every language has a pair to train on, and pairs with the pivot to validate and test with.
+
+    Args:
+        key: of the sentences.
+        is_held_out: they are rows of ``data.train``.
 
     Raises:
         InputError: one has none, or no row is left.
     """
+    scored = key != "data.train"
+    among = ""
+    if is_held_out:
+        key, among = "data.train", " among the rows that are held out to validate with"
     if not len(corpus):
         raise InputError.of(
             key,
@@ -288,12 +299,16 @@ def _check_enough(key: str, corpus: Corpus, pivot: str) -> None:
     }
     for language, here in present.items():
         others = [there for name, there in present.items() if name != language]
-        scored = key != "data.train"
         if scored and language != pivot:
             others = [present[pivot]]
+        if not here.any() and language == pivot:
+            raise InputError.of(
+                key, f"has no sentence in the pivot, {pivot!r}{among}; it must have some, or "
+                f"data.pivot must be another language"
+            )  # fmt: skip
         if not (here & np.any(others, axis=0)).any():
             partner = f"beside {pivot!r}" if scored else "with a translation"
             raise InputError.of(
-                key, f"has no sentence in {language!r} {partner}; it must have some, or the "
+                key, f"has no sentence in {language!r} {partner}{among}; it must have some, or the "
                 f"language must be left out of data.languages"
             )  # fmt: skip

@@ -27,7 +27,8 @@ def put_aside(placed: PlacedRows, settings: DataSettings) -> list[str]:
     alike = "so the figures of the best model are from the sentences that chose it"
     if len(rows) < LEAST_ROWS:
         return [
-            f"{len(rows)} rows are too few to put some aside for a test ({LEAST_ROWS}), {alike}"
+            f"{len(rows)} row{' is' if len(rows) == 1 else 's are'} too few to put some aside for "
+            f"a test ({LEAST_ROWS}), {alike}"
             f" (data.test, with other sentences, makes them independent)"
         ]
     text_LR = placed.text_LR[:, rows]

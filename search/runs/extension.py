@@ -68,12 +68,11 @@ def plan_extension(record: RunRecord, *, best: int, epochs: int) -> list[TrialSt
     # With other seeds, one that was stopped early is trained for as many epochs as the reference.
     reference = outcomes.reference_trial()
     trained = [*chosen, *([] if reference is None or reference in chosen else [reference])]
-    problems = [
-        Problem("", 0, "--epochs", f"is {epochs}; it must be more than {outcome.epochs}, for which "
-                f"trial {outcome.trial} was trained")
-        for outcome in trained
-        if outcome.epochs >= epochs
-    ]  # fmt: skip
+    longest = max(trained, key=lambda outcome: outcome.epochs)
+    problems = []
+    if longest.epochs >= epochs:
+        message = f"is {epochs}; it must be more than {longest.epochs}, for which trial "
+        problems = [Problem("", 0, "--epochs", f"{message}{longest.trial} was trained")]
     problems += [
         Problem("", 0, "--best", f"is {best}; it must be fewer, as trial {outcome.trial} cannot go "
                 f"on: {fault} (search.keep says how many keep theirs)")

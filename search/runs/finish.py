@@ -128,7 +128,8 @@ def _best_runs(outcomes: Outcomes, constraints: Constraints) -> list[Outcome]:
 
     decided = outcomes.decided
     chosen = [] if decided is None else [outcomes.run(decided.trial, decided.repeat)]
-    return [*chosen, *by_rank(outcomes, constraints)]
+    every = [*chosen, *by_rank(outcomes, constraints)]
+    return list({(one.trial, one.repeat): one for one in every}.values())
 
 
 def _make_best(
@@ -158,9 +159,17 @@ def _make_best(
             break
         except (ValueError, OSError) as error:
             why = explain_os_error(error) if isinstance(error, OSError) else shown(error, 1000)
+            if (folder / "best").exists():  # perhaps all that is left of that trial
+                console.print(
+                    f"best/ stays as it was written before: {why}; a model of another trial: "
+                    f"{export_command(folder)} --trial NUMBER",
+                    style="yellow", markup=False, soft_wrap=True,
+                )  # fmt: skip
+                return FINISHED
             console.print(
-                f"best/ is of a trial of a lower rank: {why}", style="yellow", markup=False
-            )
+                f"best/ is of a trial of a lower rank: {why}",
+                style="yellow", markup=False, soft_wrap=True,
+            )  # fmt: skip
     else:
         console.print("best/ could not be made: no checkpoint can be used", style="red")
         return NONE_FINISHED

@@ -96,6 +96,9 @@ def trial_source(
         os.chdir(record.directory)
     search = record.plain["config"]["search"]
     scheduler = search["scheduler"]
+    most_epochs = trial.most_epochs or scheduler["max_epochs"]
+    asked = [o.value for o in given if o.key == "search.scheduler.max_epochs"]
+    fewest = min([most_epochs, *(value for value in asked if isinstance(value, int))])
     tree: dict[str, Any] = {
         name: deepcopy(record.space[name]) for name in ("data", "cache") if name in record.space
     }
@@ -108,8 +111,9 @@ def trial_source(
         "objective": search["objective"],
         "scheduler": {
             "kind": "none",
-            "max_epochs": trial.most_epochs or scheduler["max_epochs"],
-            "grace_epochs": scheduler["grace_epochs"],  # of which the warm-up is a share
+            "max_epochs": most_epochs,
+            # The warm-up is a share of them.
+            "grace_epochs": min(scheduler["grace_epochs"], fewest),
         },
     }
     if "train" in typed:  # all of other sentences are used, whatever share of the run's own was

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -138,6 +139,11 @@ class Session:
         scores = score_untouched(
             self._base, self._validation, self._features, self.ranks, scoring=self.settings.scoring
         )
+        if not math.isfinite(scores.accuracy):
+            raise ValueError(
+                "the base gives embeddings that are not finite; its weights must be finite "
+                "numbers, and base.dtype one that holds them"
+            )
         return UntouchedScored(**asdict(scores))
 
     def score(self, trial: TrialConfig | None, checkpoint: Checkpoint | None) -> FinalScores:

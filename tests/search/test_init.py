@@ -51,3 +51,13 @@ def test_no_file_is_overwritten(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "which exists; it must be a new file" in result.stderr
     assert file.read_text() == "mine"
+
+
+def test_few_rows_get_a_small_batch(tmp_path: Path) -> None:
+    data = tmp_path / "few.tsv"
+    data.write_text("en\tde\n" + "".join(f"number {n}\tZahl {n}\n" for n in range(5)))
+    file = tmp_path / "my.yaml"
+    result = CliRunner().invoke(app, [str(file), "--train", str(data)])
+    assert result.exit_code == 0, result.output
+    tree = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    assert tree["training"]["batch_size"] == 4  # of five rows, one is held out

@@ -289,3 +289,19 @@ def test_one_row_cannot_be_divided(tmp_path: Path) -> None:
     file = write(tmp_path / "one.csv", numbered("en de", range(1)))
     with pytest.raises(InputError, match=r"data.train: has one row that can be used"):
         load_data(DataSettings(train=str(file)))
+
+
+def test_what_is_said_of_rows_that_are_held_out_names_the_file(tmp_path: Path) -> None:
+    columns = numbered("en de gu", range(60))
+    cases = [
+        (columns | {"gu": [""] * 60}, r"^data.train: has no sentence in 'gu' beside 'en' among"),
+        (columns | {"en": [""] * 60}, r"^data.train: has no sentence in the pivot, 'en' among"),
+    ]
+    for number, (given, message) in enumerate(cases):
+        file = write(tmp_path / f"{number}.csv", given)
+        with pytest.raises(InputError, match=message):
+            load_data(DataSettings(train=str(file)))
+    file = write(tmp_path / "all.csv", columns)
+    settings = DataSettings(train=str(file), test=str(file))
+    with pytest.raises(InputError, match="no row that can be used, besides 60 that share a"):
+        load_data(settings)

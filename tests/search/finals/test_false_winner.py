@@ -9,10 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Finished:
     folder: Path
     outcomes: Outcomes
     printed: str
+    prepared: Prepared
 
     @property
     def rows(self) -> dict[str, dict[str, str]]:
@@ -134,9 +135,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Finished
     def make(name: str, *assignments: str) -> Finished:
         space = folder / "space.yaml"
         space.write_text(SPACE)
-        printed = play(prepare(space, assignments), folder / name)
+        prepared = prepare(space, assignments)
+        printed = play(prepared, folder / name)
         outcomes = Outcomes(read_journal(folder / name / "journal.jsonl"))
-        return Finished(folder / name, outcomes, printed)
+        return Finished(folder / name, outcomes, printed, prepared)
 
     return make
 
@@ -161,10 +163,26 @@ def test_the_planted_trial_leads_the_search_and_does_not_survive(with_finalists:
 
 
 def test_what_the_end_of_the_search_describes_is_the_chosen_trial(with_finalists: Finished) -> None:
-    printed = StringIO()
+    printed = io.StringIO()
     print_ranking(Console(file=printed, width=100), with_finalists.outcomes)
     assert f"trial {HONEST} differs from the reference in" in printed.getvalue()
     assert f"trial {PLANTED} differs" not in printed.getvalue()
+
+
+def test_a_model_whose_checkpoint_is_gone_is_not_written_over(
+    with_finalists: Finished, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(with_finalists.folder, tmp_path / "run"))
+    decided = with_finalists.outcomes.decided
+    assert decided is not None
+    Checkpoints(folder / "trials").remove(decided.trial, decided.repeat)
+    weights = (folder / "best" / "model.safetensors").read_bytes()
+    console = Console(file=io.StringIO(), width=160)
+    assert finish_run(console, folder, with_finalists.prepared) == 0
+    assert (folder / "best" / "model.safetensors").read_bytes() == weights
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert said.count(f"trial {decided.trial} has no checkpoint") == 1
+    assert "best/ stays as it was written before" in said
 
 
 def test_the_figure_on_the_card_is_that_of_the_test(with_finalists: Finished) -> None:

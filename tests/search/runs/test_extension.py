@@ -113,7 +113,7 @@ def test_what_cannot_go_on_is_refused(folder: Path) -> None:
             {"best": 3, "epochs": 1},
             f"must be more than {best.epochs}, for which trial {best.trial}",
         ),
-        ({"best": 1, "epochs": 9}, "must be more than 9, for which trial 0 was trained"),
+        ({"best": 1, "epochs": 9}, "must be more than 9, for which trial"),
         ({"best": 6, "epochs": 20}, "its checkpoint was not kept"),
         ({"best": 99, "epochs": 20}, "it must be at most"),
     ]
