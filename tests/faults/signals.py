@@ -43,8 +43,12 @@ SIGNALS: dict[str, tuple[Send, int]] = {
 }
 
 
-def by_signal(output: Path, name: str) -> Row:
-    """Send a signal to a search in which a trial has finished."""
+def by_signal(output: Path, name: str, most_seconds: float = MOST_SECONDS) -> Row:
+    """Send a signal to a search in which a trial has finished.
+
+    Args:
+        most_seconds: that its end may take.
+    """
     send, status = SIGNALS[name]
     folder = output / name.replace(" ", "-")
     scratch = short_folder()
@@ -53,7 +57,7 @@ def by_signal(output: Path, name: str) -> Row:
     started = below(process)
     sent = time.monotonic()
     send(process)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=300)
     seconds = time.monotonic() - sent
     best = (folder / "best").exists()
     left = left_over(started, scratch)
@@ -64,7 +68,7 @@ def by_signal(output: Path, name: str) -> Row:
     )
     is_sound = (
         process.returncode == status
-        and seconds <= MOST_SECONDS
+        and seconds <= most_seconds
         and ranked >= 3
         and (best or name == "SIGINT twice")
         and not left

@@ -17,7 +17,8 @@ from tests.faults.signals import SIGNALS, by_signal, by_timeout
     ],
 )
 def test_a_signal_ends_a_search_in_order(tmp_path: Path, name: str) -> None:
-    row = by_signal(tmp_path, name)
+    # The time it takes depends on what else runs; `python -m tests.faults signals` measures it.
+    row = by_signal(tmp_path, name, most_seconds=300)
     assert row.is_sound, row.found
 
 

@@ -60,7 +60,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "search.run", str(ROOT / "spaces/lora_family.yaml"), *arguments]
 
 
-def run(folder: Path, name: str, *arguments: str, wait: float = 280, **environment: str) -> str:
+def run(folder: Path, name: str, *arguments: str, wait: float = 800, **environment: str) -> str:
     """Run the command to its end and give back what it printed."""
     done = subprocess.run(
         command("--output", str(folder), "--name", name, *arguments),
@@ -176,7 +176,7 @@ training: {batch_size: 16}
 """)
     done = subprocess.run(
         [sys.executable, "-m", "search.run", str(space), "--output", str(tmp_path), "--name", "r"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=800, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     rows = leaderboard(tmp_path / "r")
@@ -230,7 +230,7 @@ def test_every_shipped_space_runs_to_its_end(tmp_path: Path, space: Path) -> Non
             "--trials", "3", *SMALL[:6], "--set", "search.scheduler.max_epochs=1",
             "--set", "training.batch_size=16", "--set", "training.pairs_per_epoch=48",
         ],
-        cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=800, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
@@ -317,7 +317,7 @@ def interrupt(process: subprocess.Popen[str], run_folder: Path) -> None:
     """Do what Ctrl-C does, and find everything in order afterwards."""
     below = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=300)
     assert process.returncode == 130, printed
     assert "interrupted" in printed
     assert "Traceback" not in printed
