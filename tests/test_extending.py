@@ -37,7 +37,7 @@ def run(folder: Path, *command: str) -> str:
         env=os.environ | {"PYTHONPATH": str(folder), "ISOGLOSS_CACHE": str(folder / "cache")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=800,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

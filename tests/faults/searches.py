@@ -20,7 +20,7 @@ from search.events.outcomes import Outcomes
 from search.events.types import Event, TrialEnded
 
 SPACE = Path(__file__).with_name("space.yaml")
-LIMIT_S = 300.0  # of any one search
+LIMIT_S = 900.0  # of any one search
 CLEAN_WITHIN_S = 30.0
 
 

@@ -16,8 +16,11 @@ from tests.faults.signals import SIGNALS, by_signal, by_timeout
         for name in SIGNALS
     ],
 )
-def test_a_signal_ends_a_search_in_order(tmp_path: Path, name: str) -> None:
+def test_a_signal_ends_a_search_in_order(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The time it takes depends on what else runs; `python -m tests.faults signals` measures it.
+    monkeypatch.setattr("tests.faults.searches.CLEAN_WITHIN_S", 300.0)
     row = by_signal(tmp_path, name, most_seconds=300)
     assert row.is_sound, row.found
 

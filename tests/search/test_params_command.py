@@ -307,7 +307,7 @@ def test_as_a_user_pipes_it(tmp_path: Path) -> None:
         env={k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -267,7 +267,7 @@ def test_as_a_user_pipes_it(data: Path, encoding: str, block: str) -> None:
             env={k: v for k, v in os.environ.items() if k != "COLUMNS"}
             | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": encoding},
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
     assert (done.returncode, done.stderr) == (0, "False\n")

@@ -24,7 +24,7 @@ from search.runtime.checkpoints import Checkpoints
 from search.runtime.progress import Progress, read_progress
 from search.runtime.sealing import Part, seal
 
-LONG = 30.0  # seconds after which what should have come is taken for lost; never waited in full
+LONG = 300.0  # seconds after which what should have come is taken for lost; never waited in full
 TURNS = 50  # of the event loop; whatever could go on by itself has done so after them
 
 

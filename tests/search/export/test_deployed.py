@@ -138,7 +138,7 @@ def as_a_user(work: Path, calls: dict[Path, list[Call]], again: bool = False) ->
         env=os.environ | here | {"HF_HOME": str(work / "cache")},
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=800,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -57,7 +57,7 @@ def opened(page: Path, width: int, *flags: str) -> dict[str, Any]:
         [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width + 40},950",
          f"--user-data-dir={page.parent / 'profile'}", "--virtual-time-budget=5000", "--dump-dom",
          *flags, f"file://{frame}"],
-        capture_output=True, text=True, timeout=200, check=True,
+        capture_output=True, text=True, timeout=800, check=True,
     )  # fmt: skip
     found, *_ = re.findall(r'<pre id="found">(.*?)</pre>', done.stdout)
     return dict(json.loads(unescape(found)))

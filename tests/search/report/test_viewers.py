@@ -102,10 +102,10 @@ def served(*command: str) -> Iterator[Callable[[str], Any]]:
     )  # fmt: skip
 
     def get(path: str) -> Any:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while True:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
                     return json.load(answer)
             except OSError:
                 assert process.poll() is None and time.monotonic() < until, command
@@ -121,7 +121,7 @@ def served(*command: str) -> Iterator[Callable[[str], Any]]:
 def test_tensorboard_shows_a_run_that_goes_on(run: Path) -> None:
     program = (sys.executable, "-m", "tensorboard.main", "--load_fast=false")
     with served(*program, "--logdir", str(run / "tensorboard")) as get:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         runs = {"trial-0", "trial-0-seed2", "trial-1"}
         while get("/data/plugin/scalars/tags").keys() < runs and time.monotonic() < until:
             time.sleep(0.2)

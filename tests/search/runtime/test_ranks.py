@@ -192,7 +192,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         for rank in range(WORKERS)
     ]
     try:
-        errors = [process.communicate(timeout=200)[1].decode() for process in started]
+        errors = [process.communicate(timeout=800)[1].decode() for process in started]
     finally:
         for process in started:
             process.kill()

@@ -289,7 +289,7 @@ from search.runtime.store import Store
 from tests.search.runtime.test_store import key, of, same
 store, word, name = Store(Path(sys.argv[1]), 1e9), Path(sys.argv[2]), sys.argv[3]
 def wait(pattern, count=1):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while len(list(word.glob(pattern))) < count:
         assert time.monotonic() < end
         time.sleep(0.005)

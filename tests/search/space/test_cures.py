@@ -205,7 +205,7 @@ def test_as_a_user_types_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "search.run", "space.yaml", "--dry-run"],
         cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        timeout=120, check=False,
+        timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     lines = done.stderr.splitlines()
