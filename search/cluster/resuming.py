@@ -62,13 +62,7 @@ def past_trials(outcomes: Outcomes, constraints: Constraints | None = None) -> l
             o.curve,
             o.state,
             held.violations(o.by_language, of_reference, o.trainable_parameters),
-            trial_facts(
-                accuracy=o.accuracy,
-                by_language=o.by_language,
-                epochs=o.epochs,
-                seconds=o.seconds,
-                trainable_parameters=o.trainable_parameters,
-            )
+            trial_facts(o.scores, o.epochs, o.seconds, o.trainable_parameters)
             if o.state in ("finished", "stopped")
             else {},
         )

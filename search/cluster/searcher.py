@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from search.cluster.lane import OBJECTIVE
 from search.cluster.scheduling import REFERENCE
+from search.events.outcomes import scores_of
 from search.events.replies import EpochReply, TrialSpec, describe_task
 from search.sampling.study import SearchStudy, trial_facts
 from search.scoring.constraints import Constraints
@@ -165,20 +166,15 @@ class StudySearcher(Searcher):
         record, reply = drawn.record, result.get("reply")
         if isinstance(reply, EpochReply):
             done = reply.done
-            self._study.describe(
-                record,
-                trial_facts(
-                    accuracy=done.accuracy,
-                    by_language=done.by_language,
-                    epochs=done.epoch,
-                    seconds=done.seconds,
-                    trainable_parameters=done.trainable_parameters,
-                ),
+            facts = trial_facts(
+                scores_of(done), done.epoch, done.seconds, done.trainable_parameters
             )
-            violations = self._constraints.violations(
-                done.by_language, self._reference, done.trainable_parameters
-            )
-            self._study.constrain(record, violations)
+            self._study.describe(record, facts)
+            if not self._constraints.are_none:
+                violations = self._constraints.violations(
+                    done.by_language, self._reference, done.trainable_parameters
+                )
+                self._study.constrain(record, violations)
         del self._running[trial_id]
         if result["epoch"] >= self._max_epochs:
             self._study.finish(record, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from search.events.types import FinalComparison, FinalRow, FinalsDecided, Interval
 
@@ -55,12 +55,17 @@ def describe_comparisons(decided: FinalsDecided) -> Iterator[str]:
             yield _describe_losses(decided, one.trial)
 
 
+def losses(after: Mapping[str, float], before: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Languages in which one model is worse than another, and by how much, the worst first."""
+    gains = [(name, score - before[name]) for name, score in after.items() if name in before]
+    return sorted([one for one in gains if one[1] <= -LEAST_GAIN], key=lambda one: one[1])
+
+
 def _describe_losses(decided: FinalsDecided, reference: int | None) -> str:
     """The languages in which the best model is worse than the reference, the worst first."""
     before = find_row(decided, reference).by_language
     after = find_row(decided, decided.trial).by_language
-    gains = sorted((after[name] - before[name], name) for name in before.keys() & after.keys())
-    lost = [f"{name} ({gain:+.3f})" for gain, name in gains if gain <= -LEAST_GAIN]
+    lost = [f"{name} ({loss:+.3f})" for name, loss in losses(after, before)]
     return f"worse than the reference in {', '.join(lost) if lost else 'no language'}"
 
 

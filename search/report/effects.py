@@ -9,6 +9,7 @@ from statistics import fmean, median
 from pydantic import JsonValue, ValidationError
 
 from search.events.outcomes import Outcome, Outcomes
+from search.report.words import setting_text
 from search.settings.trial import TrialConfig, flatten
 
 MOST_OPTIONS = 12  # of a parameter that is not a number: beyond, it tells trials apart
@@ -95,12 +96,7 @@ def _options(having: Mapping[int, JsonValue], scores: Mapping[int, float]) -> li
         groups.setdefault(str(value), {})[trial] = scores[trial]
     if len(groups) > MOST_OPTIONS:
         return []
-    return [Option(_written(having[min(part)]), part) for part in groups.values()]
-
-
-def _written(value: JsonValue) -> str:
-    """Write a setting, a fraction with as many digits as matter."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return [Option(setting_text(having[min(part)]), part) for part in groups.values()]
 
 
 def _parameters(outcome: Outcome) -> dict[str, JsonValue]:

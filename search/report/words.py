@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.text import Text
 
 from search.events.outcomes import Outcome, Outcomes
-from search.finals.words import LEAST_GAIN
+from search.finals.words import LEAST_GAIN, losses
 from search.settings.trial import flatten
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -92,14 +92,12 @@ def differing_settings(outcomes: Outcomes, outcome: Outcome) -> list[tuple[str, 
     ]
 
 
+def setting_text(value: object) -> str:
+    """Write a setting, a fraction with as many digits as matter."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def worse_languages(outcomes: Outcomes, outcome: Outcome) -> Sequence[tuple[str, float]]:
     """Languages in which a trial is worse than the reference, and by how much, the worst first."""
     reference = outcomes.reference()
-    if reference is None:
-        return []
-    lost = [
-        (name, score - reference.by_language[name])
-        for name, score in outcome.by_language.items()
-        if name in reference.by_language and score - reference.by_language[name] <= -LEAST_GAIN
-    ]
-    return sorted(lost, key=lambda one: one[1])
+    return [] if reference is None else losses(outcome.by_language, reference.by_language)

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from search.events.types import State
 from search.sampling.draws import Refuse, TrialGenerator, accept_all
 from search.settings.interface import SamplerConfig
-from search.settings.trial import TrialConfig
+from search.settings.trial import Scores, TrialConfig
 from search.space.domains import Choice, Domain, Space
 
 
@@ -43,17 +43,12 @@ class PastTrial:
 
 
 def trial_facts(
-    *,
-    accuracy: float,
-    by_language: Mapping[str, float],
-    epochs: int,
-    seconds: float,
-    trainable_parameters: int | None,
+    scores: Scores, epochs: int, seconds: float, trainable_parameters: int | None
 ) -> dict[str, float]:
     """What the study tells of a trial beside its value, as user attributes, for its viewers."""
     return {
-        "accuracy": accuracy,
-        **{f"accuracy/{language}": score for language, score in by_language.items()},
+        "accuracy": scores.accuracy,
+        **{f"accuracy/{language}": score for language, score in scores.by_language.items()},
         "epochs": epochs,
         "seconds": round(seconds, 3),
         **({} if trainable_parameters is None else {"trainable_parameters": trainable_parameters}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 # Sections and keys whose values, and what lies below them, may name files or folders.
@@ -22,12 +23,13 @@ def rebase(tree: dict[str, object], folder: Path) -> None:
     """
     if folder.resolve() == Path.cwd():
         return
+    change = partial(_from, folder)
     data = tree.get("data")
     if isinstance(data, dict):
         for key in _FILES:
             if key in data:
-                data[key] = _mapped(data[key], lambda name: _from(folder, name))
-    _rebase_models(tree, lambda name: _from(folder, name))
+                data[key] = _mapped(data[key], change)
+    _rebase_models(tree, change)
 
 
 def _rebase_models(node: object, change: Callable[[str], str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search.finals.words import find_row, format_interval
 from search.report.section import Cell, ReportedRun, Section, format_gain
-from search.report.words import differing_settings, worse_languages
+from search.report.words import differing_settings, setting_text, worse_languages
 
 ORDER = 10
 
@@ -37,12 +37,7 @@ def describe(run: ReportedRun) -> Section:
         losses = ", ".join(worse) if worse else "none"
         sentences.append(f"Languages worse than the reference: {losses}.")
     rows: list[list[Cell]] = [
-        [name, _written(value), "not there" if other is None else _written(other)]
+        [name, setting_text(value), "not there" if other is None else setting_text(other)]
         for name, value, other in differing_settings(outcomes, best)
     ]
     return Section("The winner", sentences, columns=["setting", "winner", "reference"], rows=rows)
-
-
-def _written(value: object) -> str:
-    """Write a setting, a fraction with as many digits as matter."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
