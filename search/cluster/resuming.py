@@ -28,22 +28,18 @@ def settle(past: Past, scheduler: TrialScheduler, journal: Journal, max_epochs: 
     events = list(past.events)
     stopped = replay(scheduler, events, max_epochs)
     outcomes = Outcomes(events)
-    by_trial, repeats = outcomes.by_trial, outcomes.repeats
-    for number, epoch in past.standing.items():
-        outcome = by_trial[number]
+    for (number, repeat), epoch in past.standing.items():
+        outcome = outcomes.run(number, repeat)
+        # A run with another seed is there to be scored again, for which it needs its checkpoint.
+        done = epoch if repeat else outcome.epochs
+        is_stopped = not repeat and number in stopped and done > 0 and not outcome.reference
         event: Event
-        if outcome.epochs >= (outcome.most_epochs or max_epochs):
-            event = TrialEnded(trial=number, state="finished")
-        elif number in stopped and outcome.epochs > 0 and not outcome.reference:
+        if done >= (outcome.most_epochs or max_epochs):
+            event = TrialEnded(trial=number, repeat=repeat, state="finished")
+        elif is_stopped:
             event = TrialEnded(trial=number, state="stopped")
         else:
-            event = TrialContinued(trial=number, epoch=epoch)
-        journal.append(event)
-        events.append(event)
-    for (number, repeat), epoch in past.standing_repeats.items():
-        event = TrialContinued(trial=number, repeat=repeat, epoch=epoch)
-        if epoch >= (repeats[number, repeat].most_epochs or max_epochs):
-            event = TrialEnded(trial=number, repeat=repeat, state="finished")
+            event = TrialContinued(trial=number, repeat=repeat, epoch=epoch)
         journal.append(event)
         events.append(event)
     return events

@@ -178,6 +178,10 @@ class Outcomes:
         """How many trials the search has drawn; those with a parent are not among them."""
         return sum(outcome.parent is None for outcome in self.by_trial.values())
 
+    def runs(self) -> dict[tuple[int, int], Outcome]:
+        """Every run by trial and repeat: the trials, then those with other seeds."""
+        return {(number, 0): outcome for number, outcome in self.by_trial.items()} | self.repeats
+
     def count(self, state: State | None) -> int:
         """Trials in a state; None counts those that run."""
         return sum(outcome.state == state for outcome in self.by_trial.values())

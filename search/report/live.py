@@ -64,8 +64,7 @@ class Live:
         """Fill the panel: what must be seen stands first and last, what may grow in between."""
         head = [self._counts(), self._bar(width)]
         foot = self._foot()
-        every = [*self.outcomes.by_trial.values(), *self.outcomes.repeats.values()]
-        running = [o for o in every if o.state is None]
+        running = [o for o in self.outcomes.runs().values() if o.state is None]
         free = height - len(head) - len(foot)
         shown = running[: max(0, free)]
         free -= len(shown)

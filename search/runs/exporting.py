@@ -50,6 +50,18 @@ def kept_trials(checkpoints: Checkpoints) -> list[int]:
     return [trial for trial, repeat in checkpoints.runs() if not repeat]
 
 
+def refuse_unknown_trial(outcomes: Outcomes, trial: int) -> None:
+    """Refuse a number that no trial of a run has.
+
+    Raises:
+        InputError: it is such a one.
+    """
+    if trial not in outcomes.by_trial:
+        raise InputError(
+            f"--trial is {trial}; it must be one of the run's {len(outcomes.by_trial)} trials"
+        )
+
+
 def choose_trial(
     checkpoints: Checkpoints, outcomes: Outcomes, trial: int | None = None
 ) -> tuple[Outcome, Checkpoint]:
@@ -74,10 +86,7 @@ def choose_trial(
                 f"an epoch"
             )
         trial = ranked[0].trial
-    if trial not in outcomes.by_trial:
-        raise InputError(
-            f"--trial is {trial}; it must be one of the run's {len(outcomes.by_trial)} trials"
-        )
+    refuse_unknown_trial(outcomes, trial)
     try:
         checkpoint = read_checkpoint(checkpoints, trial, repeat)
     except ValueError as error:

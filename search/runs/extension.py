@@ -105,6 +105,6 @@ def extend(run: Run, started: Sequence[TrialStarted]) -> Run:
     for event in started:
         assert event.parent is not None, "it goes on from one"
         run.journal.append(event)
-        standing[event.trial] = by_trial[event.parent].epochs
+        standing[event.trial, 0] = by_trial[event.parent].epochs
     past = replace(run.past, events=(*run.past.events, *started), standing=standing)
     return replace(run, past=past)

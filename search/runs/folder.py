@@ -91,7 +91,7 @@ class Run:
     def is_complete(self, trials: int, search: SearchSettings) -> bool:
         """Whether earlier commands have drawn so many trials and left nothing to train or score."""
         outcomes = Outcomes(self.past.events)
-        if outcomes.drawn < trials or self.past.standing or self.past.standing_repeats:
+        if outcomes.drawn < trials or self.past.standing:
             return False
         return not next_tasks(outcomes, search)
 

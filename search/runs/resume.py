@@ -41,14 +41,12 @@ class Past:
 
     Attributes:
         events: of the journal.
-        standing: unfinished trial -> epochs that need not be trained again.
-        standing_repeats: likewise of finalists' unfinished runs with other seeds.
+        standing: trial and repeat of an unfinished run -> epochs that need not be trained again.
         notes: what the user should know of how the run goes on.
     """
 
     events: tuple[Event, ...] = ()
-    standing: dict[int, int] = field(default_factory=dict)
-    standing_repeats: dict[tuple[int, int], int] = field(default_factory=dict)
+    standing: dict[tuple[int, int], int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -169,7 +167,6 @@ def take_up(folder: Path, checkpoints: Checkpoints) -> Past:
         return Past()  # it was lost before it began
     events = tuple(read_journal(folder / JOURNAL))
     outcomes = Outcomes(events)
-    by_trial = outcomes.by_trial
     notes = []
     unknown = [run for run in kept if not outcomes.has_run(*run)]
     for run in unknown:
@@ -178,32 +175,26 @@ def take_up(folder: Path, checkpoints: Checkpoints) -> Past:
         listed = ", ".join(dict.fromkeys(str(trial) for trial, _ in unknown))
         notes.append(f"what was kept of trials that the journal does not know is removed: {listed}")
     standing = {}
-    for number, outcome in by_trial.items():
-        if outcome.state is None:
-            checkpoints.remove_partial(number)
-            first = 0 if outcome.parent is None else by_trial[outcome.parent].epochs
-            standing[number], fault = _standing(checkpoints, outcome, first)
-            if fault:
-                notes.append(f"trial {number} begins again: {fault}")
-                checkpoints.remove(number)
-    standing_repeats = {}
-    for run, outcome in outcomes.repeats.items():
-        if outcome.state is None:
-            checkpoints.remove_partial(*run)
-            parent = outcome.parent
-            first = 0 if parent is None else outcomes.run(parent, run[1]).epochs
-            standing_repeats[run], fault = _standing(checkpoints, outcome, first)
-            if fault:
-                notes.append(f"trial {run[0]} with another seed begins again: {fault}")
-                checkpoints.remove(*run)
-    ended = len(by_trial) - len(standing)
+    for run, outcome in outcomes.runs().items():
+        if outcome.state is not None:
+            continue
+        checkpoints.remove_partial(*run)
+        parent = outcome.parent
+        first = 0 if parent is None else outcomes.run(parent, run[1]).epochs
+        standing[run], fault = _standing(checkpoints, outcome, first)
+        if fault:
+            seed = " with another seed" if run[1] else ""
+            notes.append(f"trial {run[0]}{seed} begins again: {fault}")
+            checkpoints.remove(*run)
+    trials = {number: epoch for (number, repeat), epoch in standing.items() if not repeat}
+    ended = len(outcomes.by_trial) - len(trials)
     told = [f"{ended} trial{' has' if ended == 1 else 's have'} ended"]
     told += [
         f"trial {number} goes on after epoch {epoch}" if epoch else f"trial {number} begins again"
-        for number, epoch in standing.items()
+        for number, epoch in trials.items()
     ]
     note = "; ".join(told)
-    return Past(events, standing, standing_repeats, (note, *notes))
+    return Past(events, standing, (note, *notes))
 
 
 def _standing(checkpoints: Checkpoints, outcome: Outcome, first: int) -> tuple[int, str]:

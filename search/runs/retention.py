@@ -96,8 +96,7 @@ class Retention:
         kept |= {outcome.trial for outcome in outcomes.by_trial.values() if outcome.reference}
         going_on = (o for o in outcomes.by_trial.values() if o.state is None)
         kept |= {outcome.parent for outcome in going_on if outcome.parent is not None}
-        runs = {(number, 0): outcome for number, outcome in outcomes.by_trial.items()}
-        for run, outcome in (runs | outcomes.repeats).items():
+        for run, outcome in outcomes.runs().items():
             if outcome.state is None or run in self._gone:
                 continue
             if run[0] not in kept and not run[1]:

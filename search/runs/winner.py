@@ -11,6 +11,7 @@ from typing import Any
 
 from search.events.journal import read_journal
 from search.events.outcomes import Outcome, Outcomes
+from search.runs.exporting import refuse_unknown_trial
 from search.runs.record import RunRecord, read_record
 from search.runs.resume import JOURNAL
 from search.settings.problems import InputError, Problem
@@ -33,10 +34,7 @@ def find_trial(record: RunRecord, number: int | None) -> Outcome:
                 f"no trial of {record.folder} has ended with a score; --trial must name one"
             )
         return best
-    if number not in outcomes.by_trial:
-        raise InputError(
-            f"--trial is {number}; it must be one of the run's {len(outcomes.by_trial)} trials"
-        )
+    refuse_unknown_trial(outcomes, number)
     return outcomes.by_trial[number]
 
 
