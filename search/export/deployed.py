@@ -55,14 +55,14 @@ class Rebuilt(Module):  # type: ignore[misc]
         """Dimensions of its output."""
         return self.width
 
-    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+    def save(self, output_path: str, *args: object, **kwargs: object) -> None:
         """Write settings and weights, and this file into the folder of the model."""
         self.save_config(output_path)
         self.save_torch_weights(output_path)
         file = Path(output_path).parent / "isogloss_modules.py"
         file.write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
 
-    def compute(self, given: Tensor, *args: Any) -> Tensor:
+    def compute(self, given: Tensor, *args: object) -> Tensor:
         """Call the component in float32, whatever dtype the model has; return the dtype given.
 
         A component sums in float32, so that a model in half precision keeps its digits. The
@@ -91,7 +91,7 @@ class Rebuilt(Module):  # type: ignore[misc]
 class PackedPooling(Rebuilt):
     """A pooling over packed states, fed from sentence-transformers' padded batches."""
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Tensor], **kwargs: object) -> dict[str, Tensor]:
         """Add ``sentence_embedding`` (B, D) to ``token_embeddings`` (B, L, D) and their mask."""
         states_BLD: Tensor = features["token_embeddings"]
         real_BL = features["attention_mask"] != 0
@@ -107,7 +107,7 @@ class PackedPooling(Rebuilt):
 class RoutedHead(Rebuilt):
     """A head that may treat families of languages differently."""
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Tensor], **kwargs: object) -> dict[str, Tensor]:
         """Replace ``sentence_embedding`` (B, D) by (B, E)."""
         pooled_BD: Tensor = features["sentence_embedding"]
         family_B = features.get("family")
@@ -211,7 +211,7 @@ class RoutedTransformer(PaddedTransformer):
         features["family"] = torch.tensor(indices)
         return features
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Tensor], **kwargs: object) -> dict[str, Tensor]:
         """Run the transformer, each sentence with the adapter of its family."""
         self._family_B = features["family"]
         # A copy: losses that encode a batch twice (GradCache) find what they gave as it was.
@@ -220,7 +220,7 @@ class RoutedTransformer(PaddedTransformer):
         features["family"] = self._family_B
         return features
 
-    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
+    def save(self, output_path: str, *args: object, **kwargs: object) -> None:
         """Write the base, the routing, and the adapters as PEFT folders."""
         super().save(output_path, *args, **kwargs)
         (Path(output_path) / "routing.json").write_text(json.dumps(self.routing, indent=2))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.events.outcomes import Outcome, Outcomes
-from search.report.tables import line_up
+from search.report.tables import line_up, widths
 from search.report.words import duration, equal_epoch_gain, gain_text, label, sparkline
 from search.runtime.progress import Progress
 
@@ -21,7 +22,8 @@ NAME = 10  # the most characters of a language's name
 SCORE, GAIN = 5, 6  # characters of a score and of a gain
 LEAST_BAR, MOST_BAR = 12, 60
 SCORES_SHARE = 0.4  # of the free height: the most that bars of languages take
-TRIALS_WIDTH = 80  # of a ranked trial without languages
+GAP = 2  # blanks between columns of the ranked trials
+LEAST_LABEL = 24  # characters of what a trial is made of, beside languages
 
 
 @dataclass
@@ -179,12 +181,16 @@ class Live:
 
     def _ranked(self, width: int, height: int) -> tuple[Table, int]:
         """The best trials, with as many languages as there is room for; and the table's rows."""
+        ranked = self.outcomes.ranked()[: height - 1]
+        free = width - sum(size + GAP for size in widths(self._trials(ranked, []))[:-1])
+        rows = self._trials(ranked, self._weakest(free - LEAST_LABEL))
+        return line_up(rows, width, GAP), len(rows)
+
+    def _trials(self, ranked: Sequence[Outcome], languages: Sequence[str]) -> list[list[Text]]:
         reference = self.outcomes.reference()
         before = {} if reference is None else reference.by_language
-        languages = self.outcomes.languages()[: max(0, (width - TRIALS_WIDTH) // (SCORE + 3))]
         heads = ["#", "trial", "state", "epoch", "accuracy", "gain", *languages, "what"]
         rows = [[Text(head[:NAME], "dim") for head in heads]]
-        ranked = self.outcomes.ranked()[: height - 1]
         for rank, outcome in enumerate(ranked, start=1):
             scores = [
                 _coloured(
@@ -196,7 +202,20 @@ class Live:
             words.append(f"{outcome.accuracy:.3f}" if outcome.has_score else "")
             gain = equal_epoch_gain(self.outcomes, outcome)
             rows.append([*map(Text, words), gain, *scores, Text(label(outcome))])
-        return line_up(rows, width), len(rows)
+        return rows
+
+    def _weakest(self, room: int) -> list[str]:
+        """As many languages as fit, those first in which the reference is worst."""
+        languages = self.outcomes.languages()
+        reference = self.outcomes.reference()
+        before = {} if reference is None else reference.by_language
+        fitting = set()
+        for name in sorted(languages, key=lambda name: before.get(name, 0.0)):
+            room -= max(SCORE, cell_len(name[:NAME])) + GAP
+            if room < 0:
+                break
+            fitting.add(name)
+        return [name for name in languages if name in fitting]
 
     def _foot(self) -> list[Text]:
         if self.stopping:

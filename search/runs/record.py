@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shlex
 import sys
@@ -53,6 +54,11 @@ class RunRecord:
     trials: int
     checkpoints: str | None
     plain: dict[str, Any]
+
+    def enter_directory(self) -> None:
+        """Change to the working directory of the command, where it is still there."""
+        if Path(self.directory).is_dir():
+            os.chdir(self.directory)
 
 
 def read_record(folder: Path) -> RunRecord:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -119,6 +118,8 @@ def resumed_source(
         InputError: with every difference from the run, in the space or the versions.
     """
     if space_file is not None:
+        space_file = space_file.absolute()
+        record.enter_directory()
         source = read(space_file, assignments)
     else:
         source = recorded_source(record)
@@ -131,8 +132,7 @@ def resumed_source(
 
 def recorded_source(record: RunRecord) -> Source:
     """The space of a run; relative paths count from where they did when it began."""
-    if Path(record.directory).is_dir():
-        os.chdir(record.directory)
+    record.enter_directory()
     return Source(deepcopy(record.space), {(): (str(record.folder / RECORD), 0)})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -90,8 +89,7 @@ def trial_source(
     trial = find_trial(record, number)
     paths = ("data.train", "data.validation")
     changes = [replace(o, value=from_here(o.value)) if o.key in paths else o for o in given]
-    if Path(record.directory).is_dir():
-        os.chdir(record.directory)
+    record.enter_directory()
     search = record.plain["config"]["search"]
     scheduler = search["scheduler"]
     most_epochs = trial.most_epochs or scheduler["max_epochs"]

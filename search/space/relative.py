@@ -18,12 +18,11 @@ _WORDS = ("kind", "config", "split", "revision")
 def rebase(tree: dict[str, object], folder: Path) -> None:
     """Make relative paths in a tree count from a folder, where something is there.
 
-    Others stay as they are: they count from the working directory, or name a model or a data set
-    of the hub.
+    What lies below the working directory is then named from there, anything else in full, so that
+    a path reads the same wherever the space file was named from. Names of what is not there stay
+    as they are: they count from the working directory, or are of the hub.
     """
-    if folder.resolve() == Path.cwd():
-        return
-    change = partial(_from, folder)
+    change = partial(_from, folder.resolve())
     data = tree.get("data")
     if isinstance(data, dict):
         for key in _FILES:
@@ -61,7 +60,7 @@ def _from(folder: Path, name: str) -> str:
     path = os.path.normpath(folder / name)
     # ``name:config`` of a data set; a name that no file can have is a fault, told elsewhere.
     if "\0" not in name and any(map(_is_there, (path, path.rpartition(":")[0]))):
-        return path
+        return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
     return name
 
 

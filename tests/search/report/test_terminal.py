@@ -156,6 +156,20 @@ def test_the_picture_fills_the_terminal_and_keeps_what_matters(
     assert "a note" in last[0] and "Stopping… (interrupted)" in last[1] and "http" in last[2]
 
 
+@pytest.mark.parametrize(
+    ("width", "shown"), [(70, []), (83, ["ko"]), (90, ["gu", "ko"]), (97, ["zh", "gu", "ko"])]
+)
+def test_where_not_all_languages_fit_the_weakest_do(width: int, shown: list[str]) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=width, height=24, force_terminal=True, color_system=None)
+    scores = {"zh": 0.75, "gu": 0.5, "ko": 0.25}
+    done = report(0, 1, 0.5).model_copy(update={"by_language": scores})
+    console.print(Live("mine", 8, 2, Outcomes([trial(0), done, trial(1), done.model_copy(
+        update={"trial": 1})])))  # fmt: skip
+    (heads,) = [line for line in out.getvalue().splitlines() if "epoch  accuracy" in line]
+    assert heads.split()[heads.split().index("gain") + 1 : -2] == shown
+
+
 def test_gains_and_losses_have_their_colours() -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, height=24, force_terminal=True, color_system="standard")

@@ -55,6 +55,22 @@ def test_what_is_not_there_counts_from_the_working_directory(folder: Path) -> No
     assert tree["base"] == {"model": "builtin:tiny"}
 
 
+def test_paths_read_the_same_however_the_file_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.parent / "other.yaml").write_text("base: {model: mine/models/base}")
+    tree = read(Path("mine/space.yaml")).tree
+    assert read(folder / "space.yaml").tree == tree
+    assert read(Path("mine/models/../space.yaml")).tree == tree
+    assert read(folder.parent / "other.yaml").tree["base"] == {"model": "mine/models/base"}
+    monkeypatch.chdir(folder / "text")  # nothing lies below it
+    assert read(Path("../space.yaml")).tree["base"]["model"]["choice"] == [
+        str(folder / "models/base"), "owner/name"
+    ]  # fmt: skip
+    monkeypatch.chdir(folder)
+    assert read(Path("space.yaml")).tree["data"]["validation"] == ["text/*.tsv", "text/b c.tsv"]
+
+
 def test_options_count_from_the_working_directory(folder: Path) -> None:
     (folder.parent / "text").mkdir()
     tree = read(Path("mine/space.yaml"), ["data.train=text/a.en"]).tree
