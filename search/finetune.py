@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from search.runs import options
 from search.runs.console import exit_on_input_error, make_app, make_console
@@ -80,6 +81,8 @@ def main(
     output: options.Output = Path("runs"),
     name: options.Name = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Train one cross-lingual sentence embedder, as a search would train one of its trials.
 
@@ -87,6 +90,7 @@ def main(
     fault; 130 interrupted, 143 ended by SIGTERM, 129 by SIGHUP.
     """
     with exit_on_input_error():
+        console = make_console(quiet=quiet, verbose=verbose)
         if mlp_head and head not in (None, "mlp"):
             raise InputError(f"--mlp-head is given beside --head {head}; it must be left out")
         if mlp_hidden is not None and not mlp_head and head != "mlp":
@@ -144,9 +148,9 @@ def main(
             assign(source, [Assignment("head.kind", "linear", "")])
         if workers > 1:
             assign(source, [Assignment("lane.workers", workers, f"--workers {workers}")])
-            status = _finetune_on_ray(source, folder)
+            status = _finetune_on_ray(console, source, folder, verbose)
         else:
-            status = train_one(source, folder)
+            status = train_one(console, source, folder, verbose)
         if as_json:
             options.print_summary(folder, status)
         raise typer.Exit(status)
@@ -172,13 +176,13 @@ def _refuse_idle(assignments: Sequence[str]) -> None:
         raise InputError(problems)
 
 
-def _finetune_on_ray(source: Source, folder: Path) -> int:
+def _finetune_on_ray(console: Console, source: Source, folder: Path, verbose: bool) -> int:
     """Train the model as the one trial of a search, whose lane has several workers."""
     from search.launch import run_search
 
     request = StopRequest()
     with request.on_signals():
-        return run_search(make_console(), source, folder, None, None, request)
+        return run_search(console, source, folder, None, None, request, verbose=verbose)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,8 @@ def run_search(
     address: str | None,
     request: StopRequest,
     more: Sequence[TrialStarted] = (),
+    *,
+    verbose: bool = False,
 ) -> int:
     """Check a search, run its trials and make the best one a model.
 
@@ -91,6 +93,7 @@ def run_search(
         record: of the run to go on with; None for a new one.
         request: asked between steps whether to end.
         more: trials to train that go on from others.
+        verbose: print a line an epoch.
 
     Returns:
         The exit status.
@@ -118,7 +121,7 @@ def run_search(
             if run.is_complete(prepared.trials, prepared.config.search):
                 console.print(f"nothing is left to do of {prepared.trials} trials (--trials)")
             else:
-                _train(console, prepared, plan, folder, run, address, request)
+                _train(console, prepared, plan, folder, run, address, request, verbose)
             if request.stop is None:
                 choose_best(folder, prepared, run)
     except (InputError, OSError) as error:
@@ -141,6 +144,7 @@ def _train(
     run: Run,
     address: str | None,
     request: StopRequest,
+    verbose: bool,
 ) -> None:
     """Run the trials on a cluster that is started, or joined, for as long as that takes."""
     from search.cluster.autoscaler import growth, requested
@@ -162,6 +166,7 @@ def _train(
         config.search.scheduler,
         stopping,
         (finals.count, finals.seeds),
+        verbose,
     )
     with (
         view,

@@ -68,6 +68,8 @@ def main(
         bool, typer.Option("--dry-run", help="Print sampled configs and start nothing.")
     ] = False,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Search for the best cross-lingual sentence embedder in a space.
 
@@ -95,7 +97,7 @@ def main(
         start = Path.cwd()
         lasting = folder_that_lasts(start)
         request = StopRequest(None if timeout is None else parse_duration(timeout, "--timeout"))
-        console = make_console()
+        console = make_console(quiet=quiet, verbose=verbose)
         if space is None and resume is None:
             raise InputError("no space file is given; it must be, or --resume with a run folder")
         # At once: the imports and checks that follow take seconds.
@@ -125,7 +127,9 @@ def main(
             out = (lasting / output).resolve()
             source, folder = new_search(console, start / space, changes, out, name)
         with request.on_signals():
-            status = run_search(console, source, folder, record, address, request, more)
+            status = run_search(
+                console, source, folder, record, address, request, more, verbose=verbose
+            )
         if as_json:
             options.print_summary(folder, status)
         raise typer.Exit(status)

@@ -13,7 +13,7 @@ from rich.live import Live as Screen
 from search.events.outcomes import Outcomes
 from search.report.live import Live
 from search.report.remaining import Remaining, remaining
-from search.report.words import describe, duration
+from search.report.words import describe, describe_epoch, duration
 from search.runtime.progress import Progress, shown_by
 from search.settings.interface import SchedulerConfig
 
@@ -31,6 +31,7 @@ class View:
         scheduler: when trials are stopped, for the time left.
         stopping: why the search is about to end early; empty while it is not.
         finals: as of `remaining`.
+        verbose: print a line an epoch too, where there is no live view.
     """
 
     def __init__(
@@ -41,12 +42,15 @@ class View:
         scheduler: SchedulerConfig,
         stopping: Callable[[], str] = lambda: "",
         finals: tuple[int, int] = (0, 0),
+        verbose: bool = False,
     ) -> None:
         self._console = console
         self._live = Live(name, trials, status="starting Ray")
         self._scheduler = scheduler
         self._stopping = stopping
         self._of_finals = finals
+        self._verbose = verbose
+        self._told: dict[tuple[int, int], int] = {}  # run -> the last of its epochs that was told
         self._started = time.monotonic()
         self._seen: dict[int, float] = {}  # trial -> Unix time
         self._ended: set[int] = set()
@@ -94,6 +98,7 @@ class View:
     def resume(self, outcomes: Outcomes) -> None:
         """Take in what earlier commands of the run have done; nothing of it is shown as news."""
         self._ended |= {o.trial for o in outcomes.by_trial.values() if o.state is not None}
+        self._told |= {run: outcome.epochs for run, outcome in outcomes.runs().items()}
         self.update(outcomes)
 
     def update(self, outcomes: Outcomes) -> None:
@@ -103,6 +108,11 @@ class View:
             self._seen.setdefault(trial, time.time())
         if self._console.is_terminal:
             return
+        if self._verbose:
+            for run, outcome in outcomes.runs().items():
+                if outcome.epochs > self._told.get(run, 0):
+                    self._told[run] = outcome.epochs
+                    self._line(describe_epoch(outcome, outcome.most_epochs))
         for outcome in outcomes.by_trial.values():
             if outcome.state is not None and outcome.trial not in self._ended:
                 self._ended.add(outcome.trial)

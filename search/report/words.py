@@ -39,6 +39,18 @@ def describe(outcome: Outcome) -> str:
     return f"{what} at epoch {outcome.epochs}, {reached} ({label(outcome)})"
 
 
+def describe_epoch(outcome: Outcome, most: int | None) -> str:
+    """The last epoch of a run in a line, with every language, the worst first."""
+    seed = f", seed {outcome.repeat}" if outcome.repeat else ""
+    of = "" if most is None else f" of {most}"
+    languages = sorted(outcome.scores.by_language.items(), key=lambda item: item[1])
+    listed = ", ".join(f"{name} {score:.3f}" for name, score in languages)
+    return (
+        f"trial {outcome.trial}{seed}, epoch {outcome.epochs}{of}: accuracy "
+        f"{outcome.scores.accuracy:.3f} ({listed})"
+    )
+
+
 def duration(seconds: float) -> str:
     """Seconds -> "2 min 05 s"."""
     minutes, rest = divmod(round(seconds), 60)

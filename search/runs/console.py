@@ -77,11 +77,22 @@ def explain_os_error(error: OSError) -> str:
     return f"{shown(error.filename, 1000)}: {reason}" if error.filename else reason
 
 
-def make_console() -> Console:
-    """The console to print on."""
+def make_console(*, quiet: bool = False, verbose: bool = False) -> Console:
+    """The console to print on.
+
+    Args:
+        quiet: print nothing before the end of a run, which clears ``Console.quiet``.
+        verbose: print lines where there would be a live view, of what runs.
+
+    Raises:
+        InputError: it is to be both.
+    """
+    if quiet and verbose:
+        raise InputError("--quiet is given beside --verbose; one of them must be left out")
     # Bound to this stdout: while libraries run, sys.stdout is a file in the run folder.
-    console = Console(highlight=False, file=sys.stdout)
-    if not console.is_terminal:
+    terminal = False if quiet or verbose else None  # None: where it is one
+    console = Console(highlight=False, file=sys.stdout, quiet=quiet, force_terminal=terminal)
+    if not sys.stdout.isatty():
         console.width = max(console.width, PLAIN_WIDTH)
     return console
 

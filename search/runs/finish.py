@@ -60,6 +60,7 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
     from search.report.page import REPORT
     from search.report.ranking import print_ranking
 
+    console.quiet = False
     if not folder.exists():
         reason = stop.reason if stop else "the search ended"
         console.print(f"{reason} before any trial began", markup=False)

@@ -52,6 +52,12 @@ Name = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, as the last line, for scripts.")
 ]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but how it ends, and faults.")
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print a line an epoch, with every language.")
+]
 
 # Option -> the key of a space file that it sets.
 KEYS = {

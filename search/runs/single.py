@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.runs.console import explain_os_error, make_console, redirect_library_output
+from search.runs.console import explain_os_error, redirect_library_output
 from search.runs.stopping import StopError, StopRequest
 from search.settings.problems import InputError
 from search.space.source import Assignment, Source, assign
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 LEAST_BATCH = 16
 
 
-def train_one(source: Source, folder: Path) -> int:
+def train_one(console: Console, source: Source, folder: Path, verbose: bool) -> int:
     """Train the one model that the settings describe, and export it.
+
+    Args:
+        verbose: print every language after each epoch, not only the worst.
 
     Returns:
         The exit status.
@@ -37,7 +40,6 @@ def train_one(source: Source, folder: Path) -> int:
     from search.runs.prepare import check_space, load_parts
     from search.space.file import space_of
 
-    console = make_console()
     space, config = space_of(source)
     domains = space.domains()
     if domains:
@@ -63,7 +65,7 @@ def train_one(source: Source, folder: Path) -> int:
     request = StopRequest()
     with request.on_signals():
         with open_run(console, folder, prepared) as run, suppress(StopError):
-            _train(console, folder, prepared, run.journal)
+            _train(console, folder, prepared, run.journal, verbose)
         return finish_run(console, folder, prepared, request.stop)
 
 
@@ -75,7 +77,9 @@ def _fitting(size: int, pairs: int) -> int:
     return fitting if fitting <= pairs else size
 
 
-def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal) -> None:
+def _train(
+    console: Console, folder: Path, prepared: Prepared, journal: Journal, verbose: bool
+) -> None:
     """Train, tell, and keep the last checkpoint."""
     import torch
 
@@ -119,10 +123,12 @@ def _train(console: Console, folder: Path, prepared: Prepared, journal: Journal)
             done = report.event(0, began)
             checkpoints.write(0, done.epoch, report.pieces(done, last=done.epoch == epochs))
             journal.append(done)
-            worst = min(report.scores.by_language.items(), key=lambda item: item[1])
+            languages = sorted(report.scores.by_language.items(), key=lambda item: item[1])
+            told = languages if verbose else languages[:1]
+            listed = ", ".join(f"{name} {score:.3f}" for name, score in told)
             console.print(
                 f"epoch {report.epoch} of {epochs}: loss {report.loss:.3f}, accuracy "
-                f"{report.scores.accuracy:.3f} (worst: {worst[0]} {worst[1]:.3f}), "
+                f"{report.scores.accuracy:.3f} ({'' if verbose else 'worst: '}{listed}), "
                 f"{report.seconds:.0f} s"
             )
         if split.test is not None:  # for the model card, beside the model's own

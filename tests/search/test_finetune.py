@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,31 @@ def test_the_run_folder_is_that_of_a_search(tmp_path: Path) -> None:
     model = SentenceTransformer(str(folder / "best"), trust_remote_code=True)
     assert model.encode(["a", "b"]).shape == (2, 16)
     assert json.loads((folder / "run.json").read_text())["versions"]["torch"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ([], r"\(worst: (de|gu) [\d.]+\)"),
+        (["-v"], r"\((de [\d.]+, gu|gu [\d.]+, de) [\d.]+\)"),
+        (["-q"], None),
+    ],
+)
+def test_how_much_is_told(tmp_path: Path, flag: list[str], told: str | None) -> None:
+    result = finetune(tmp_path, *flag)
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    epochs = [line for line in lines if line.startswith("epoch ")]
+    assert len(epochs) == (2 if told else 0)
+    assert all(re.search(told or "", line) for line in epochs)
+    assert any("the base without training: " in line for line in lines) is bool(told)
+    assert lines[-1].startswith("checkpoints: ") and lines[-2].startswith("best model: ")
+
+
+def test_quiet_and_verbose_is_refused(tmp_path: Path) -> None:
+    result = finetune(tmp_path, "-q", "-v")
+    assert result.exit_code == 2
+    assert "--quiet is given beside --verbose; one of them must be left out" in result.output
 
 
 def test_the_same_seed_trains_the_same_model(tmp_path: Path) -> None:

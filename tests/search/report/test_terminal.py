@@ -275,6 +275,21 @@ def test_a_long_error_leaves_the_accuracies_their_room() -> None:
     assert any("0.250" in line and "finished" in line for line in lines)
 
 
+def test_verbose_is_a_line_an_epoch_with_the_worst_language_first(screen: Screen) -> None:
+    console, out = screen(False)
+    with View(console, "mine", 4, Asha(), verbose=True) as view:
+        view.resume(Outcomes(ENDED[:-1]))  # what an earlier command has told
+        view.update(Outcomes(ENDED))
+        view.update(Outcomes(ENDED))
+        repeat = {"repeat": 1}
+        again = [trial(1).model_copy(update=repeat), report(1, 1, 0.5).model_copy(update=repeat)]
+        view.update(Outcomes([*ENDED, *again]))
+    assert out.getvalue().splitlines() == [
+        "trial 3, epoch 2: accuracy 0.125 (ko 0.062, de 0.125)",
+        "trial 1, seed 1, epoch 1: accuracy 0.500 (ko 0.250, de 0.500)",
+    ]
+
+
 def test_the_view_leaves_nothing_but_its_notes(screen: Screen) -> None:
     console, out = screen(True)
     with View(console, "mine", 4, Asha(), lambda: "interrupted") as view:
