@@ -173,7 +173,9 @@ def _train(
         redirect_library_output(folder),
         cluster(address, int(here.cpus), int(here.gpus)) as dashboard,
     ):
-        grown = growth() if plan is None else []
+        grown = growth(view.status, request.asked) if plan is None else []
+        if request.stop is not None:
+            raise StopError(request.stop)
         if plan is None:
             with prepared.placing():
                 clusters = [machines_there(), *([grown] if grown else [])]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,23 @@ from ray.autoscaler import sdk
 from ruamel.yaml import YAML
 
 from search.cluster.size import LanePlan, Node
+from search.cluster.watch import MOST_WAIT_S
 
+SETTLE_S = 60.0  # after a machine has joined, for the next one
 FLAG = "--autoscaling-config="
 # Every head node has this resource: a task that takes a little of it runs there.
 ON_HEAD = {"node:__internal_head__": 0.0001}
 
 
-def growth() -> list[Node]:
+def growth(tell: Callable[[str], None], asked: Callable[[], bool]) -> list[Node]:
     """The machines that the cluster may come to have; none where it has no autoscaler.
+
+    Where nobody can say what these will have, this waits until they have joined, and there are
+    none to come.
+
+    Args:
+        tell: called with what is waited for.
+        asked: whether to stop waiting.
 
     Open-source Ray tells nobody what its autoscaler was given (`get_cluster_config` is filled on
     Anyscale and where KubeRay sets it), so the file that `ray up` put on the head is read there.
@@ -37,7 +47,37 @@ def growth() -> list[Node]:
     address = ray.get_runtime_context().gcs_address
     read = ray.remote(num_cpus=0, resources=ON_HEAD)(read_autoscaling_config)
     found = ray.get(read.remote(address))
-    return machines(found) if found else []
+    if not found:
+        return []
+    if count := undescribed(found):
+        wait_for_workers(count, tell, asked)
+        return []
+    return machines(found)
+
+
+def undescribed(config: Mapping[str, Any]) -> int:
+    """How many workers a cluster file starts at once without saying what they have.
+
+    Of machines of one's own (the provider ``local``) Ray knows that when they have joined.
+    """
+    kinds = config.get("available_node_types", {}).values()
+    return sum(int(kind.get("min_workers", 0)) for kind in kinds if not kind.get("resources"))
+
+
+def wait_for_workers(count: int, tell: Callable[[str], None], asked: Callable[[], bool]) -> None:
+    """Wait until so many machines have joined the head, or some, and no other one for a minute."""
+    ends = time.monotonic() + MOST_WAIT_S
+    there, settled = -1, ends
+    while not asked():
+        alive = sum(node["Alive"] for node in ray.nodes()) - len(head_alone())
+        now = time.monotonic()
+        if alive != there:
+            there, settled = alive, now + SETTLE_S if alive else ends
+            if there < count:
+                tell(f"waiting for {count} machines of the cluster: {there} there")
+        if there >= count or now >= settled:
+            return
+        time.sleep(1.0)
 
 
 def head_alone() -> list[Node]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -69,7 +70,7 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[str | None]:
         else:
             ray.init(address, **options)
             own = ray.get_runtime_context().gcs_address
-            ray.shutdown()
+            leave()
         environment = {"env_vars": settings | {"RAY_ADDRESS": own}}
         handler = signal.getsignal(signal.SIGTERM)
         with _daemons_in_own_session():
@@ -89,7 +90,22 @@ def cluster(address: str | None, cpus: int, gpus: int) -> Iterator[str | None]:
         hint = " (`ray get-auth-token` prints its token)" if mode == "token" else ""
         yield f"http://{url}{hint}" if url else None
     finally:
+        leave()
+
+
+def leave() -> None:
+    """Leave the cluster, and end it where this process has started it.
+
+    An object of Ray that another thread frees meanwhile ends this process at once, without a word
+    (its core worker "has already been shutdown"). The view's thread allocates, so it may be the one
+    in which Python collects garbage: all of it is collected before, and none during it.
+    """
+    gc.disable()
+    gc.collect()
+    try:
         ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def refuse_unreachable(address: str) -> None:

@@ -14,7 +14,7 @@ def main() -> None:
     steps = []
     lost = 0
     with machines(3) as cluster:
-        kind = "network namespaces" if cluster.namespaces else "raylets on one address"
+        kind = "network namespaces" if cluster.network else "raylets on one address"
         search = Scenario(cluster, "table")
         search.start()
         search.wait_for_lanes(3)

@@ -23,6 +23,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.cluster.network import Network, can_make_namespaces
+
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
 TOKEN = "0123456789abcdef" * 4
@@ -35,23 +37,6 @@ base: {model: builtin:tiny}
 training: {batch_size: 8, pairs_per_epoch: 16}
 head: {kind: linear, width: {int: [8, 64]}}
 """
-
-
-def can_make_namespaces() -> bool:
-    """Whether this process may give each machine a network of its own."""
-    if os.geteuid() or not shutil.which("ip"):
-        return False
-    name = f"isogloss{os.getpid()}-try"
-    made = _ip("netns", "add", name, check=False)
-    _ip("netns", "del", name, check=False)
-    return made
-
-
-def _ip(*words: str, check: bool = True) -> bool:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True)
-    if check and done.returncode:
-        raise RuntimeError(f"ip {' '.join(words)}: {done.stderr}")
-    return done.returncode == 0
 
 
 @dataclass
@@ -115,11 +100,11 @@ class Machines:
 
     Args:
         folder: of homes and of Ray's files.
-        namespaces: whether each machine has a network of its own.
+        network: of the machines; None where all have the loopback address.
     """
 
     folder: Path
-    namespaces: bool
+    network: Network | None
     all: list[Machine] = field(default_factory=list)
     _port: int = 6379
     _dashboard_port: int = 8265
@@ -141,7 +126,7 @@ class Machines:
 
     def start_head(self, *words: str, environment: Mapping[str, str] | None = None) -> Machine:
         """Start the head, which has no CPUs for workers."""
-        if not self.namespaces:
+        if self.network is None:
             self._port, self._dashboard_port = free_port(), free_port()
         machine = self._new("head")
         self._start(
@@ -155,7 +140,7 @@ class Machines:
     def join(self, cpus: int = 1) -> Machine:
         """Start another machine, with CPUs for workers."""
         machine = self._new(f"worker{len(self.all)}")
-        port = [] if self.namespaces else [f"--dashboard-agent-listen-port={free_port()}"]
+        port = [] if self.network else [f"--dashboard-agent-listen-port={free_port()}"]
         self._start(machine, [f"--address={self.address}", f"--num-cpus={cpus}", *port])
         return machine
 
@@ -165,21 +150,8 @@ class Machines:
         token.parent.mkdir(parents=True)
         token.write_text(TOKEN)
         token.chmod(0o600)
-        if not self.namespaces:
-            machine = Machine(name, "127.0.0.1", home)
-        else:
-            number = len(self.all) + 1
-            space = f"{self._tag}-{name}"
-            machine = Machine(
-                name, f"10.213.{os.getpid() % 250}.{number}", home, ["ip", "netns", "exec", space]
-            )
-            link = f"i{os.getpid()}-{number}"
-            _ip("netns", "add", space)
-            _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", space)
-            _ip("link", "set", link, "master", self._bridge, "up")
-            _ip("-n", space, "addr", "add", f"{machine.address}/24", "dev", "eth0")
-            for device in ("lo", "eth0"):
-                _ip("-n", space, "link", "set", device, "up")
+        address, prefix = ("127.0.0.1", []) if self.network is None else self.network.add(name)
+        machine = Machine(name, address, home, prefix)
         self.all.append(machine)
         return machine
 
@@ -228,29 +200,13 @@ class Machines:
             "--output", str(self.head.home / "runs"), "--name", name, *words,
         )  # fmt: skip
 
-    @property
-    def _tag(self) -> str:
-        return f"isogloss{os.getpid()}"
-
-    @property
-    def _bridge(self) -> str:
-        return f"ib{os.getpid()}"
-
-    def open(self) -> None:
-        """Make the network between the machines."""
-        if self.namespaces:
-            _ip("link", "add", self._bridge, "type", "bridge")
-            _ip("link", "set", self._bridge, "up")
-
     def close(self) -> None:
         """End every process and remove the network and the files."""
         for machine in reversed(self.all):
             if machine.process is not None:
                 machine.kill()
-            if self.namespaces:
-                _ip("netns", "del", machine.prefix[-1], check=False)
-        if self.namespaces:
-            _ip("link", "del", self._bridge, check=False)
+        if self.network is not None:
+            self.network.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -267,9 +223,10 @@ def machines(
         environment: more of it, for the head's Ray.
     """
     folder = Path(tempfile.mkdtemp(prefix="iso-"))  # short: a socket's path has 107 characters
-    made = Machines(folder, can_make_namespaces() if namespaces is None else namespaces)
+    if namespaces is None:
+        namespaces = can_make_namespaces()
+    made = Machines(folder, Network() if namespaces else None)
     try:
-        made.open()
         made.start_head(environment=environment)
         for _ in range(workers):
             made.join(cpus)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config
 
-from search.cluster.autoscaler import machines, read_autoscaling_config
+from search.cluster.autoscaler import machines, read_autoscaling_config, undescribed
 from search.cluster.resources import plan_lanes
 from search.cluster.size import LanePlan, Node
 from search.settings.sections import LaneSettings, SearchSettings
@@ -34,6 +34,13 @@ def test_the_shipped_cluster_is_planned_with_no_worker_up() -> None:
     assert plan_lanes(LaneSettings(), MANY, [[Node(2)], grown]) == LanePlan(4, 1, 8, 1)
     asked = SearchSettings(trials=100, concurrency=4)
     assert plan_lanes(LaneSettings(gpus=1), asked, [[Node(2)], grown]).lanes == 4
+
+
+def test_machines_of_one_s_own_say_what_they_have_when_they_join() -> None:
+    assert undescribed(shipped()) == 0
+    local = yaml.safe_load((ROOT / "docs/clusters/local.yaml").read_text(encoding="utf-8"))
+    assert undescribed(prepare_config(local)) == 2
+    assert undescribed({"available_node_types": {"on demand": {"resources": {}}}}) == 0
 
 
 @pytest.mark.parametrize(
