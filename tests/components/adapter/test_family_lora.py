@@ -79,7 +79,7 @@ def plain(
     untouched: PreTrainedModel, adapter: Adapter, sets: list[str], options: dict[str, Any]
 ) -> nn.Module:
     """A copy of the base in which PEFT itself runs some of the adapter's sets, added up."""
-    made = copy.deepcopy(untouched)
+    made: nn.Module = copy.deepcopy(untouched)
     if not sets:
         return made
     rank = options.get("rank", 3)
@@ -100,7 +100,8 @@ def plain(
         for name, parameter in peft.named_parameters():
             if "lora_" in name:
                 parameter.copy_(weights[name])
-    return peft
+    adapted: nn.Module = peft
+    return adapted
 
 
 def alone(model: nn.Module, tokens: Tokens, which: Sequence[int]) -> list[Tensor]:

@@ -257,7 +257,7 @@ def test_a_padded_base_cannot_be_cut() -> None:
     assert not any(base.can_split_at(boundary) for boundary in range(DEPTH + 1))
 
 
-class Skipping(Qwen3Model):  # type: ignore[misc]  # transformers is not looked into
+class Skipping(Qwen3Model):  # type: ignore[misc]  # mypy skips the library
     """Its last layer is also given what the first one said."""
 
     def forward(

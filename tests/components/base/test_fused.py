@@ -146,13 +146,15 @@ def test_rotated_states_and_their_gradients_are_those_of_the_model(dtype: torch.
         torch.testing.assert_close(got, want, rtol=bound, atol=bound)
 
 
-def _neighbours(q, k, cos, sin, unsqueeze_dim=1):  # type: ignore[no-untyped-def]
+def _neighbours(
+    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1
+) -> tuple[Tensor, ...]:
     turned = (torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2) for x in (q, k))
     cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
     return tuple(x * cos + t * sin for x, t in zip((q, k), turned, strict=True))
 
 
-def _fewer(q, k, cos, sin):  # type: ignore[no-untyped-def]
+def _fewer(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     return q, k
 
 

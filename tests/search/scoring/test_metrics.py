@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from search.scoring import neighbours
-from search.scoring.interface import Comparison
+from search.scoring.interface import Comparison, Metric
 from search.scoring.metric.accuracy import Accuracy
 from search.scoring.metric.alignment import Alignment
 from search.scoring.metric.csls import Csls
@@ -160,7 +160,7 @@ def test_alignment_and_uniformity(sides: tuple[Tensor, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.kind)
-def test_a_better_model_has_the_greater_merit(metric) -> None:  # type: ignore[no-untyped-def]
+def test_a_better_model_has_the_greater_merit(metric: Metric) -> None:
     generator = torch.Generator().manual_seed(0)
     y = F.normalize(torch.randn(ROWS, 16, generator=generator), dim=1)
     hub = torch.ones(16)
@@ -171,7 +171,7 @@ def test_a_better_model_has_the_greater_merit(metric) -> None:  # type: ignore[n
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.kind)
-def test_one_pair_has_a_finite_value(metric) -> None:  # type: ignore[no-untyped-def]
+def test_one_pair_has_a_finite_value(metric: Metric) -> None:
     one = torch.ones(1, 1)
     assert math.isfinite(metric.measure(pair_of(one, one)))
 
