@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -66,7 +66,7 @@ def with_kind(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
-def union_of(package: str, base: type[Config], default: str | None = None) -> object:
+def union_of(package: str, base: type[Config], default: str | None = None) -> Any:
     """Form the pydantic union of a folder's config classes, told apart by ``kind``.
 
     Args:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from search.__main__ import COMMANDS, app
@@ -68,9 +69,11 @@ def test_it_can_be_parsed(line: str) -> None:
     group = typer.main.get_command(app)
     context = group.make_context("isogloss", words(line))
     name, *arguments = words(line)
-    command = group.get_command(context, name)  # type: ignore[attr-defined]
+    assert isinstance(group, TyperGroup)
+    command = group.get_command(context, name)
     assert command is not None, name
     if name == "cache":
+        assert isinstance(command, TyperGroup)
         command, arguments = command.commands[arguments[0]], arguments[1:]
     command.make_context(name, arguments, parent=context)
 

@@ -26,7 +26,7 @@ from search.training.step import Objective, build_loss
 
 ROOT = Path(__file__).parents[1]
 ROW = re.compile(r"^\| (\d+|loss) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
-MODEL = {"model": "builtin:tiny", "max_length": 48, "dtype": "float32"}
+MODEL: dict[str, Any] = {"model": "builtin:tiny", "max_length": 48, "dtype": "float32"}
 EPOCHS = 5
 
 
@@ -64,11 +64,17 @@ def base() -> Base:
 
 @pytest.fixture(scope="module")
 def data(base: Base) -> tuple[Any, Any, Teachers]:
-    settings = DataSettings(
-        train="builtin:cldr", languages=["en", "de", "gu"], train_rows=24, validation_rows=8
+    settings = DataSettings.model_validate(
+        {
+            "train": "builtin:cldr",
+            "languages": ["en", "de", "gu"],
+            "train_rows": 24,
+            "validation_rows": 8,
+        }
     )
     texts = load_corpora(settings)
-    return (*(tokenise(text, "en", base.tokenize) for text in texts), Teachers(texts[0], "en"))
+    train, validation = (tokenise(text, "en", base.tokenize) for text in texts)
+    return train, validation, Teachers(texts[0], "en")
 
 
 def test_the_table_has_the_fifteen_and_the_five() -> None:

@@ -24,6 +24,7 @@ FORMAT = 2  # of what is stored
 SENTENCES_A_CALL = 1024
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Sentences:
     def __len__(self) -> int:
         return len(self.row)
 
-    def __getitem__(self, chosen: slice | Ints) -> Sentences:
+    def __getitem__(self, chosen: slice | Ints | Bools) -> Sentences:
         return Sentences(self.language[chosen], self.row[chosen])
 
     @classmethod

@@ -49,8 +49,10 @@ def run(job: tuple[str, float, int, int, int]) -> dict[str, Any]:
     name, rate, seed, epochs, pairs = job
     torch.set_num_threads(1)
     model = {"model": "builtin:tiny", "max_length": 256, "dtype": "float32"}
-    base = load(BaseConfig(**model))
-    settings = DataSettings(train="builtin:cldr", validation="builtin:cldr", languages=LANGUAGES)
+    base = load(BaseConfig.model_validate(model))
+    settings = DataSettings.model_validate(
+        {"train": "builtin:cldr", "validation": "builtin:cldr", "languages": LANGUAGES}
+    )
     corpora = [tokenise(corpus, "en", base.tokenize) for corpus in load_corpora(settings)]
     config = TrialConfig.of(
         ROWS[name]

@@ -267,7 +267,9 @@ class Bench:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         with self._padded(way == "padded"), self._objective(trial, features) as (objective, _):
-            seconds, tokens, losses = [], [], []
+            seconds: list[float] = []
+            tokens: list[int] = []
+            losses: list[Tensor] = []
             for index, batch in zip(range(WARM_UP + steps), cycle(self.batches), strict=False):
                 for parameter in objective.trained:
                     parameter.grad = None

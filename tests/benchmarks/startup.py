@@ -115,7 +115,8 @@ def measure(threads: int) -> Run:
     marks[TRIALS] = max(epoch.ended for epoch in epochs)
     marks[END] = samples[-1][0]
     times = list(marks.values())
-    costs = np.interp(times, *zip(*samples, strict=True))
+    moments, totals = zip(*samples, strict=True)
+    costs = np.interp(times, moments, totals)
     processes: dict[str, float] = {}
     for one, seconds in spent.items():
         kind = kind_of(names[one])

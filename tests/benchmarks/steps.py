@@ -24,6 +24,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import cycle
 from typing import Any, NamedTuple
 
@@ -133,7 +134,7 @@ def base_of(name: str) -> Base:
         head_dim=64,
         max_position_embeddings=256,
     )
-    base = Base(Qwen3Model(config), None, 256)  # type: ignore[arg-type]  # nothing is tokenised
+    base = Base(Qwen3Model(config), None, 256)  # nothing is tokenised
     assert base.pack()
     return base
 
@@ -172,6 +173,12 @@ def clip_rows(repeats: int) -> Iterator[list[str]]:
         yield [name, str(len(parameters)), *cells(in_turns(ways, repeats))]
 
 
+def _halves(emb_BE: Tensor) -> tuple[Tensor, Tensor]:
+    """The embeddings of sentences and of their translations, which follow them."""
+    sentences, translations = emb_BE.chunk(2)
+    return sentences, translations
+
+
 def copied(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
     """Parameters and gradients of a way's own."""
     fresh = copy.deepcopy(list(parameters))
@@ -181,10 +188,12 @@ def copied(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
     return fresh
 
 
-def stepping(parameters: Sequence[nn.Parameter], **settings: bool) -> Way:
+def stepping(
+    parameters: Sequence[nn.Parameter], foreach: bool | None = None, fused: bool | None = None
+) -> Way:
     """A step of AdamW; what it makes of the parameters."""
     own = copied(parameters)
-    optimizer = torch.optim.AdamW(own, lr=LR, **settings)
+    optimizer = torch.optim.AdamW(own, lr=LR, foreach=foreach, fused=fused)
 
     def way() -> list[nn.Parameter]:
         optimizer.step()
@@ -261,7 +270,7 @@ def adapted(name: str, compiled: bool) -> Way:
     def way() -> Tensor:
         encoder.zero_grad()
         emb_BE = encoder(next(following), family_B)
-        scalar: Tensor = loss(embedded(*emb_BE.chunk(2), meaning_B))
+        scalar: Tensor = loss(embedded(*_halves(emb_BE), meaning_B))
         torch.autograd.backward(scalar)
         return scalar.detach()
 
@@ -273,14 +282,10 @@ def compile_rows(repeats: int) -> Iterator[list[str]]:
     # Attention goes through runs of sentences that differ in every batch.
     AttentionInterface.register(packing_of.NAME, torch.compiler.disable(packing_of.attention))
     steps: dict[str, Callable[[bool], Way]] = {
-        f"frozen, {name}": lambda compiled, of=of: frozen(*of, compiled)
-        for name, of in HEADS.items()
-    } | {
-        f"LoRA 8 on {name}, {BASES[name][2]} pairs": lambda compiled, name=name: adapted(
-            name, compiled
-        )
-        for name in BASES
+        f"frozen, {name}": partial(frozen, *of) for name, of in HEADS.items()
     }
+    for name in BASES:
+        steps[f"LoRA 8 on {name}, {BASES[name][2]} pairs"] = partial(adapted, name)
     with one_compiler():
         for name, make in steps.items():
             plain, compiled = make(False), make(True)
@@ -336,7 +341,7 @@ def together_rows(repeats: int) -> Iterator[list[str]]:
     for name, (width, head) in HEADS.items():
         for pairs in PAIRS:
             torch.manual_seed(0)
-            heads = [head.build(width) for _ in range(TRIALS)]
+            heads: list[nn.Module] = [head.build(width) for _ in range(TRIALS)]
             own_KXD = torch.randn(TRIALS, 2 * pairs, width)
             for inputs, mean_KXD in (("own", own_KXD), ("shared", own_KXD[:1])):
                 ways = {
@@ -360,7 +365,7 @@ def one_by_one(heads: list[nn.Module], mean_KXD: Tensor) -> Way:
         for head, optimizer, mean_XD in zip(heads, optimizers, inputs, strict=True):
             optimizer.zero_grad()
             emb_XE = F.normalize(head(mean_XD, family_X), dim=-1)
-            scalar = loss(embedded(*emb_XE.chunk(2), meaning_B))
+            scalar = loss(embedded(*_halves(emb_XE), meaning_B))
             torch.autograd.backward(scalar)
             nn.utils.clip_grad_norm_(head.parameters(), 1.0)
             optimizer.step()
@@ -381,7 +386,7 @@ def by_vmap(heads: list[nn.Module], mean_KXD: Tensor) -> Way:
     def one(weights: dict[str, Tensor], rest: dict[str, Tensor], mean_XD: Tensor) -> Tensor:
         out_XE = torch.func.functional_call(heads[0], (weights, rest), (mean_XD, family_X))
         emb_XE = F.normalize(out_XE, dim=-1)
-        scalar: Tensor = loss(embedded(*emb_XE.chunk(2), meaning_B))
+        scalar: Tensor = loss(embedded(*_halves(emb_XE), meaning_B))
         return scalar
 
     each = torch.func.vmap(one, in_dims=(0, 0, None if shared else 0))

@@ -77,10 +77,11 @@ def build(family: str, settings: dict[str, Any]) -> nn.Module:
         model = AutoModel.from_config(Qwen3Config(**SIZES, num_key_value_heads=2, head_dim=8))
         model.requires_grad_(False)
         built: nn.Module = config.build(model, FAMILIES)
-        return built
-    if family == "head":
-        return config.build(16, FAMILIES)  # type: ignore[no-any-return]
-    return config.build(16, {"a": 24}) if family == "loss" else config.build(16)
+    elif family == "head":
+        built = config.build(16, FAMILIES)
+    else:
+        built = config.build(16, {"a": 24}) if family == "loss" else config.build(16)
+    return built
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,20 @@ from components.adapter.lora import Lora
 from components.adapter.none import NoAdapterConfig
 from components.base.model import Base
 from components.encoder import assemble, trainable_parameters
-from components.head.linear import Linear
+from components.head.linear import Linear, LinearHead
 from components.head.mlp import Mlp
-from components.pooling.attention import Attention
+from components.pooling.attention import Attention, AttentionPooling
 from components.pooling.mean import Mean
 from components.ragged import Tokens
 
 
 def base_of(model: PreTrainedModel) -> Base:
-    return Base(model, None, 32)  # type: ignore[arg-type]  # nothing is tokenised here
+    return Base(model, None, 32)  # nothing is tokenised here
 
 
 def test_unit_vectors_of_each_sentence_alone(model: PreTrainedModel, tokens: Tokens) -> None:
     encoder = assemble(base_of(model), NoAdapterConfig(), Mean(), Linear(width=8))
+    assert isinstance(encoder.head, LinearHead)
     family_B = torch.zeros(len(tokens), dtype=torch.int64)
     got = encoder(tokens, family_B)
     ends = tokens.offsets.tolist()
@@ -98,6 +99,7 @@ def test_order_and_company_of_the_sentences_do_not_matter(
     model: PreTrainedModel, tokens: Tokens
 ) -> None:
     encoder = assemble(base_of(model), NoAdapterConfig(), Attention(heads=2), Mlp(width=8))
+    assert isinstance(encoder.pooling, AttentionPooling)
     torch.nn.init.normal_(encoder.pooling.query_HK)
     family_B = torch.arange(len(tokens)) % 6
     whole = encoder(tokens, family_B)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from ray.tune.schedulers import TrialScheduler
@@ -107,13 +108,13 @@ class Rehearsal:
                 self._folder / "leaderboard.csv", Outcomes(read_journal(self._folder / JOURNAL))
             )
 
-    def _train(self, name: str, given: dict[str, object]) -> None:
+    def _train(self, name: str, given: dict[str, Any]) -> None:
         """What Tune, the lane and its worker do for one trial."""
         trial = Numbered(given)
         number = int(str(given["trial"]))
         if number not in self._outcomes.by_trial:
             drawn = self._searcher.drawn(number)
-            values = dict(given["values"])  # type: ignore[call-overload]
+            values = dict(given["values"])
             self._note(
                 TrialStarted(trial=number, reference=number == 0, values=values, drawn=drawn)
             )

@@ -102,7 +102,8 @@ def one_finished(found: Iterable[Event]) -> bool:
 
 def below(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The processes that a search has started."""
-    return psutil.Process(process.pid).children(recursive=True)
+    found: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    return found
 
 
 def short_folder() -> Path:

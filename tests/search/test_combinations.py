@@ -24,13 +24,13 @@ from components.errors import SettingError
 from components.interface import AdapterConfig, HeadConfig, LossConfig, PoolingConfig
 from search.data.corpus import Corpus
 from search.data.loading import load_corpora
-from search.data.settings import DataSettings
 from search.data.teachers import Teachers
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.export import export
 from search.settings.trial import TrialConfig
 from search.space.conflicts import conflict
 from search.training.loop import train
+from tests.search.conftest import data_settings
 
 FAMILIES: dict[str, type[Config]] = {
     "pooling": PoolingConfig,
@@ -87,7 +87,7 @@ class Bench:
             trial = TrialConfig.of({"base": self.models[causal]})
             self.bases[causal] = load(trial.base)
         self.folder = folder
-        settings = DataSettings(
+        settings = data_settings(
             train="builtin:cldr", languages=["en", "de", "gu"], train_rows=16, validation_rows=8
         )
         self.texts: tuple[Corpus, Corpus] = load_corpora(settings)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import components
 from components.base import Base, BaseConfig, load
 from components.base.locate import BUILTIN
-from components.config import variants
+from components.config import Config, variants
 from components.interface import AdapterConfig, HeadConfig, PoolingConfig
 from search.params import app
 
@@ -135,9 +135,9 @@ def test_every_variant_against_modules_with_weights(
             assert int(shown.replace(",", "")) == exact, (part, kind)
 
 
-def count(chosen: type, base: Base) -> int:
-    sized = {"width": 40} if "width" in chosen.model_fields else {}  # type: ignore[attr-defined]
-    config = chosen(**sized)
+def count(chosen: type[Config], base: Base) -> int:
+    sized = {"width": 40} if "width" in chosen.model_fields else {}
+    config = chosen.model_validate(sized)
     if isinstance(config, AdapterConfig):
         adapter = config.build(base.model, FAMILIES)
         adapter.remove()
@@ -145,6 +145,7 @@ def count(chosen: type, base: Base) -> int:
     if isinstance(config, HeadConfig):
         module: torch.nn.Module = config.build(base.width, FAMILIES)
     else:
+        assert isinstance(config, PoolingConfig)
         module = config.build(base.width)
     return sum(weight.numel() for weight in module.state_dict().values())
 

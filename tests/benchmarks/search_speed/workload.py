@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
 
 from components.base import BaseConfig, load
 from components.encoder import assemble
-from search.data.cldr import phrases
+from search.data.cldr import Split, phrases
 from search.data.corpus import Corpus
 from search.data.pairs import Pairs
 from search.data.tokens import TokenisedCorpus, tokenise
@@ -133,12 +133,13 @@ class Workload:
 
     @cached_property
     def _about(self) -> dict[str, Any]:
-        return json.loads((self.folder / "workload.json").read_text())
+        about: dict[str, Any] = json.loads((self.folder / "workload.json").read_text())
+        return about
 
     @property
     def base(self) -> str:
         """Of every trial."""
-        return self._about["base"]
+        return str(self._about["base"])
 
     @cached_property
     def size(self) -> Size:
@@ -276,8 +277,10 @@ def _scattered(columns: dict[str, list[str]]) -> dict[str, list[str | None]]:
 def _phrases(size: Size) -> tuple[dict[str, Any], dict[str, Any]]:
     """Phrases of the built-in corpus."""
     found = []
-    for split, rows in (("train", size.rows), ("validation", size.validation_rows)):
-        columns = phrases(split, 4 * rows, 0, LANGUAGES)  # type: ignore[arg-type]
+    splits: list[tuple[Split, int]]
+    splits = [("train", size.rows), ("validation", size.validation_rows)]
+    for split, rows in splits:
+        columns = phrases(split, 4 * rows, 0, LANGUAGES)
         kept: list[int] = []
         seen: set[str] = set()
         for row, texts in enumerate(zip(*columns.values(), strict=True)):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModel, GPT2Config, PreTrainedModel
 
-from components.adapter.family_lora import FamilyLora
+from components.adapter.family_lora import FamilyLora, FamilyLoraAdapter
 from components.base.model import Base
 from components.base.routing import routed
 from components.interface import Adapter
@@ -56,15 +56,15 @@ def _quiet() -> Iterator[None]:
 
 def build(model: PreTrainedModel, families: Sequence[str] = FAMILIES, **options: Any) -> Adapter:
     """The adapter, away from its start, where it changes nothing."""
-    targets = TARGETS[model.config.model_type]
-    adapter = FamilyLora(**{"targets": targets, "rank": 3} | options).build(model, families)
+    settings: dict[str, Any] = {"targets": TARGETS[model.config.model_type], "rank": 3}
+    adapter = FamilyLora(**settings | options).build(model, families)
     for parameter in adapter.parameters():
         nn.init.normal_(parameter, std=0.1)
     return adapter
 
 
 def base_of(model: PreTrainedModel, packed: bool) -> Base:
-    base = Base(model, None, 32)  # type: ignore[arg-type]  # nothing is tokenised here
+    base = Base(model, None, 32)  # nothing is tokenised here
     assert not packed or base.pack()
     return base
 
@@ -79,7 +79,7 @@ def plain(
     untouched: PreTrainedModel, adapter: Adapter, sets: list[str], options: dict[str, Any]
 ) -> nn.Module:
     """A copy of the base in which PEFT itself runs some of the adapter's sets, added up."""
-    made = copy.deepcopy(untouched)
+    made: nn.Module = copy.deepcopy(untouched)
     if not sets:
         return made
     rank = options.get("rank", 3)
@@ -100,7 +100,8 @@ def plain(
         for name, parameter in peft.named_parameters():
             if "lora_" in name:
                 parameter.copy_(weights[name])
-    return peft
+    adapted: nn.Module = peft
+    return adapted
 
 
 def alone(model: nn.Module, tokens: Tokens, which: Sequence[int]) -> list[Tensor]:
@@ -127,7 +128,7 @@ def test_each_sentence_of_a_mixed_batch_is_as_alone_in_its_family_s_peft(
     gradients: dict[str, Tensor] = {}
     weights = weight_TD.split(tokens.lengths_B.tolist())
     for family in range(NONE + 1):
-        which = (family == FAMILY).nonzero().squeeze(1).tolist()
+        which = torch.eq(FAMILY, family).nonzero().squeeze(1).tolist()
         reference = plain(untouched, adapter, sets_of(family, shared), options)
         for b, states in zip(which, alone(reference, tokens, which), strict=True):
             expected[b] = states.detach()
@@ -135,7 +136,9 @@ def test_each_sentence_of_a_mixed_batch_is_as_alone_in_its_family_s_peft(
                 (states * weights[b]).sum().backward()
         for key, parameter in reference.named_parameters():
             if "lora_" in key:  # what is shared learns from the sentences of all families
-                gradients[key] = gradients.get(key, 0) + parameter.grad
+                assert parameter.grad is not None
+                before = gradients.get(key, torch.zeros_like(parameter.grad))
+                gradients[key] = before + parameter.grad
     torch.testing.assert_close(got, torch.cat(expected), rtol=0, atol=1e-10)
     mine = {key.replace("/", "."): parameter.grad for key, parameter in adapter.named_parameters()}
     assert mine.keys() == gradients.keys()
@@ -237,7 +240,7 @@ def test_each_folder_is_a_plain_peft_adapter_of_its_family(
         family = NONE if folder == "shared" else FAMILIES.index(folder)
         rank = json.loads((path / "adapter_config.json").read_text())["r"]
         assert rank == (6 if shared and family < NONE else 3)
-        which = (family == FAMILY).nonzero().squeeze(1).tolist()
+        which = torch.eq(FAMILY, family).nonzero().squeeze(1).tolist()
         assert len(which) > 1
         expected = torch.cat([parts[b] for b in which])
         found = torch.cat(alone(loaded, tokens, which))
@@ -296,7 +299,7 @@ def test_merged_or_removed_it_leaves_the_old_base(
 def test_a_folder_names_a_base_on_the_hub_but_no_path(tmp_path: Path) -> None:
     made = AutoModel.from_config(copy.deepcopy(CONFIGS["decoder"]))
     made.save_pretrained(tmp_path / "base")
-    named = {}
+    named: dict[str, set[str]] = {}
     for source in (str(tmp_path / "base"), "someone/something"):
         model = AutoModel.from_pretrained(tmp_path / "base")
         model.name_or_path = source
@@ -342,7 +345,8 @@ def test_on_a_base_in_bfloat16_products_are_too_and_weights_are_not(shared: bool
         torch.manual_seed(1)
         adapter = build(copy.deepcopy(half).to(dtype), shared=shared)
         assert {parameter.dtype for parameter in adapter.parameters()} == {torch.float32}
-        layer = adapter.layers[0]  # type: ignore[operator, index, union-attr]
+        assert isinstance(adapter, FamilyLoraAdapter)
+        layer = adapter.layers[0]
         inputs = x.to(dtype).requires_grad_()
         with Products() as seen, routed(family):
             out = layer(inputs)

@@ -28,7 +28,6 @@ from components.adapter.lora import Lora
 from components.base.cut import StopForward, started_at, stopped_at
 from components.base.model import Base
 from components.base.structure import layers_of
-from components.interface import AdapterConfig
 from components.low_rank import LowRankAdapter
 from components.ragged import States, Tokens
 from tests.components.base.test_packing import KEYS, PACKED, base_of
@@ -96,8 +95,9 @@ def _left_as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
 def built(base: Base, kind: str, boundary: int) -> LowRankAdapter:
     """An adapter in the layers from a boundary on, with weights away from its start."""
     options: dict[str, Any] = {"rank": 2, "targets": "all-linear", **ADAPTERS[kind]}
-    make: type[AdapterConfig] = FamilyLora if kind == "family" else Lora
-    adapter = make(last_layers=DEPTH - boundary, **options).build(base.model, ("cjk", "latin"))
+    options["last_layers"] = DEPTH - boundary
+    config = FamilyLora(**options) if kind == "family" else Lora(**options)
+    adapter = config.build(base.model, ("cjk", "latin"))
     assert adapter.boundary == boundary
     for parameter in adapter.parameters():
         nn.init.normal_(parameter, std=0.1)
@@ -257,7 +257,7 @@ def test_a_padded_base_cannot_be_cut() -> None:
     assert not any(base.can_split_at(boundary) for boundary in range(DEPTH + 1))
 
 
-class Skipping(Qwen3Model):
+class Skipping(Qwen3Model):  # type: ignore[misc]  # mypy skips the library
     """Its last layer is also given what the first one said."""
 
     def forward(
@@ -271,7 +271,7 @@ class Skipping(Qwen3Model):
         if position_ids is None:
             position_ids = torch.arange(states.shape[1]).unsqueeze(0)
         turns = self.rotary_emb(states, position_ids)
-        said = []
+        said: list[Tensor] = []
         for index, layer in enumerate(self.layers):
             if index == DEPTH - 1:
                 states = states + said[0]

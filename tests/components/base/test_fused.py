@@ -29,6 +29,7 @@ def made(kind: type[nn.Module], eps: float = 1e-2) -> nn.Module:
     """A norm with weights of its own and an eps that shows."""
     norm = kind(WIDTH, eps=eps)
     norm.requires_grad_(False)
+    assert isinstance(norm.weight, Tensor)
     norm.weight.copy_(torch.linspace(-1, 2, WIDTH))
     return norm
 
@@ -103,6 +104,7 @@ def test_half_precision_is_as_near_as_the_norm_itself(dtype: torch.dtype) -> Non
     ids=lambda module: type(module).__name__,
 )
 def test_what_computes_something_else_is_left_alone(other: nn.Module) -> None:
+    assert isinstance(other.weight, Tensor)
     torch.nn.init.uniform_(other.weight, 0.5, 1)
     assert not any(one.name == "forward" for one in replacements(nn.Sequential(other)))
 
@@ -134,7 +136,7 @@ def test_rotated_states_and_their_gradients_are_those_of_the_model(dtype: torch.
     weights = [torch.randn(1, h, 5, 8) for h in (4, 2)]
     rounded = []
     for rotate in (modeling_llama.apply_rotary_pos_emb, _rotate):
-        given = [x.detach().requires_grad_() for x in (q, k)]
+        given = (q.detach().requires_grad_(), k.detach().requires_grad_())
         outs = rotate(*given, cos, sin)
         loss = sum((out.float() * weight).sum() for out, weight in zip(outs, weights, strict=True))
         rounded.append([*outs, *torch.autograd.grad(loss, given)])
@@ -144,13 +146,15 @@ def test_rotated_states_and_their_gradients_are_those_of_the_model(dtype: torch.
         torch.testing.assert_close(got, want, rtol=bound, atol=bound)
 
 
-def _neighbours(q, k, cos, sin, unsqueeze_dim=1):  # type: ignore[no-untyped-def]
+def _neighbours(
+    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1
+) -> tuple[Tensor, ...]:
     turned = (torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2) for x in (q, k))
     cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
     return tuple(x * cos + t * sin for x, t in zip((q, k), turned, strict=True))
 
 
-def _fewer(q, k, cos, sin):  # type: ignore[no-untyped-def]
+def _fewer(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     return q, k
 
 
@@ -164,7 +168,7 @@ def test_a_rotation_of_another_kind_is_left_alone(
 
 
 def test_a_copy_of_a_base_has_norms_of_its_own(tokens: Tokens) -> None:
-    base = Base(AutoModel.from_config(LlamaConfig(**SIZES)), None, 32)  # type: ignore[arg-type]
+    base = Base(AutoModel.from_config(LlamaConfig(**SIZES)), None, 32)
     assert base.pack()
     own = copy.deepcopy(base)
     with torch.no_grad():

@@ -63,7 +63,7 @@ def test_tokenising_cuts_and_keeps_the_special_tokens(saved: Path) -> None:
 
 @torch.no_grad()
 def test_one_sentence_of_one_token(model: PreTrainedModel) -> None:
-    base = Base(model, None, 16)  # type: ignore[arg-type]  # nothing is tokenised here
+    base = Base(model, None, 16)  # nothing is tokenised here
     tokens = Tokens.of([[9]])
     expected = model(input_ids=torch.tensor([[9]])).last_hidden_state[0]
     for _ in range(2):
@@ -74,7 +74,7 @@ def test_one_sentence_of_one_token(model: PreTrainedModel) -> None:
 def test_it_is_frozen_and_its_dropout_is_off(tokens: Tokens) -> None:
     for settings in CONFIGS.values():
         model = AutoModel.from_config(copy.deepcopy(settings)).train()
-        base = Base(model, None, 32)  # type: ignore[arg-type]
+        base = Base(model, None, 32)
         assert not any(p.requires_grad for p in model.parameters())
         assert not any(module.training for module in model.modules())
         assert torch.equal(base(tokens).values_TD, base(tokens).values_TD)
@@ -82,7 +82,7 @@ def test_it_is_frozen_and_its_dropout_is_off(tokens: Tokens) -> None:
 
 
 def test_calls_change_neither_tokens_nor_weights(model: PreTrainedModel, tokens: Tokens) -> None:
-    base = Base(model, None, 32)  # type: ignore[arg-type]
+    base = Base(model, None, 32)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     ids, offsets = tokens.ids_T.clone(), tokens.offsets.clone()
     for _ in range(2):
@@ -99,7 +99,7 @@ def test_calls_change_neither_tokens_nor_weights(model: PreTrainedModel, tokens:
 def test_states_follow_the_order_of_the_sentences(
     model: PreTrainedModel, tokens: Tokens, packed: bool
 ) -> None:
-    base = Base(model, None, 32)  # type: ignore[arg-type]
+    base = Base(model, None, 32)
     assert not packed or base.pack()
     ends = tokens.offsets.tolist()
     sentences = [tokens.ids_T[a:b].tolist() for a, b in zip(ends[:-1], ends[1:], strict=True)]
@@ -114,7 +114,7 @@ def test_states_follow_the_order_of_the_sentences(
 def test_half_precision_runs_packed_near_the_float32_states(
     model: PreTrainedModel, tokens: Tokens, dtype: torch.dtype
 ) -> None:
-    base = Base(model, None, 32)  # type: ignore[arg-type]
+    base = Base(model, None, 32)
     expected = base(tokens).values_TD
     model.to(dtype)
     assert base.pack()

@@ -36,7 +36,7 @@ ADAPTERS: dict[str, AdapterConfig] = {
 @pytest.fixture(params=MODELS)
 def base(request: pytest.FixtureRequest) -> Base:
     model = AutoModel.from_config(copy.deepcopy(MODELS[request.param]))
-    made = Base(model, None, 32)  # type: ignore[arg-type]  # nothing is tokenized here
+    made = Base(model, None, 32)  # nothing is tokenized here
     if "packed" in request.param:
         assert made.pack()
     assert bool(made._replacements) == (request.param == "packed decoder")

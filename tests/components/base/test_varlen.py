@@ -80,6 +80,7 @@ class Kernel:
         assert type(given["max_q"]) is int
         # The real one without numbers: it has its own checks before the kernel.
         ghost = REAL(*(_ghost(a) for a in bound.args), **bound.kwargs)
+        assert isinstance(ghost, Tensor)
         left, right = given["window_size"]
         group = query.shape[1] // key.shape[1]
         scale = query.shape[2] ** -0.5 if given["scale"] is None else given["scale"]

@@ -34,7 +34,10 @@ def cut(share: float) -> Callable[[Path], None]:
 
 
 def write(content: bytes) -> Callable[[Path], None]:
-    return lambda folder: weights(folder).write_bytes(content) and None
+    def overwrite(folder: Path) -> None:
+        weights(folder).write_bytes(content)
+
+    return overwrite
 
 
 def setting(**changes: int) -> Callable[[Path], None]:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.config import Config, variants
+from components.head.mlp import Mlp
+from components.head.residual import ResidualHead
 from components.interface import Head, HeadConfig
 from components.projection import WideHeadConfig
 
@@ -168,7 +170,7 @@ def test_stock_modules_give_the_same(moved: Head) -> None:
     pooled = torch.randn(5, 16, requires_grad=True)
     features: dict[str, Any] = {"sentence_embedding": pooled}
     for part in described:
-        arguments = dict(part.arguments)
+        arguments: dict[str, Any] = dict(part.arguments)
         if "activation_function" in arguments:
             arguments["activation_function"] = getattr(nn, arguments["activation_function"])()
         module = getattr(stock, part.type)(**arguments)
@@ -233,6 +235,7 @@ def test_a_narrow_head_starts_as_a_projection_onto_orthonormal_directions(
     family = torch.full((16,), NONE)
     if config.kind == "residual":
         # Its layer norm is not linear: what counts is that sentences stay apart as they were.
+        assert isinstance(head, ResidualHead)
         kept = F.normalize(head.enter.weight)[:6]
         torch.testing.assert_close(kept @ kept.T, torch.eye(6), rtol=0, atol=1e-5)
         return
@@ -242,11 +245,8 @@ def test_a_narrow_head_starts_as_a_projection_onto_orthonormal_directions(
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "tanh"])
 def test_an_mlp_starts_linear_with_any_activation(activation: str) -> None:
-    head = (
-        KINDS["mlp"]
-        .model_validate({"kind": "mlp", "width": 8, "hidden": 40, "activation": activation})
-        .build(8)
-    )  # type: ignore[attr-defined]
+    settings = {"kind": "mlp", "width": 8, "hidden": 40, "activation": activation}
+    head = Mlp.model_validate(settings).build(8)
     pooled = torch.randn(50, 8)
     bound = 0.05 if activation == "tanh" else 1e-5
     torch.testing.assert_close(head(pooled, torch.zeros(50)), pooled, rtol=bound, atol=bound)

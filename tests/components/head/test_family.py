@@ -25,13 +25,14 @@ def trained(config: Family, width: int = 4) -> FamilyHead:
 def by_sentence(head: FamilyHead, pooled: Tensor, family: Tensor) -> Tensor:
     rows = []
     for row, index in zip(pooled, family.tolist(), strict=True):
-        weight, shift = head.shared.weight, head.shared.bias
+        weight: Tensor = head.shared.weight
+        shift: Tensor | None = head.shared.bias
         if index in head.owners:
             own = head.own[head.owners.index(index)]
             assert isinstance(own, nn.Linear)
             weight = weight + own.weight
-            shift = shift + own.bias if head.bias else None
-        rows.append((weight * row).sum(1) + (shift if head.bias else 0))
+            shift = None if shift is None else shift + own.bias
+        rows.append((weight * row).sum(1) + (0 if shift is None else shift))
     return torch.stack(rows)
 
 

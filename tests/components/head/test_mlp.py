@@ -37,6 +37,6 @@ def test_stock_modules_keep_the_activation(
     assert (up.arguments["in_features"], up.arguments["out_features"]) == (4, 5)
     assert (down.arguments["in_features"], down.arguments["out_features"]) == (5, 3)
     x = torch.randn(7)
-    stock = getattr(torch.nn, up.arguments["activation_function"])()
+    stock = getattr(torch.nn, str(up.arguments["activation_function"]))()
     torch.testing.assert_close(stock(x), FORMULA[activation](x), rtol=0, atol=1e-6)
     assert down.arguments["activation_function"] == "Identity"

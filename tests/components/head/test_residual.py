@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from components.head.residual import Residual, ResidualHead
 from components.stock import Activation
@@ -23,6 +24,7 @@ def test_values_and_gradients(activation: Activation, depth: int) -> None:
     assert isinstance(head, ResidualHead)
     with torch.no_grad():
         for norm in head.norms:
+            assert isinstance(norm, nn.LayerNorm)
             norm.weight.copy_(torch.randn(5))
             norm.bias.copy_(torch.randn(5))
     pooled = torch.randn(6, 4, requires_grad=True)

@@ -114,7 +114,7 @@ def test_only_a_learned_temperature_is_a_parameter_and_moves() -> None:
     with torch.no_grad():
         ends = []
         for shift in (step, -2 * step):
-            parameter += shift
+            parameter.add_(shift)
             ends.append(loss(batch).item())
     assert gradient.item() == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4)
 
@@ -126,7 +126,7 @@ def test_a_learned_temperature_stays_above_its_floor() -> None:
     optimizer = torch.optim.SGD(loss.parameters(), lr=1.0)
     (parameter,) = loss.parameters()
     with torch.no_grad():
-        parameter -= 5  # as one long step might
+        parameter.sub_(5)  # as one long step might
     loss(batch_of(*normalize(torch.randn(2, 6, 8), dim=-1))).backward()
     # Random pairs want a higher temperature: the floor holds it up, and must not hold it down.
     assert parameter.grad is not None

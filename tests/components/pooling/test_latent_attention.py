@@ -53,7 +53,7 @@ def test_equals_a_loop(states: States, latents: int, heads: int) -> None:
         torch.autograd.grad((out * weight).sum(), list(leaves.values())) for out in (got, want)
     )
     for name, one, other in zip(leaves, mine, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-5, msg=lambda m, n=name: n + m)
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-5, msg=f"{name}: {{}}".format)
 
 
 def test_starts_as_the_mean_and_learns_with_every_parameter(states: States) -> None:

@@ -15,7 +15,8 @@ def test_equals_a_loop(states: States) -> None:
     rows = []
     for a, b in zip(ends[:-1], ends[1:], strict=True):
         total = sum(range(1, b - a + 1))
-        rows.append(sum(states.values_TD[a + i] * (i + 1) / total for i in range(b - a)))
+        weighted = [states.values_TD[a + i] * (i + 1) / total for i in range(b - a)]
+        rows.append(sum(weighted, torch.zeros(16)))
     got, want = PositionWeighted().build(16)(states), torch.stack(rows)
     torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
     weight = torch.randn_like(got)

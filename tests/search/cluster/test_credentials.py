@@ -17,7 +17,7 @@ NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS
          "HF_TOKEN")  # fmt: skip
 
 
-class Idle(tune.Trainable):
+class Idle(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
     """A trial that does nothing."""
 
     def step(self) -> dict[str, bool]:

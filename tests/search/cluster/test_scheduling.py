@@ -120,7 +120,8 @@ def test_a_replay_of_any_part_of_a_search_leads_to_the_same_rungs_and_decisions(
     trials = {number: FakeTrial(f"t{number}", {"trial": number}) for number in curves}
     epochs = dict.fromkeys(curves, 0)
     events: list[EpochDone] = []
-    running, waiting = [], list(curves)
+    running: list[int] = []
+    waiting = list(curves)
     stopped: set[int] = set()
     while running or waiting:  # three at a time, in any order
         while waiting and len(running) < 3:

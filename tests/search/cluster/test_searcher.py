@@ -74,9 +74,16 @@ def searcher(space: Space, tmp_path: Path) -> Callable[..., StudySearcher]:
 Make = Callable[..., StudySearcher]
 
 
+def suggest(searcher: StudySearcher, name: str) -> dict[str, Any]:
+    """A trial that is drawn: there is room for it, and it is not the end."""
+    suggested = searcher.suggest(name)
+    assert isinstance(suggested, dict)
+    return suggested
+
+
 def run(searcher: StudySearcher, name: str, accuracies: list[float]) -> dict[str, Any]:
     """One trial, told to the searcher as Tune tells it: the last result comes twice."""
-    suggested = searcher.suggest(name)
+    suggested = suggest(searcher, name)
     result: dict[str, Any] = {}
     for epoch, accuracy in enumerate(accuracies, start=1):
         result = {"epoch": epoch, OBJECTIVE: accuracy}
@@ -165,7 +172,7 @@ def test_the_first_trial_is_the_reference(searcher: Make, space: Space) -> None:
 
 def test_what_is_drawn_is_a_legal_config(searcher: Make) -> None:
     study = searcher(kind="random")
-    drawn = [study.suggest(str(n))["values"] for n in range(30)]
+    drawn = [suggest(study, str(n))["values"] for n in range(30)]
     for values in drawn:
         assert TrialConfig.model_validate(values).plain() == values
     ranks = {v["adapter"]["rank"] for v in drawn if v["adapter"]["kind"] == "lora"}
@@ -258,7 +265,7 @@ def test_what_is_refused_is_still_told_apart_by_seed(space: Space) -> None:
 
 
 def test_the_reference_is_tried_whatever_is_refused(searcher: Make, space: Space) -> None:
-    first = searcher(refuse=lambda values: "never").suggest("a")
+    first = suggest(searcher(refuse=lambda values: "never"), "a")
     assert first["values"] == TrialConfig.of(reference(space)[0]).plain()
 
 
@@ -313,7 +320,7 @@ def test_every_config_of_a_finite_space_comes_once_and_then_the_search_ends(
         suggested = study.suggest(str(number))
         if not isinstance(suggested, dict):
             break
-        values = suggested["values"]
+        values: Any = suggested["values"]
         optimizer = values["optimizer"]
         found.append(
             str((values["pooling"], optimizer["weight_decay"], round(optimizer["lr"], 9),
@@ -357,7 +364,7 @@ head:
 def test_a_lost_trial_is_no_repeat(searcher: Make, space_file: Callable[..., Path]) -> None:
     space, _ = load_space(space_file("pooling: {choice: [{kind: mean}, {kind: max}]}"))
     study = searcher(space=space)
-    first, second = study.suggest("a"), study.suggest("b")
+    first, second = suggest(study, "a"), suggest(study, "b")
     assert first["values"]["pooling"] != second["values"]["pooling"]
     assert study.suggest("c") is None
     study.on_trial_complete("b", None, error=True)
@@ -383,7 +390,7 @@ def test_a_grid_is_the_reference_and_every_other_combination_once(
     study = searcher(space=flat, kind="grid")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # Optuna only warns at values out of range
-        suggested = [study.suggest(str(n)) for n in range(48)]
+        suggested = [suggest(study, str(n)) for n in range(48)]
     assert [trial["trial"] for trial in suggested] == list(range(48))
     drawn = [trial["values"] for trial in suggested]
     first = TrialConfig.of(reference(flat)[0]).plain()
@@ -411,7 +418,7 @@ def test_a_grid_knows_the_seed_of_no_sampler(flat: Space) -> None:
 def test_a_grid_leaves_out_what_is_refused(searcher: Make, flat: Space) -> None:
     study = searcher(space=flat, kind="grid", refuse=odd)
     # Mean beside linear, or one of three others beside one of three others.
-    drawn = [study.suggest(str(n))["values"] for n in range((1 + 3 * 3) * 3)]
+    drawn = [suggest(study, str(n))["values"] for n in range((1 + 3 * 3) * 3)]
     assert len({str(values) for values in drawn}) == 30
     assert not any(odd(values) for values in drawn)
     assert all(trial.state == TrialState.RUNNING for trial in study.study.trials)
@@ -427,7 +434,7 @@ cases: [{case: a, pooling: {kind: max}}, {case: b, adapter: {kind: lora}}]
 """)
     )
     study = searcher(space=space, kind="grid")
-    drawn = [study.suggest(str(n))["values"] for n in range(3)]
+    drawn = [suggest(study, str(n))["values"] for n in range(3)]
     assert [values.get("case") for values in drawn] == [None, "a", "b"]
     assert [values["head"]["kind"] for values in drawn] == ["linear", "mlp", "mlp"]
     assert [trial.params for trial in study.study.trials] == [{}, {"cases": "a"}, {"cases": "b"}]

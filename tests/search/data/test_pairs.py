@@ -103,8 +103,8 @@ def test_every_row_of_a_language_is_met_before_any_repeats(
     for epoch in range(12):
         # One batch an epoch, so that no pair is left out and the order inside does not matter.
         counted = Counter(listed(list(pairs.epoch(epoch, size))))
-        for (_, language, row), times in counted.items():
-            met[language] += [row] * times
+        for (_, language, row), count in counted.items():
+            met[language] += [row] * count
         for language, rows in met.items():
             seen = Counter(rows)
             there = ROWS[list(ROWS)[language]]

@@ -10,8 +10,8 @@ import pytest
 
 from search.data.corpus import Corpus
 from search.data.loading import LoadedData, load_data
-from search.data.settings import DataSettings
 from search.settings.problems import InputError
+from tests.search.conftest import data_settings
 
 
 def write(file: Path, rows: range, shared: int = 1) -> str:
@@ -36,14 +36,14 @@ def refuse_shared(loaded: LoadedData) -> None:
 
 @pytest.mark.parametrize("shared", [1, 4])
 def test_half_of_the_rows_held_out_are_put_aside(tmp_path: Path, shared: int) -> None:
-    loaded = load_data(DataSettings(train=write(tmp_path / "all.csv", range(2000), shared)))
+    loaded = load_data(data_settings(train=write(tmp_path / "all.csv", range(2000), shared)))
     assert [len(part) for part in parts(loaded)] == [1800, 100, 100]
     refuse_shared(loaded)
     assert loaded.counts.places["de"]["test"] == 100
 
 
 def test_half_of_a_validation_file_is_put_aside_and_no_row_is_trained_on(tmp_path: Path) -> None:
-    settings = DataSettings(
+    settings = data_settings(
         train=write(tmp_path / "train.csv", range(500), 3),
         validation=write(tmp_path / "validation.csv", range(400, 640), 3),
     )
@@ -56,7 +56,7 @@ def test_half_of_a_validation_file_is_put_aside_and_no_row_is_trained_on(tmp_pat
 
 
 def test_a_file_of_its_own_for_the_test_shares_no_sentence_with_the_others(tmp_path: Path) -> None:
-    settings = DataSettings(
+    settings = data_settings(
         train=write(tmp_path / "train.csv", range(500), 2),
         test=write(tmp_path / "test.csv", range(490, 560), 2),
         test_rows=40,
@@ -69,7 +69,7 @@ def test_a_file_of_its_own_for_the_test_shares_no_sentence_with_the_others(tmp_p
 
 
 def test_few_rows_are_left_to_the_validation_and_that_is_said(tmp_path: Path) -> None:
-    loaded = load_data(DataSettings(train=write(tmp_path / "all.csv", range(300))))
+    loaded = load_data(data_settings(train=write(tmp_path / "all.csv", range(300))))
     assert loaded.test is None and len(loaded.validation) == 30
     (note,) = loaded.notes
     assert "30 rows are too few to put some aside for a test (100)" in note
@@ -77,12 +77,12 @@ def test_few_rows_are_left_to_the_validation_and_that_is_said(tmp_path: Path) ->
 
 def test_none_are_put_aside_where_none_are_asked_for(tmp_path: Path) -> None:
     file = write(tmp_path / "all.csv", range(2000))
-    loaded = load_data(DataSettings(train=file, test_share=0))
+    loaded = load_data(data_settings(train=file, test_share=0))
     assert (loaded.test, len(loaded.validation), loaded.notes) == (None, 200, ())
 
 
 def test_of_the_built_in_corpus_the_validation_is_the_same_with_a_test_and_without() -> None:
-    settings = DataSettings(
+    settings = data_settings(
         train="builtin:cldr", languages=["en", "de"], train_rows=60, validation_rows=30,
         test_rows=50,
     )  # fmt: skip
@@ -95,7 +95,7 @@ def test_of_the_built_in_corpus_the_validation_is_the_same_with_a_test_and_witho
 
 def test_a_test_without_a_pair_of_a_language_is_refused(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("en,de,ko\na,,b\n", encoding="utf-8")
-    settings = DataSettings(
+    settings = data_settings(
         train=write(tmp_path / "train.csv", range(50)), test=str(tmp_path / "test.csv")
     )
     with pytest.raises(InputError, match=r"data\.test"):

@@ -100,9 +100,13 @@ def test_score_equals_slow_loops_over_the_rows_that_have_both() -> None:
         there = emb[[place[1, r] for r in rows]]
         texts = [(columns[name][r], columns["en"][r]) for r in rows]
         recorded = set(zip(columns[name], columns["en"], strict=True))
+
+        def right(i: int, j: int) -> bool:
+            return (texts[i][0], texts[j][1]) in recorded  # noqa: B023
+
         both = (
-            slow_top1(here, there, lambda i, j, t=texts, s=recorded: (t[i][0], t[j][1]) in s),
-            slow_top1(there, here, lambda i, j, t=texts, s=recorded: (t[j][0], t[i][1]) in s),
+            slow_top1(here, there, right),
+            slow_top1(there, here, lambda i, j: right(j, i)),
         )
         expected[name] = sum(both) / 2
     assert scores.by_language == pytest.approx(expected)

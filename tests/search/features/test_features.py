@@ -64,7 +64,7 @@ EPOCHS = 2
 DEPTH = 6
 BOUNDARIES = (2, 4, DEPTH)
 PLAN = FeaturePlan(BOUNDARIES, ("mean",))
-TRAINING = {"batch_size": 4, "pairs_per_epoch": 8}
+TRAINING: dict[str, Any] = {"batch_size": 4, "pairs_per_epoch": 8}
 LORA = {"kind": "lora", "rank": 2, "targets": "all-linear", "dropout": 0.2}
 POOLINGS = list(variants("components.pooling", PoolingConfig))
 OVER_TOKENS = {"attention", "latent_attention"}
@@ -328,7 +328,8 @@ def test_shards_are_of_a_size_and_in_the_order_of_trials(
     # A sentence whose last token passes a multiple of the size begins a shard; so does the first
     # that no trial meets.
     assert 0 < seen < len(order)
-    total, begun, shards = 0, 0, []
+    total, begun = 0, 0
+    shards: list[int] = []
     for place, (language, row) in enumerate(order):
         if place == seen:
             total, begun = 0, shards[-1] + 1
@@ -369,7 +370,7 @@ def test_a_damaged_shard_is_computed_anew(
 
 def keys_of(base: Base, corpus: TokenisedCorpus, store: Store, **changed: Any) -> list[str]:
     """The keys of all shards, which nobody need compute for that."""
-    given = {"digest": "digest", "boundary": 4, "pooled": False} | changed
+    given: dict[str, Any] = {"digest": "digest", "boundary": 4, "pooled": False} | changed
     settings = TrainingConfig(**TRAINING)
     features = Features(base, store, given["digest"], FeaturePlan(), settings, EPOCHS)
     stored = features._set(corpus, given["boundary"], STATISTICS if given["pooled"] else None)
@@ -794,8 +795,8 @@ def test_boundaries_of_a_space(space_file: Callable[..., Path]) -> None:
     parts = split.train, split.validation
     one = sum(len(part.ids) for part in parts) * 128 * 4 / 1e9  # a state is 128 numbers of 4 bytes
     assert split.test is not None
-    rest = sum(part.ids.nbytes + part.starts.nbytes for part in (*parts, split.test))
-    rest = 1.02 * (rest + sum(sum(part.counts) for part in parts) * 128 * 4) / 1e9  # the mean
+    ids = sum(part.ids.nbytes + part.starts.nbytes for part in (*parts, split.test))
+    rest = 1.02 * (ids + sum(sum(part.counts) for part in parts) * 128 * 4) / 1e9  # the mean
     # Room for one: two kinds of trials start from layer 4, or one from 5, or three from 2.
     assert boundaries(rest + 1.03 * one) == [4]
     assert boundaries(rest + 1.01 * one) == [4]  # in part

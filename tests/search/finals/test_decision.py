@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from search.events.outcomes import Outcomes
-from search.events.types import Event, FinalsDecided
+from search.events.types import Event, FinalsDecided, ModelScored
 from search.finals.decision import decide
 from search.finals.words import NO_DIFFERENCE, against_best, describe_choice, describe_comparisons
 from search.settings.sections import SearchSettings
-from tests.search.finals.events import ModelScored, flat, scored, split_scores, trained
+from tests.search.finals.events import flat, scored, split_scores, trained
 
 SETTINGS = {"finalists": {"count": 2, "seeds": 2}}
 FAMILIES = {"de": "latin", "ko": "cjk"}

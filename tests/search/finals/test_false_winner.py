@@ -98,7 +98,8 @@ def score(run: Run, folder: Path, session: Session, spec: TrialSpec) -> None:
 def play(prepared: Prepared, folder: Path) -> str:
     """A search of three trials, the last of which is trained on the validation; what is printed."""
     split = prepared.split
-    console = Console(file=io.StringIO(), width=160)
+    printed = io.StringIO()
+    console = Console(file=printed, width=160)
     values: dict[str, Any] = TrialConfig.of(prepared.config.model_dump()).plain()
     linear = {"head": {"kind": "linear", "init": "random"}, "adapter": {"kind": "none"}}
     slow = {"optimizer": values["optimizer"] | {"lr": 1e-5}}
@@ -125,7 +126,7 @@ def play(prepared: Prepared, folder: Path) -> str:
                 done[task.task](run, folder, session, task)
         choose_best(folder, prepared, run)
     assert finish_run(console, folder, prepared) == 0
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return printed.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -177,10 +178,11 @@ def test_a_model_whose_checkpoint_is_gone_is_not_written_over(
     assert decided is not None
     Checkpoints(folder / "trials").remove(decided.trial, decided.repeat)
     weights = (folder / "best" / "model.safetensors").read_bytes()
-    console = Console(file=io.StringIO(), width=160)
+    printed = io.StringIO()
+    console = Console(file=printed, width=160)
     assert finish_run(console, folder, with_finalists.prepared) == 0
     assert (folder / "best" / "model.safetensors").read_bytes() == weights
-    said = console.file.getvalue()  # type: ignore[attr-defined]
+    said = printed.getvalue()
     assert said.count(f"trial {decided.trial} has no checkpoint") == 1
     assert "best/ stays as it was written before" in said
 

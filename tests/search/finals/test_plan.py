@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from search.events.outcomes import Outcomes
 from search.events.types import TrialStarted
 from search.finals.plan import by_rank, candidates, next_tasks
@@ -22,7 +24,8 @@ def test_the_best_trials_are_trained_with_other_seeds_before_anything_is_scored(
     assert shown(outcomes, SETTINGS) == [
         ("train", 2, 1), ("train", 1, 1), ("train", 2, 2), ("train", 1, 2)
     ]  # fmt: skip
-    seeds = [task.values["training"]["seed"] for task in tasks]  # type: ignore[index,call-overload]
+    given: list[Any] = [task.values for task in tasks]
+    seeds = [values["training"]["seed"] for values in given]
     assert seeds == [8, 8, 9, 9]
     for event in flat(trained(2, 0.5, repeat=1), trained(1, 0.5, repeat=1)):
         outcomes.follow(event)

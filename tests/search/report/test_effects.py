@@ -72,7 +72,8 @@ def test_the_section_shows_later_epochs_beside_the_first() -> None:
     made = section.describe(ReportedRun("run", Outcomes(EVENTS), max_epochs=2, rungs=[1]))
     (row,) = [row for row in made.rows if row[:2] == ["adapter", "none"]]
     assert row[2:] == [2, 0.45, 0.5, 1, 0.9]
-    assert "adapter" not in (made.traces[0]["y"][-1],)
+    shown: Any = made.traces[0]["y"]
+    assert "adapter" not in (shown[-1],)
     assert "The largest effect seen in several trials: lr" in made.sentences[1]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from search.events.outcomes import Outcomes
-from search.events.types import EpochDone, State, TrialEnded, TrialStarted, UntouchedScored
+from search.events.types import EpochDone, Event, State, TrialEnded, TrialStarted, UntouchedScored
 from search.report.leaderboard import write_leaderboard
 
 
@@ -105,7 +105,7 @@ def test_a_run_of_no_trials_is_a_header(tmp_path: Path) -> None:
 
 def test_the_untouched_base_has_the_last_row(tmp_path: Path) -> None:
     file = tmp_path / "leaderboard.csv"
-    events = [
+    events: list[Event] = [
         trial(0, {"head": {"kind": "linear"}}),
         UntouchedScored(accuracy=0.75, by_language={"de": 0.5, "ko": 1.0}),
         report(0, 0.25, de=0.2, ko=0.3),
@@ -122,8 +122,8 @@ def test_the_untouched_base_has_the_last_row(tmp_path: Path) -> None:
 
 def test_a_run_cut_off_before_any_epoch_has_the_scores_of_the_base(tmp_path: Path) -> None:
     file = tmp_path / "leaderboard.csv"
-    events = [trial(0, {}), UntouchedScored(accuracy=0.75, by_language={"de": 0.5, "ko": 1.0})]
-    write_leaderboard(file, Outcomes(events))
+    base = UntouchedScored(accuracy=0.75, by_language={"de": 0.5, "ko": 1.0})
+    write_leaderboard(file, Outcomes([trial(0, {}), base]))
     first, last = rows(file)
     assert (first["trial"], first["accuracy"], first["accuracy/de"]) == ("0", "", "")
     assert (last["state"], last["accuracy/de"], last["accuracy/ko"]) == ("untouched", "0.5", "1.0")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from search.events.journal import Journal
 from search.events.outcomes import Outcomes
-from search.events.types import EpochDone, TrialEnded, TrialStarted
+from search.events.types import EpochDone, Event, TrialEnded, TrialStarted
 from search.report.__main__ import app
 from search.report.page import load_sections, write_page
 from search.report.section import ReportedRun
@@ -32,7 +32,7 @@ def epoch(trial: int, number: int, **scores: float) -> EpochDone:
     )
 
 
-EVENTS = [
+EVENTS: list[Event] = [
     TrialStarted(trial=0, reference=True, values={"pooling": {"kind": "mean"}}),
     TrialStarted(trial=1, reference=False, values={"pooling": {"kind": "max"}}),
     TrialStarted(trial=2, reference=False, values={"pooling": {"kind": "<b>"}}),
@@ -57,15 +57,17 @@ def test_sections_give_gains_over_the_reference() -> None:
     assert winner.rows == [["pooling.kind", "max", "mean"]]
     assert [row[0] for row in languages.rows] == [1, 0]
     for row, expected in zip(languages.rows, [(-0.1, 0.3), (0, 0)], strict=True):
-        assert all(math.isclose(a, b, abs_tol=1e-9) for a, b in zip(row[1:], expected, strict=True))
+        for gain, value in zip(row[1:], expected, strict=True):
+            assert isinstance(gain, int | float)
+            assert math.isclose(gain, value, abs_tol=1e-9)
     assert curves.rows == [[1, "stopped", 1, 0.6], [0, "finished", 1, 0.5]]
     assert "did not record tokens" in tokens.sentences[0]
     assert failures.rows == [[2, 0, "</script><script>alert(1)</script>"]]
 
 
 def test_accuracy_is_set_against_the_tokens_of_a_sentence() -> None:
-    events = [*EVENTS[:3], epoch(0, 1, de=0.8, gu=0.2, ko=0.5), epoch(1, 1, de=0.7, gu=0.9, ko=0.8)]
-    events += EVENTS[5:]
+    done = [epoch(0, 1, de=0.8, gu=0.2, ko=0.5), epoch(1, 1, de=0.7, gu=0.9, ko=0.8)]
+    events = [*EVENTS[:3], *done, *EVENTS[5:]]
     run = ReportedRun("run", Outcomes(events), {"en": 8.0, "gu": 38.0, "de": 12.0, "ko": 20.0})
     section = next(s for s in load_sections(run) if s.title == "Accuracy against tokens a sentence")
     assert section.columns == ["language", "tokens", "the reference", "trial 1, the best"]

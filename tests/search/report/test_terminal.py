@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from search.events.outcomes import Outcomes
-from search.events.types import EpochDone, State, TrialEnded, TrialStarted, UntouchedScored
+from search.events.types import EpochDone, Event, State, TrialEnded, TrialStarted, UntouchedScored
 from search.report.live import Live
 from search.report.ranking import print_ranking
 from search.report.terminal import View
@@ -48,7 +48,7 @@ def end(number: int, state: State, error: str = "") -> TrialEnded:
     return TrialEnded(trial=number, state=state, error=error)
 
 
-ENDED = [
+ENDED: list[Event] = [
     trial(0), trial(1), trial(2), trial(3),
     report(0, 3, 0.25), end(0, "finished"),
     report(1, 1, 0.5), end(1, "stopped"),
@@ -173,7 +173,7 @@ def test_where_not_all_languages_fit_the_weakest_do(width: int, shown: list[str]
 def test_gains_and_losses_have_their_colours() -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, height=24, force_terminal=True, color_system="standard")
-    events = [trial(0), report(0, 1, 0.5), trial(1), report(1, 1, 0.5)]
+    events: list[Event] = [trial(0), report(0, 1, 0.5), trial(1), report(1, 1, 0.5)]
     better = {"by_language": {"de": 0.75, "ko": 0.125}, "accuracy": 0.625}
     outcomes = Outcomes([*events[:3], report(1, 1, 0.625).model_copy(update=better)])
     console.print(Live("mine", 8, 2, outcomes))
@@ -197,7 +197,9 @@ def printed(outcomes: Outcomes, width: int = 160, most: int = 10) -> list[str]:
 
 
 def test_the_ranking_ends_with_the_reference_and_says_why_trials_failed() -> None:
-    events = [*ENDED, *(event for n in range(4, 16) for event in (trial(n), report(n, 1, 0.9)))]
+    events = list(ENDED)
+    for number in range(4, 16):
+        events += trial(number), report(number, 1, 0.9)
     head, *lines = (line.split() for line in printed(Outcomes(events), most=3))
     assert head == [
         "#", "trial", "state", "epoch", "accuracy", "gain", "de", "ko", "lr", "params", "seconds",
@@ -210,7 +212,9 @@ def test_the_ranking_ends_with_the_reference_and_says_why_trials_failed() -> Non
 
 
 def test_a_gain_is_that_after_as_many_epochs() -> None:
-    events = [trial(0), report(0, 1, 0.25), report(0, 2, 0.5), trial(1), report(1, 1, 0.375)]
+    events: list[Event] = [
+        trial(0), report(0, 1, 0.25), report(0, 2, 0.5), trial(1), report(1, 1, 0.375),
+    ]  # fmt: skip
     _, first, second, *_ = (line.split() for line in printed(Outcomes(events)))
     assert first[:6] == ["1", "0", "interrupted", "2", "0.500", "0.000"]
     assert second[:6] == ["2", "1", "interrupted", "1", "0.375", "+0.125"]
@@ -270,7 +274,7 @@ def test_a_duration_reads_well(seconds: float, text: str) -> None:
 
 
 def test_a_long_error_leaves_the_accuracies_their_room() -> None:
-    failed = [trial(2), end(2, "failed", "the memory does not hold it " * 20)]
+    failed: list[Event] = [trial(2), end(2, "failed", "the memory does not hold it " * 20)]
     lines = printed(Outcomes([*ENDED[:6], *failed]), width=80)
     assert any("0.250" in line and "finished" in line for line in lines)
 
@@ -282,8 +286,8 @@ def test_verbose_is_a_line_an_epoch_with_the_worst_language_first(screen: Screen
         view.update(Outcomes(ENDED))
         view.update(Outcomes(ENDED))
         repeat = {"repeat": 1}
-        again = [trial(1).model_copy(update=repeat), report(1, 1, 0.5).model_copy(update=repeat)]
-        view.update(Outcomes([*ENDED, *again]))
+        started, done = trial(1).model_copy(update=repeat), report(1, 1, 0.5)
+        view.update(Outcomes([*ENDED, started, done.model_copy(update=repeat)]))
     assert out.getvalue().splitlines() == [
         "trial 3, epoch 2: accuracy 0.125 (ko 0.062, de 0.125)",
         "trial 1, seed 1, epoch 1: accuracy 0.500 (ko 0.250, de 0.500)",
@@ -308,7 +312,7 @@ def test_where_nobody_looks_on_a_line_a_minute_says_how_things_stand(
     console = Console(file=out, width=80)
     clock = [1000.0]
     monkeypatch.setattr("search.report.terminal.time.monotonic", lambda: clock[0])
-    finals = [
+    finals: list[Event] = [
         trial(3).model_copy(update={"repeat": 1}),
         report(3, 1, 0.2).model_copy(update={"repeat": 1}),
         end(3, "finished").model_copy(update={"repeat": 1}),
@@ -333,10 +337,10 @@ def test_where_nobody_looks_on_a_line_a_minute_says_how_things_stand(
 def test_finalists_stand_among_the_trials_that_run() -> None:
     out = io.StringIO()
     console = Console(file=out, width=100, height=24, force_terminal=True)
-    finals = [
-        event.model_copy(update={"repeat": 1})
-        for event in (trial(0), report(0, 3, 0.2), end(0, "finished"), trial(3), report(3, 2, 0.3))
-    ]
+    events: list[Event] = [
+        trial(0), report(0, 3, 0.2), end(0, "finished"), trial(3), report(3, 2, 0.3),
+    ]  # fmt: skip
+    finals = [event.model_copy(update={"repeat": 1}) for event in events]
     outcomes = Outcomes([*ENDED, end(3, "stopped"), *finals])
     console.print(Live("mine", 4, 2, outcomes, left=65))
     shown = out.getvalue()

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from search.runs import stopping
 from search.runs.stopping import StopError, StopRequest, parse_duration
 from search.settings.problems import InputError
 
@@ -70,7 +69,7 @@ def test_nohup_is_heeded() -> None:
 
 def test_time_is_over_before_all_of_it_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("search.runs.stopping.time.monotonic", lambda: now[0])
     tiny, short, long = (StopRequest(timeout=seconds) for seconds in (4, 100, 36_000))
     now[0] += 2
     assert tiny.asked()

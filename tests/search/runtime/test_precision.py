@@ -36,7 +36,7 @@ def test_comparisons_are_exact_and_what_follows_is_as_before() -> None:
     with exact_products():
         assert not matmul.allow_tf32
     assert matmul.allow_tf32
-    fault = exact_products()(lambda: {}["x"])
+    fault = exact_products()(lambda: dict[str, int]()["x"])
     with pytest.raises(KeyError):
         fault()
     assert matmul.allow_tf32

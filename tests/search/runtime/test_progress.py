@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from search.runtime import progress
 from search.runtime.progress import Progress, shown_by, tell
 
 
@@ -16,7 +15,7 @@ def test_a_new_phase_is_shown_at_once_and_steps_only_so_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("search.runtime.progress.time.monotonic", lambda: now[0])
     shown: list[str] = []
     with shown_by(lambda one: shown.append(str(one))):
         tell("reading")

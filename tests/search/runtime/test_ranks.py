@@ -22,13 +22,13 @@ from components.base import Base, BaseConfig, load
 from components.encoder import assemble
 from search.data.loading import load_corpora
 from search.data.pairs import Pairs
-from search.data.settings import DataSettings
 from search.data.teachers import Teachers
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.runtime.ranks import Ranks
 from search.settings.trial import TrialConfig
 from search.training.loop import train
 from search.training.step import Objective, build_loss
+from tests.search.conftest import data_settings
 
 WORKERS = 2
 STEPS = 3
@@ -109,7 +109,7 @@ APART: dict[str, Any] = {
 @cache
 def material() -> tuple[Base, TokenisedCorpus, TokenisedCorpus, Teachers]:
     base = load(BaseConfig(model="builtin:tiny", max_length=32, dtype="float32"))
-    settings = DataSettings(
+    settings = data_settings(
         train="builtin:cldr", languages=["en", "de", "ko"], train_rows=40, validation_rows=15
     )
     texts = load_corpora(settings)
@@ -207,7 +207,7 @@ def assert_close(left: dict[str, Any], right: dict[str, Any]) -> None:
         for name, value in left[part].items():
             torch.testing.assert_close(
                 value, right[part][name], rtol=TOLERANCE, atol=TOLERANCE,
-                msg=lambda message, name=name: f"{name}: {message}",
+                msg=f"{name}: {{}}".format,
             )  # fmt: skip
 
 
@@ -288,8 +288,11 @@ def test_workers_that_do_not_gather_average_what_each_half_gives(
         temperature, seed = config.training.language_temperature, config.training.seed
         (batch,) = Pairs(corpus, 8, temperature, seed).epoch(0, 8)
         halves = [objective.backward(half) for half in (batch[:4], batch[4:])]
-        named = {n: p.grad for n, p in objective.named_parameters() if p.requires_grad}
-        apart = {n: grad.clone() / 2 for n, grad in named.items()}
+        apart = {}
+        for name, parameter in objective.named_parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None
+                apart[name] = parameter.grad.clone() / 2
         objective.zero_grad()
         whole = objective.backward(batch)
     finally:
@@ -303,7 +306,7 @@ def test_workers_that_do_not_gather_average_what_each_half_gives(
             # Adam's first moment after one step.
             torch.testing.assert_close(
                 first["moments"][f"{name}/exp_avg"], gradient / 10, rtol=TOLERANCE, atol=TOLERANCE,
-                msg=lambda message, name=name: f"{name}: {message}",
+                msg=f"{name}: {{}}".format,
             )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def test_a_large_tensor_is_given_in_pieces_and_only_when_it_is_its_turn() -> Non
         asked.append(name)
         return bytes(size)
 
-    parts = [Part(name, "U8", [size], size, lambda name=name: read(name)) for name in "ab"]  # type: ignore[misc]
+    parts = [Part(name, "U8", [size], size, partial(read, name)) for name in "ab"]
     pieces = seal(parts, {})
     next(pieces)
     assert asked == []

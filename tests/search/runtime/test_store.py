@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -110,7 +111,7 @@ def test_keys_are_kept_apart(store: Store) -> None:
 
 def test_a_failed_computation_leaves_nothing(store: Store) -> None:
     with pytest.raises(KeyError):
-        store.build(key("x"), "x", lambda: {}["x"], wait=True)
+        store.build(key("x"), "x", lambda: dict[str, dict[str, Tensor]]()["x"], wait=True)
     assert store.load(key("x")) is None
     assert same(built(store, "x", of(1)), of(1))
 
@@ -182,7 +183,7 @@ def test_what_was_used_since_the_search_began_stays(tmp_path: Path) -> None:
 
     for _ in range(3):
         for seed in range(5):
-            got = store.build(key(seed), f"of {seed}", lambda seed=seed: compute(seed), wait=True)
+            got = store.build(key(seed), f"of {seed}", partial(compute, seed), wait=True)
             assert got is not None and same(got, of(seed, rows=1000))
         assert sorted(_names(store)) == ["of 0", "of 1", "of 2"]
     assert computed == [0, 1, 2, 3, 4, 3, 4, 3, 4]
@@ -329,7 +330,7 @@ def start(store: Store, tmp_path: Path) -> Iterator[Callable[[str, str], subproc
     started: list[subprocess.Popen[bytes]] = []
 
     def begin(code: str, name: str) -> subprocess.Popen[bytes]:
-        arguments = [sys.executable, "-c", PROLOGUE + code, store.folder, tmp_path, name]
+        arguments = [sys.executable, "-c", PROLOGUE + code, str(store.folder), str(tmp_path), name]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         started.append(subprocess.Popen(arguments, env=environment, cwd=ROOT))
         return started[-1]

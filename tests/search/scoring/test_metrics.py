@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from search.scoring import neighbours
-from search.scoring.interface import Comparison
+from search.scoring.interface import Comparison, Metric
 from search.scoring.metric.accuracy import Accuracy
 from search.scoring.metric.alignment import Alignment
 from search.scoring.metric.csls import Csls
@@ -95,7 +95,7 @@ def test_mean_reciprocal_rank(sides: tuple[Tensor, Tensor]) -> None:
     found = []
     for x, y in (sides, sides[::-1]):
         for i, row in enumerate(similarity(x, y)):
-            order = sorted(range(ROWS), key=lambda j, row=row: -row[j])
+            order = sorted(range(ROWS), key=lambda j: -row[j])
             found.append(1 / (1 + next(at for at, j in enumerate(order) if same[i, j])))
     expected = sum(found) / len(found)
     assert MeanReciprocalRank().measure(pair_of(*sides, same)) == pytest.approx(expected, abs=1e-12)
@@ -113,7 +113,7 @@ def test_xsim(sides: tuple[Tensor, Tensor], margin: str, count: int) -> None:
 
     wrong = 0
     for i in range(ROWS):
-        candidates = sorted(range(ROWS), key=lambda j, i=i: -there[i][j])[:count]
+        candidates = sorted(range(ROWS), key=lambda j: -there[i][j])[:count]
         scores = {}
         for j in candidates:
             a, b = there[i][j], (around(there[i]) + around(back[j])) / 2
@@ -140,7 +140,7 @@ def test_hubness(sides: tuple[Tensor, Tensor]) -> None:
     for x, y in (sides, sides[::-1]):
         met: Counter[int] = Counter()
         for row in similarity(x, y):
-            met.update(sorted(range(ROWS), key=lambda j, row=row: -row[j])[:3])
+            met.update(sorted(range(ROWS), key=lambda j: -row[j])[:3])
         expected += float(skew([met[j] for j in range(ROWS)])) / 2
     assert Hubness(neighbours=3).measure(pair_of(*sides)) == pytest.approx(expected, abs=1e-9)
     assert Hubness(neighbours=1).measure(pair_of(sides[1], sides[1])) == 0.0
@@ -160,7 +160,7 @@ def test_alignment_and_uniformity(sides: tuple[Tensor, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.kind)
-def test_a_better_model_has_the_greater_merit(metric) -> None:  # type: ignore[no-untyped-def]
+def test_a_better_model_has_the_greater_merit(metric: Metric) -> None:
     generator = torch.Generator().manual_seed(0)
     y = F.normalize(torch.randn(ROWS, 16, generator=generator), dim=1)
     hub = torch.ones(16)
@@ -171,7 +171,7 @@ def test_a_better_model_has_the_greater_merit(metric) -> None:  # type: ignore[n
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.kind)
-def test_one_pair_has_a_finite_value(metric) -> None:  # type: ignore[no-untyped-def]
+def test_one_pair_has_a_finite_value(metric: Metric) -> None:
     one = torch.ones(1, 1)
     assert math.isfinite(metric.measure(pair_of(one, one)))
 

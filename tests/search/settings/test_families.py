@@ -44,7 +44,8 @@ def test_settings_beside_no_kind_are_those_of_the_default_kind() -> None:
 def test_rungs_and_the_epochs_of_an_average_trial(
     kind: str, rungs: list[int], epochs: float
 ) -> None:
-    config = SCHEDULERS[kind](max_epochs=5, grace_epochs=2, reduction=2)
+    settings = {"max_epochs": 5, "grace_epochs": 2, "reduction": 2}
+    config = SCHEDULERS[kind].model_validate(settings)
     assert isinstance(config, SchedulerConfig)
     assert (config.rungs(), config.expected_epochs()) == (rungs, epochs)
 

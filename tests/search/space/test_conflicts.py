@@ -252,7 +252,8 @@ def test_the_drawn_cases_are_of_all_sorts() -> None:
 
 
 def test_the_fault_of_an_option_without_effect_is_its_own() -> None:
-    values = parse({name: [{}] for name in ("training",)} | {
+    values = parse({
+        "training": [{}],
         "pooling": [SCALED, {"kind": "mean"}],
         "head": [{"kind": "identity"}],
         "adapter": [{"kind": "none"}],

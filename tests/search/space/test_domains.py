@@ -11,7 +11,7 @@ import pytest
 from search.settings.trial import TrialConfig
 from search.space.domains import Choice, Domain, Range, Space, middle, reference
 from search.space.file import load_space
-from search.space.probes import probes
+from search.space.probes import Probe, probes
 from search.space.source import Source
 
 WriteSpace = Callable[..., Path]
@@ -89,7 +89,7 @@ def test_every_domain_knows_where_it_was_written(conditional: Space) -> None:
 
 
 def test_probes_take_every_option_both_ends_and_the_middle(conditional: Space) -> None:
-    found = [probe.values for probe in probes(conditional)]
+    found: list[dict[str, Any]] = [probe.values for probe in probes(conditional)]
     assert {str(values["pooling"]) for values in found} == {
         "{'kind': 'mean'}",
         "{'kind': 'attention', 'heads': 1}",
@@ -106,13 +106,14 @@ def test_probes_take_every_option_both_ends_and_the_middle(conditional: Space) -
 @pytest.mark.parametrize(("low", "high"), [(3, 3), (3, 4)])
 def test_probes_of_a_short_range_take_each_number_once(low: int, high: int) -> None:
     space = Space({"a": integers(low, high)}, Source({}))
-    found = [probe.values["a"] for probe in probes(space)]
+    found: list[Any] = [probe.values["a"] for probe in probes(space)]
     assert sorted(found) == list(range(low, high + 1))
     assert all(type(value) is int for value in found)
 
 
 def test_probes_know_where_each_value_was_written(conditional: Space) -> None:
-    deep = next(p for p in probes(conditional) if p.values["pooling"].get("heads") == 4)
+    poolings: list[tuple[Probe, Any]] = [(p, p.values["pooling"]) for p in probes(conditional)]
+    deep = next(probe for probe, pooling in poolings if pooling.get("heads") == 4)
     assert deep.origins["pooling", "heads"] == ("pooling", "choice", 1, "heads", "choice", 1)
     assert deep.origins["optimizer", "lr"] == ("optimizer", "lr")
 
@@ -147,7 +148,8 @@ def test_the_reference_is_plain_and_in_the_middle(conditional: Space) -> None:
     values, picks = reference(conditional)
     assert values["pooling"] == {"kind": "mean"}
     assert values["head"] == {"kind": "linear", "width": 32}
-    assert values["optimizer"]["lr"] == pytest.approx(1e-3)
+    optimizer: Any = values["optimizer"]
+    assert optimizer["lr"] == pytest.approx(1e-3)
     assert picks == {"pooling": 0, "head": 0, "optimizer.lr": pytest.approx(1e-3)}
 
 
@@ -190,7 +192,7 @@ def test_the_reference_of_a_space_that_names_no_component(space_file: WriteSpace
 
 
 def test_resolving_leaves_the_space_as_it_was() -> None:
-    tree = {"a": {"b": reals(0, 1)}, "c": [1, 2]}
+    tree: dict[str, object] = {"a": {"b": reals(0, 1)}, "c": [1, 2]}
     space = Space(tree, Source(tree))
     assert space.resolve(lambda name, domain: 0.25) == {"a": {"b": 0.25}, "c": [1, 2]}
     assert space.domains() == {"a.b": reals(0, 1)}
@@ -289,7 +291,9 @@ def test_domains_of_cases_have_the_name_of_the_case_in_theirs(cases: Space) -> N
         "cases", "cases.attended.pooling.heads", "cases.slow.optimizer.lr", "cases.slow.head",
         "pooling", "head", "head.mlp.hidden", "optimizer.lr", "optimizer.warmup",
     }  # fmt: skip
-    assert cases.domains()["cases"].labels == ("attended", "slow", "case 3")
+    choice = cases.domains()["cases"]
+    assert isinstance(choice, Choice)
+    assert choice.labels == ("attended", "slow", "case 3")
 
 
 def test_the_reference_is_of_the_first_case_that_leaves_it_plain(cases: Space) -> None:

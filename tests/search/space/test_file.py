@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,8 +213,9 @@ optimizer: {warmup: {float: [0, 0.5], step: 0.25}}
     )
     assert (config.search.trials, config.search.sampler.seed) == (7, 5)
     assert config.data.languages == ["no", "en"]
-    assert space.tree["head"]["hidden"] == Range(8, 64, True, True, None)
-    assert space.tree["optimizer"]["warmup"] == Range(0, 0.5, False, False, 0.25)
+    tree: dict[str, Any] = space.tree
+    assert tree["head"]["hidden"] == Range(8, 64, True, True, None)
+    assert tree["optimizer"]["warmup"] == Range(0, 0.5, False, False, 0.25)
     assert isinstance(space.tree["pooling"], Choice)
     assert space.tree["pooling"].labels == ("mean", "attention")
 
@@ -222,7 +224,8 @@ def test_set_may_turn_a_domain_into_a_value_and_back(space_file: WriteSpace) -> 
     file = space_file("optimizer: {lr: {float: [1e-3, 1e-2]}, warmup: 0.1}")
     space, _ = load_space(file, ["optimizer.lr=5e-3", "optimizer.warmup={float: [0, 0.3]}"])
     assert list(space.domains()) == ["optimizer.warmup"]
-    assert space.tree["optimizer"]["lr"] == 5e-3
+    tree: dict[str, Any] = space.tree
+    assert tree["optimizer"]["lr"] == 5e-3
     narrower, _ = load_space(file, ["optimizer.lr.float=[2e-3, 4e-3]", "optimizer.lr.log=true"])
     assert narrower.domains() == {"optimizer.lr": Range(2e-3, 4e-3, False, True, None)}
 

@@ -97,7 +97,7 @@ def test_starting_points_come_next_and_take_the_rest_from_the_reference(
 def test_a_starting_point_that_has_come_is_not_trained_again(space_file: WriteSpace) -> None:
     space, _ = load_space(space_file(with_start("{head: {kind: linear}}", "{head: {kind: mlp}}")))
     assert len(list(first_picks(space))) == 3
-    found = draw(space, Tpe(), 12)
+    found: list[dict[str, Any]] = draw(space, Tpe(), 12)
     assert len({str(values) for values in found}) == 12
     assert [values["head"]["kind"] for values in found[:3]] == ["linear", "identity", "mlp"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.space.domains import Choice, Domain, Range, Space, reference
+from search.space.domains import Choice, Domain, Picks, Range, Space, reference
 from search.space.file import load_space
 from search.space.grid import GRID_NUMBERS, Distinct, distinct, grid, numbers, points, size
 from search.space.source import Source
@@ -29,7 +29,7 @@ def test_a_flat_grid_is_the_product() -> None:
         {"a": a, "b": {"c": c, "d": [1, 2]}, "e": pytest.approx(e), "f": f}
         for a, c, e, f in product("xyz", [2, 3, 4], [0.0, 0.3, 0.6, 0.9], [1, 5, 9])
     ]
-    found = list(grid(Space(tree, Source(tree))))
+    found: list[tuple[dict[str, Any], Picks]] = list(grid(Space(tree, Source(tree))))
     assert [values for values, _ in found] == expected
     for values, picks in found:
         assert list(picks) == ["a", "b.c", "e", "f"]
@@ -60,7 +60,7 @@ def test_no_two_points_of_a_grid_are_alike(space_file: WriteSpace) -> None:
 
 
 def test_a_grid_leaves_out_what_is_refused() -> None:
-    tree = {"a": integers(0, 3), "b": integers(0, 3)}
+    tree: dict[str, object] = {"a": integers(0, 3), "b": integers(0, 3)}
     space = Space(tree, Source(tree))
     found = points_of(space, refuse=lambda v: "why" if v["a"] + v["b"] != 3 else "")
     assert found == [{"a": a, "b": 3 - a} for a in range(4)]
@@ -68,7 +68,7 @@ def test_a_grid_leaves_out_what_is_refused() -> None:
 
 
 def test_a_grid_without_domains_is_one_point() -> None:
-    tree = {"a": {"b": 1}}
+    tree: dict[str, object] = {"a": {"b": 1}}
     assert list(grid(Space(tree, Source(tree)))) == [({"a": {"b": 1}}, {})]
 
 

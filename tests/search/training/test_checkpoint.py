@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +36,7 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 
 def same(left: Checkpoint, right: Checkpoint) -> bool:
-    def equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    def equal(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> bool:
         return a.keys() == b.keys() and all(
             a[k] is b[k] or (torch.equal(a[k], b[k]) and a[k].dtype == b[k].dtype) for k in a
         )

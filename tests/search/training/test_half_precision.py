@@ -16,7 +16,7 @@ from tests.search.training.checkpoint_files import collect, read_bytes, written
 
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=ON_A_GPU)]
-ADAPTERS = [
+ADAPTERS: list[dict[str, Any]] = [
     {"kind": "unfrozen"},
     {"kind": "unfrozen", "last_layers": 2},
     {"kind": "unfrozen", "last_layers": 1, "embeddings": True},

@@ -129,7 +129,8 @@ def test_each_part_has_the_rate_that_is_asked_for(
 ) -> None:
     trial = config(**PARTS)
     given = {part: 0.001 * (index + 1) for index, part in enumerate(PARTS) if part in asked}
-    rates = OptimizerConfig(lr=0.5, **{f"{part}_lr": rate for part, rate in given.items()})
+    own: dict[str, Any] = {f"{part}_lr": rate for part, rate in given.items()}
+    rates = OptimizerConfig(lr=0.5, **own)
     encoder = assemble(base, trial.adapter, trial.pooling, trial.head)
     try:
         model = nn.ModuleDict(

@@ -99,7 +99,7 @@ def make(
             objective = Objective(encoder, loss, corpus, Ranks(), teachers=teachers, **options)
             with torch.no_grad():  # many start at zero, where a lost gradient would not show
                 for parameter in objective.trained:
-                    parameter += 0.05 * torch.randn_like(parameter)
+                    parameter.add_(0.05 * torch.randn_like(parameter))
             yield objective.train()
         finally:
             encoder.close()
@@ -124,7 +124,7 @@ def assert_close(found: dict[str, Tensor | None], expected: dict[str, Tensor | N
         assert gradient is not None and gradient.any(), f"{name} gets no gradient"
         torch.testing.assert_close(
             found[name], gradient, rtol=1e-5, atol=1e-5 * float(gradient.abs().max()),
-            msg=lambda message, name=name: f"{name}: {message}",
+            msg=f"{name}: {{}}".format,
         )  # fmt: skip
 
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from search.data.settings import DataSettings
 from search.data.source import read_source
 from search.settings.problems import InputError
+from tests.search.conftest import data_settings
 
 Make = Callable[[Path], Any]
 
@@ -192,7 +192,7 @@ def test_a_source_at_fault_is_one_sentence(
     tmp_path: Path, case: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     make, settings, words = BAD[case]
-    data = DataSettings(train=make(tmp_path), **settings)
+    data = data_settings(train=make(tmp_path), **settings)
     with pytest.raises(InputError) as caught:
         read_source(data, "train", data.languages)
     (found,) = caught.value.problems
@@ -205,6 +205,6 @@ def test_a_source_at_fault_is_one_sentence(
 @pytest.mark.parametrize("name", ["../../x", "[/x]", "", "a b", "é", "x" * 99])
 def test_names_of_languages_are_plain(name: str) -> None:
     with pytest.raises(ValueError, match="the name of a language must be letters"):
-        DataSettings(train="a.tsv", languages=["en", name])
+        data_settings(train="a.tsv", languages=["en", name])
     with pytest.raises(ValueError, match="the name of a language must be letters"):
-        DataSettings(train={"en": "a.en", name: "b"})
+        data_settings(train={"en": "a.en", name: "b"})

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 
 from search.data import cldr
-from search.data.settings import DataSettings
 from search.data.source import read_source
 from search.runtime.store import Store
 from search.settings.problems import InputError
+from tests.search.conftest import data_settings
 
 
 def test_the_splits_have_the_rows_asked_for_and_share_no_sentence() -> None:
-    settings = DataSettings(train="builtin:cldr", train_rows=40, validation_rows=20)
+    settings = data_settings(train="builtin:cldr", train_rows=40, validation_rows=20)
     tables = [read_source(settings, split, ["de", "en"]).table for split in ("train", "validation")]
     assert [table.num_rows for table in tables] == [40, 20]
     assert [table.column_names for table in tables] == [["de", "en"]] * 2
@@ -28,7 +28,7 @@ def test_the_splits_have_the_rows_asked_for_and_share_no_sentence() -> None:
 
 def test_the_full_form_is_the_same() -> None:
     short, full = (
-        DataSettings(train=form) for form in ("builtin:cldr", {"kind": "builtin", "name": "cldr"})
+        data_settings(train=form) for form in ("builtin:cldr", {"kind": "builtin", "name": "cldr"})
     )
     assert short == full
 
@@ -36,7 +36,7 @@ def test_the_full_form_is_the_same() -> None:
 def test_what_was_rendered_once_is_kept(tmp_path: Path) -> None:
     store = Store(tmp_path, 1e9)
     languages = ["en", "gu"]
-    settings = DataSettings(train="builtin:cldr", train_rows=30, validation_rows=10)
+    settings = data_settings(train="builtin:cldr", train_rows=30, validation_rows=10)
 
     def read(**changed: object) -> pa.Table:
         asked = settings.model_copy(update=changed)
@@ -61,7 +61,7 @@ def test_what_was_rendered_once_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_fault_is_told_with_a_store_too(tmp_path: Path) -> None:
-    settings = DataSettings(train="builtin:cldr")
+    settings = data_settings(train="builtin:cldr")
     with pytest.raises(InputError, match="xx"):
         read_source(settings, "train", ["en", "xx"], Store(tmp_path, 1e9))
     assert Store(tmp_path, 1e9).entries() == []

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from search.data.settings import DataSettings
 from search.data.source import read_source
 from search.data.source.hub import Hub
 from search.settings.problems import InputError
+from tests.search.conftest import data_settings
 
 CARD = """---
 configs:
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 def read(train: Any) -> dict[str, list[str | None]]:
     found: dict[str, list[str | None]] = read_source(
-        DataSettings(train=train), "train", None
+        data_settings(train=train), "train", None
     ).table.to_pydict()
     return found
 
@@ -91,4 +91,4 @@ def test_what_there_is_is_told(
     ],
 )
 def test_names_of_the_hub(name: str, expected: Hub) -> None:
-    assert DataSettings(train=name).train == expected
+    assert data_settings(train=name).train == expected

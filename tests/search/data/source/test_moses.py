@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from search.data.settings import DataSettings
 from search.data.source import read_source
 from search.settings.problems import InputError
+from tests.search.conftest import data_settings
 
 ENGLISH = ['"Yes,', "No\tway", "", "NA", "id"]
 GERMAN = ["Ja,", "Nein", "leer", '"', "x\u2028y"]
@@ -25,7 +25,7 @@ def write(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("full", [False, True])
 def test_lines_are_rows_and_the_names_given_are_languages(tmp_path: Path, full: bool) -> None:
     files = write(tmp_path)
-    settings = DataSettings(train={"kind": "moses", "files": files} if full else files)
+    settings = data_settings(train={"kind": "moses", "files": files} if full else files)
     found = read_source(settings, "train", None)
     assert found.table.to_pydict() == {"en": [line or None for line in ENGLISH], "id": GERMAN}
     assert (found.rows_read, found.blank) == (5, {"en": 1})
@@ -34,7 +34,7 @@ def test_lines_are_rows_and_the_names_given_are_languages(tmp_path: Path, full: 
 def test_a_pattern_that_matches_files_named_by_languages(tmp_path: Path) -> None:
     for language, text in (("de", "eins\n"), ("en", "one\n")):
         (tmp_path / f"news.de-en.{language}").write_text(text)
-    found = read_source(DataSettings(train=f"{tmp_path}/news.de-en.*"), "train", None)
+    found = read_source(data_settings(train=f"{tmp_path}/news.de-en.*"), "train", None)
     assert found.table.to_pydict() == {"de": ["eins"], "en": ["one"]}
 
 
@@ -46,7 +46,7 @@ def test_unequal_files_are_told_with_both_counts(tmp_path: Path, lengths: tuple[
         file.write_text("word\n" * count)
         files[language] = str(file)
     with pytest.raises(InputError) as caught:
-        read_source(DataSettings(train=files), "train", None)
+        read_source(data_settings(train=files), "train", None)
     (found,) = caught.value.problems
     assert f"u.en' has {lengths[0]:,} lines and " in found.message
     assert f"u.de' has {lengths[1]:,} lines" in found.message

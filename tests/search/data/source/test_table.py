@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from search.data.settings import DataSettings
 from search.data.source import SourceTable, read_source
 from search.settings.problems import InputError, Problem
+from tests.search.conftest import data_settings
 
 PAIRS = [("Good day.", "Guten Tag."), ("Thank you.", "Danke."), ("See you!", "Bis bald!")]
 
 
 def read(train: Any, **settings: Any) -> SourceTable:
-    chosen = DataSettings(train=train if isinstance(train, list | dict) else str(train), **settings)
+    chosen = data_settings(
+        train=train if isinstance(train, list | dict) else str(train), **settings
+    )
     return read_source(chosen, "train", chosen.languages)
 
 
@@ -35,7 +38,7 @@ def columns(found: SourceTable) -> dict[str, list[str | None]]:
     return {name: found.table[name].to_pylist() for name in found.table.column_names}
 
 
-def lines(rows: list[tuple[str, ...]], separator: str = "\t") -> str:
+def lines(rows: Sequence[tuple[str, ...]], separator: str = "\t") -> str:
     return "".join(separator.join(row) + "\n" for row in rows)
 
 
