@@ -16,8 +16,8 @@ from search.settings.trial import Scores, TrialConfig
 
 # A name on the hub: owner and repository, in the characters that it allows there.
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-# What Markdown gives a meaning inside a line.
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$@:-])")
+# What Markdown gives a meaning in a line, a colon in addresses and emoji only, or at its beginning.
+_MARKUP = re.compile(r"([\\`*_\[\]|~$@]|:(?=\S)|^[#+!:-]|(?<=^\d)[.)]|(?<=^\d\d)[.)])")
 
 
 def card(
@@ -84,8 +84,8 @@ vectors = model.encode(["A sentence.", "Ein Satz."])
 {score_table(scores, pairs or {}, reference, untouched)}
 {"".join(f"{chr(10)}- {as_text(sentence)}" for sentence in comparison)}
 
-{dtype_text(dtype)}
-{about}
+- Base model: {as_text(str(_without_paths(config.base.model)))}
+- {dtype_text(dtype)}{about}
 Settings:
 
 ```json

@@ -21,7 +21,7 @@ from search.data.corpus import Corpus
 from search.data.tokens import TokenisedCorpus, tokenise
 from search.evaluation.retrieval import encode
 from search.export import CUSTOM_FILE, ExportError, export, load_folder, score_folder, trusted
-from search.export.card import card
+from search.export.card import as_text, card
 from search.export.facts import Facts, license_of
 from search.runtime.ranks import Ranks
 from search.settings.trial import Scores, TrialConfig
@@ -420,12 +420,26 @@ def test_nothing_that_a_file_or_a_setting_says_is_markup_in_the_card(config: Mak
     assert "<" not in text
     assert "/home/somebody" not in text
     assert '"model": "mine"' in text
+    assert "- Base model: mine\n- All weights are saved in float32." in text
     assert text.count("```") == 4  # the two blocks of code
     (row,) = [line for line in text.splitlines() if "script" in line]
     assert row.replace("\\|", "").count("|") == 3
     block = text.split("```json\n")[1].split("\n```")[0]
     assert json.loads(block)["case"] == "```\n<b>|"
     assert metadata(text).language is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("against trial 2: +0.016 (95 %)", "against trial 2: +0.016 (95 %)"),  # as it is read
+        ("- x", "\\- x"), ("+0.5", "\\+0.5"), ("# x", "\\# x"), ("12. x", "12\\. x"),
+        ("see http://a.b", "see http\\://a.b"), (":smile:", "\\:smile:"),
+        ("a_b*c [x](y)!", "a\\_b\\*c \\[x\\](y)!"), ("<b>&", "&lt;b&gt;&amp;"),
+    ],
+)  # fmt: skip
+def test_a_name_as_markdown_shows_its_characters(name: str, text: str) -> None:
+    assert as_text(name) == text
 
 
 def test_a_stock_folder_is_made_of_stock_modules(exported: dict[str, Trained]) -> None:
