@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from search.runs.folder import Run
     from search.runs.prepare import Prepared
     from search.runtime.checkpoints import Checkpoints
-    from search.scoring.constraints import Constraints
+    from search.settings.sections import SearchSettings
 
 
 def choose_best(folder: Path, prepared: Prepared, run: Run) -> None:
@@ -123,13 +123,13 @@ def _print_finals(console: Console, outcomes: Outcomes, prepared: Prepared) -> N
         )
 
 
-def _best_runs(outcomes: Outcomes, constraints: Constraints) -> list[Outcome]:
+def _best_runs(outcomes: Outcomes, search: SearchSettings) -> list[Outcome]:
     """What may become best/: the model that was chosen, then the trials by their rank."""
     from search.finals.plan import by_rank
 
     decided = outcomes.decided
     chosen = [] if decided is None else [outcomes.run(decided.trial, decided.repeat)]
-    every = [*chosen, *by_rank(outcomes, constraints)]
+    every = [*chosen, *by_rank(outcomes, search.constraints)]
     return list({(one.trial, one.repeat): one for one in every}.values())
 
 
@@ -154,7 +154,7 @@ def _make_best(
                 soft_wrap=True,
             )
         return NONE_FINISHED
-    for best in _best_runs(outcomes, prepared.config.search.constraints):
+    for best in _best_runs(outcomes, prepared.config.search):
         try:
             checkpoint = read_checkpoint(checkpoints, best.trial, best.repeat)
             break
