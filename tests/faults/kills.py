@@ -38,6 +38,7 @@ from tests.faults.searches import (
 )
 
 KILLS_A_SEARCH = 5  # for about so many is the time between two chosen
+START_SHARE = 0.2  # of the kills fall into the time before a command trains anything
 
 
 @dataclass
@@ -85,14 +86,20 @@ def _holds(process: Popen[str], folder: Path) -> bool:
         return False
 
 
-def _kill(process: Popen[str], folder: Path, wait: float) -> list[psutil.Process] | None:
-    """Kill a driver so long after it has taken the run folder.
+def _kill(
+    process: Popen[str], folder: Path, wait: float, in_start: bool
+) -> list[psutil.Process] | None:
+    """Kill a driver so long after it has taken the run folder, or has told of the first epoch.
+
+    Args:
+        in_start: do not wait for the epoch, however long starting takes on a busy machine.
 
     Returns:
         The processes that it had started; None where it has ended before.
     """
     until = time.monotonic() + LIMIT_S
-    while not _holds(process, folder):
+    trained = len(_epochs(folder))
+    while not _holds(process, folder) or not (in_start or len(_epochs(folder)) > trained):
         if process.poll() is not None:
             return None
         assert time.monotonic() < until, "the search does not begin"
@@ -104,6 +111,10 @@ def _kill(process: Popen[str], folder: Path, wait: float) -> list[psutil.Process
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     return started
+
+
+def _epochs(folder: Path) -> list[EpochDone]:
+    return [event for event in events(folder) if isinstance(event, EpochDone)]
 
 
 def read_story(found: Iterable[Event]) -> tuple[Counter[int], int]:
@@ -145,7 +156,8 @@ def one_search(
         scratch = short_folder()
         process = start(arguments, scratch)
         wait = draw.uniform(0, 2 * span / KILLS_A_SEARCH)
-        started = _kill(process, folder, wait) if kills < most else None
+        in_start = draw.random() < START_SHARE
+        started = _kill(process, folder, wait, in_start) if kills < most else None
         if started is None:
             process.communicate(timeout=LIMIT_S)
             shutil.rmtree(scratch, ignore_errors=True)
