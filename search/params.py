@@ -15,6 +15,7 @@ from search.runs import options
 from search.runs.base_shape import HEAD_WIDTH, LARGEST, WIDTH, build_decoder, load_shape
 from search.runs.console import exit_on_input_error, make_app, make_console
 from search.settings.problems import InputError
+from search.settings.wording import setting_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -156,17 +157,7 @@ def _settings(config: Config, *, exclude_defaults: bool = False) -> str:
     plain = config.model_dump(
         exclude={"kind"}, exclude_none=True, exclude_defaults=exclude_defaults
     )
-    return _written({key: value for key, value in plain.items() if value != {}})[1:-1]
-
-
-def _written(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_written(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_written, value)) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return setting_text({key: value for key, value in plain.items() if value != {}})[1:-1]
 
 
 def _table(*columns: str) -> Table:

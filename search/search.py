@@ -137,7 +137,8 @@ def main(
 
 def _dry_run(source: Source, address: str | None) -> int:
     from search.sampling.draws import draw
-    from search.settings.trial import TrialConfig, flatten
+    from search.settings.trial import TrialConfig, changed_settings
+    from search.settings.wording import setting_text
 
     prepared, plan = check_search(source, address)
     search = prepared.config.search
@@ -146,10 +147,16 @@ def _dry_run(source: Source, address: str | None) -> int:
     for number, values in enumerate(drawn):
         parameters = prepared.trainable_parameters(values)
         title = f"trial {number}: {parameters:,} trainable parameters"
-        console.print(title + (" (the reference)" if number == 0 else ""), style="bold")
-        settings = flatten(TrialConfig.of(values).plain())
-        shown = (f"{k}={v}" for k, v in settings.items() if not k.startswith("base."))
-        console.print("  " + ", ".join(shown), markup=False)
+        console.print(
+            title + (" (the reference; of others, what differs from it)" if number == 0 else ""),
+            style="bold",
+        )
+        config = TrialConfig.of(values).plain()
+        if number == 0:
+            reference = config
+        told = changed_settings(config, {} if number == 0 else reference)
+        shown = (f"{name}: {setting_text(v)}" for name, v, _ in told if name[:5] != "base.")
+        console.print(f"  {', '.join(shown)}", markup=False)
     sampler = search.sampler
     learns = sampler.learns_from_results and len(drawn) > sampler.startup_trials
     after = (

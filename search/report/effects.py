@@ -9,8 +9,8 @@ from statistics import fmean, median
 from pydantic import JsonValue, ValidationError
 
 from search.events.outcomes import Outcome, Outcomes
-from search.report.words import setting_text
 from search.settings.trial import TrialConfig, flatten
+from search.settings.wording import setting_text
 
 MOST_OPTIONS = 12  # of a parameter that is not a number: beyond, it tells trials apart
 LEAST_NUMBERS = 5  # distinct numbers that are split into halves instead of listed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from textwrap import shorten
@@ -22,6 +21,7 @@ from search.report.words import (
 )
 from search.settings.problems import shown
 from search.settings.trial import Scores, flatten
+from search.settings.wording import setting_text
 
 ERROR = 60  # characters of one in the table; the whole stands in the line of its trial
 MOST = 10  # trials, beside the reference and those that are cases
@@ -58,8 +58,8 @@ def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> Non
     if differing:
         console.print(f"\ntrial {best.trial} differs from the reference in", style="bold")
         for name, own, other in differing:
-            instead = "" if other is None else f" instead of {_written(other)}"
-            line = f"  {name}: {_written(own)}{instead}"
+            instead = "" if other is None else f" instead of {setting_text(other)}"
+            line = f"  {name}: {setting_text(own)}{instead}"
             console.print(shown(line, 300), markup=False, soft_wrap=True)
     if outcomes.decided is not None:
         return  # the final comparison says in which languages it is worse
@@ -135,10 +135,3 @@ def _short(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g}{letter}"
     return str(count)
-
-
-def _written(value: object) -> str:
-    """Write a setting, a fraction with as many digits as matter."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

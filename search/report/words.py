@@ -8,7 +8,7 @@ from rich.text import Text
 
 from search.events.outcomes import Outcome, Outcomes
 from search.finals.words import LEAST_GAIN, losses
-from search.settings.trial import flatten
+from search.settings.trial import changed_settings
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -91,22 +91,9 @@ def sparkline(curve: Mapping[int, float], most: int = 9) -> str:
 
 
 def differing_settings(outcomes: Outcomes, outcome: Outcome) -> list[tuple[str, object, object]]:
-    """Settings in which a trial differs from the reference: name, its own, the reference's.
-
-    A setting that the reference has not got is None there.
-    """
+    """Settings in which a trial differs from the reference, as of `changed_settings`."""
     reference = outcomes.reference_trial()
-    own = flatten(reference.values) if reference else {}
-    return [
-        (name, value, own.get(name))
-        for name, value in flatten(outcome.values).items()
-        if (name in own or value is not None) and own.get(name) != value
-    ]
-
-
-def setting_text(value: object) -> str:
-    """Write a setting, a fraction with as many digits as matter."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return changed_settings(outcome.values, reference.values if reference else {})
 
 
 def worse_languages(outcomes: Outcomes, outcome: Outcome) -> Sequence[tuple[str, float]]:

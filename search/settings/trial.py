@@ -199,3 +199,18 @@ def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def changed_settings(
+    values: Mapping[str, object], reference: Mapping[str, object]
+) -> list[tuple[str, object, object]]:
+    """Settings in which a trial differs from another: name, its own, the other's.
+
+    A setting that the other has not got is None there.
+    """
+    before = flatten(reference)
+    return [
+        (name, value, before.get(name))
+        for name, value in flatten(values).items()
+        if (name in before or value is not None) and before.get(name) != value
+    ]

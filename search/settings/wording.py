@@ -89,6 +89,19 @@ def as_written(value: object) -> str:
     return shown(_written(value), 200)
 
 
+def setting_text(value: object) -> str:
+    """Write a setting for people, as a space file would hold it, fractions with four digits."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {setting_text(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(setting_text, value))}]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _written(value: object, inside: bool = False) -> str:
     if isinstance(value, Mapping):
         items = (f"{key}: {_written(item, True)}" for key, item in value.items())

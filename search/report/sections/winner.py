@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from search.finals.words import find_row, format_interval
 from search.report.section import Cell, ReportedRun, Section, format_gain
-from search.report.words import differing_settings, setting_text, worse_languages
+from search.report.words import differing_settings, worse_languages
+from search.settings.wording import setting_text
 
 ORDER = 10
 
