@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 from search.report.section import Cell, ReportedRun, Section, compared_scores
 
 ORDER = 15
+SIDES = ("top center", "bottom center")
 
 
 def describe(run: ReportedRun) -> Section:
@@ -39,7 +40,8 @@ def describe(run: ReportedRun) -> Section:
             "x": tokens,
             "y": [by_language.get(one) for one in languages],
             "text": languages,
-            "textposition": "top center",
+            # Neighbours on the axis may lie close to each other.
+            "textposition": [SIDES[place % 2] for place in range(len(languages))],
         }
         for index, (name, by_language) in enumerate(series.items())
     ]
