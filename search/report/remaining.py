@@ -84,7 +84,8 @@ def _finals_seconds(
 ) -> float:
     """Estimate how long the finalists take, which begin when the last trial has ended.
 
-    Each run costs what the epochs of its trial have cost; which trials they are may still change.
+    A run costs what its trial has cost or, once it has trained an epoch, what its own epochs do.
+    Which trials they are may still change.
     """
     lefts = []
     for trial in outcomes.ended()[:count]:
@@ -92,9 +93,12 @@ def _finals_seconds(
             run = outcomes.repeats.get((trial.trial, repeat))
             if run is not None and run.state is not None:
                 continue
-            epochs = scheduler.max_epochs - (0 if run is None else run.epochs)
-            since = 0.0 if run is None or run.ended is None else now - run.ended
-            lefts.append(max(0.0, epochs * trial.epoch_seconds - since))
+            if run is None or run.ended is None:
+                each = max(_lane_seconds(trial) / trial.epochs, trial.epoch_seconds)
+                lefts.append(scheduler.max_epochs * each)
+            else:
+                left = (scheduler.max_epochs - run.epochs) * run.epoch_seconds
+                lefts.append(max(0.0, left - (now - run.ended)))
     ends = [0.0] * max(1, lanes)
     for left in sorted(lefts, reverse=True):
         heapq.heapreplace(ends, ends[0] + left)

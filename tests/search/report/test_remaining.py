@@ -77,11 +77,11 @@ def test_finalists_are_trained_anew_when_the_last_trial_has_ended() -> None:
     found = remaining(Outcomes(events), 4, 2, ASHA, 98.0, {}, finals=(3, 2))
     assert found.seconds == pytest.approx(3 * 18.0)
     assert remaining(Outcomes(events), 4, 2, ASHA, 98.0, {}, finals=(0, 2)).seconds == 0.0
-    # One has ended, and one has trained five epochs and a second: 7 s of it are left.
-    runs = [*whole(1, 9, began=100.0), started(1), *epochs(1, 5, began=120.0, each=2.0)]
+    # One has ended, and one has trained five epochs of 3 s and a second: 11 s of it are left.
+    runs = [*whole(1, 9, began=100.0), started(1), *epochs(1, 5, began=120.0, each=3.0)]
     again = [
         event.model_copy(update={"repeat": 1 if index < 11 else 2})
         for index, event in enumerate(runs)
     ]
-    found = remaining(Outcomes([*events, *again]), 4, 2, ASHA, 131.0, {}, finals=(2, 2))
-    assert found.seconds == pytest.approx(18.0 + 7.0)
+    found = remaining(Outcomes([*events, *again]), 4, 2, ASHA, 136.0, {}, finals=(2, 2))
+    assert found.seconds == pytest.approx(18.0 + 11.0)
