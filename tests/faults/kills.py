@@ -25,7 +25,6 @@ from search.events.types import (
 )
 from search.runs.lock import read_holder
 from tests.faults.searches import (
-    CLEAN_WITHIN_S,
     LIMIT_S,
     Row,
     below,
@@ -38,6 +37,7 @@ from tests.faults.searches import (
 )
 
 KILLS_A_SEARCH = 5  # for about so many is the time between two chosen
+AGENTS_S = 90.0  # two agents of Ray's seek its control store for a minute when all else is gone
 START_SHARE = 0.2  # of the kills fall into the time before a command trains anything
 
 
@@ -151,6 +151,7 @@ def one_search(
     folder = output / name
     arguments = new_search(output, name)
     before: dict[int, TrialEnded] = {}
+    orphans: list[psutil.Process] = []
     kills = 0
     while True:
         scratch = short_folder()
@@ -163,8 +164,7 @@ def one_search(
             shutil.rmtree(scratch, ignore_errors=True)
             break
         kills += 1
-        _, alive = psutil.wait_procs(started, timeout=CLEAN_WITHIN_S)
-        findings.left += [f"process {one.pid} of kill {kills} of {name}" for one in alive]
+        orphans += started
         shutil.rmtree(scratch, ignore_errors=True)
         now = _endings(folder)
         findings.lost += [f"{name}: trial {n}" for n, end in before.items() if now.get(n) != end]
@@ -172,6 +172,8 @@ def one_search(
         arguments = ["--resume", str(folder)]
     findings.kills += kills
     findings.searches += 1
+    _, alive = psutil.wait_procs(orphans, timeout=AGENTS_S)
+    findings.left += [f"process {one.pid} of {name}" for one in alive]
     now = _endings(folder)
     findings.lost += [f"{name}: trial {n}" for n, end in before.items() if now.get(n) != end]
     repeated, silent = read_story(events(folder))
