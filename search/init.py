@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from ruamel.yaml import YAML
 
 from search.runs import options
 from search.runs.console import exit_on_input_error, make_app, make_console
@@ -82,6 +83,17 @@ def main(
         console.print(f"to search it: isogloss search {file}", markup=False, soft_wrap=True)
 
 
+def _in_a_line(values: dict[str, object]) -> str:
+    """A mapping in YAML's flow style, quoted where it must be."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.allow_unicode, yaml.width = True, 1_000_000
+    yaml.default_flow_style = True
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
+    text = io.StringIO()
+    yaml.dump(values, text)
+    return text.getvalue().strip()
+
+
 def space_text(file: Path, model: str, data: dict[str, object], base: Base, health: Health) -> str:
     """The space file, commented.
 
@@ -117,9 +129,9 @@ search:
   scheduler: {{kind: asha, max_epochs: 9, reduction: 3, grace_epochs: 1}}
   # objective: worst_language      # in place of the mean over languages
 
-data: {json.dumps(plain, ensure_ascii=False)}
+data: {_in_a_line(plain)}
 
-base: {{model: {json.dumps(model)}, max_length: {health.max_length}}}
+base: {_in_a_line({"model": model, "max_length": health.max_length})}
 
 pooling:
   choice:

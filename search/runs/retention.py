@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from search.events.outcomes import Outcomes
 from search.runtime.checkpoints import Checkpoints
@@ -25,9 +24,10 @@ def checkpoints_of(folder: Path, location: str | None) -> Checkpoints:
     """
     if location is None:
         return Checkpoints(folder / TRIALS)
-    uri = urlsplit(location)  # its query may hold options of the file system
+    # Not by urllib, which makes hdfs:/a of hdfs:///a.
+    place, mark, options = location.partition("?")  # of the file system
     try:
-        return Checkpoints(uri._replace(path=f"{uri.path.rstrip('/')}/{folder.name}").geturl())
+        return Checkpoints(f"{place.rstrip('/')}/{folder.name}{mark}{options}")
     except (ValueError, OSError) as error:
         raise _unusable(location, error) from error
 
