@@ -136,6 +136,8 @@ def main(
             from search.runs.winner import trial_source
 
             given, source = trial_source(run.resolve(), trial, given, typed)
+            note = next(iter(source.places.values()))[0]
+            console.print(f"training {note} anew", markup=False, soft_wrap=True)
         else:
             given.append(Assignment("search.trials", 1, ""))
             given.append(Assignment("search.scheduler.kind", "none", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,7 @@ OPTIONS = {
 # An epoch of more pairs than these is a sample of them, so that ASHA can stop a trial soon.
 MOST_PAIRS_PER_EPOCH = 50_000
 BATCH_SIZES = (128, 64, 32, 16)
+MOST_UNFROZEN = 500_000_000  # parameters of a base all of which may be trained
 LEAST_STEPS = 20  # of an epoch, where the batch can be made smaller
 
 app = make_app()
@@ -80,7 +82,9 @@ def main(
         except OSError as error:
             raise InputError(f"FILE is {str(file)!r}: {error.strerror}") from error
         console.print(f"\nspace file: {file}", markup=False, soft_wrap=True)
-        console.print(f"to search it: isogloss search {file}", markup=False, soft_wrap=True)
+        console.print(
+            f"to search it: isogloss search {shlex.quote(str(file))}", markup=False, soft_wrap=True
+        )
 
 
 def _in_a_line(values: dict[str, object]) -> str:
@@ -112,12 +116,16 @@ def space_text(file: Path, model: str, data: dict[str, object], base: Base, heal
     languages = [one.language for one in health.languages]
     tokens = ", ".join(f"{one.language} {one.tokens:.0f}" for one in health.languages)
     plain = data | {"languages": languages}
+    unfrozen = base_rate = ""
+    if sum(parameter.numel() for parameter in base.model.parameters()) <= MOST_UNFROZEN:
+        unfrozen = "    - {kind: unfrozen, last_layers: all}  # all of the base's own weights\n"
+        base_rate = "  base_lr: {float: [3.0e-5, 1.0e-3], log: true}  # of these\n"
     return f"""# A search for {model}: {kind}, {base.depth} layers, width {base.width}.
 # Tokens a sentence: {tokens}.
 # {pairs:,} pairs to train on, {health.validation_rows:,} rows to validate with.
 #
-#   isogloss search {file.name} --dry-run        see the trials
-#   isogloss search {file.name} --timeout 1h     search
+#   isogloss search {shlex.quote(file.name)} --dry-run        see the trials
+#   isogloss search {shlex.quote(file.name)} --timeout 1h     search
 #
 # A value, or a whole component, may be a domain: {{choice: [...]}}, {{int: [low, high]}},
 # {{float: [low, high]}}. docs/settings.md lists every setting.
@@ -127,6 +135,8 @@ search:
   sampler: {{kind: tpe, seed: 0, startup_trials: 8}}
   # ASHA: of the trials that reach epoch 1 and 3, one in three goes on.
   scheduler: {{kind: asha, max_epochs: 9, reduction: 3, grace_epochs: 1}}
+  # The best two are trained anew with another seed, and compared on test sentences.
+  finalists: {{count: 2, seeds: 1}}
   # objective: worst_language      # in place of the mean over languages
 
 data: {_in_a_line(plain)}
@@ -151,14 +161,14 @@ adapter:
       targets: all-linear
       rank: {{int: [4, 64], log: true}}
       last_layers: {{choice: [{", ".join(map(str, last))}, all]}}   # the fewer, the cheaper
-
+{unfrozen}
 loss:
   kind: info_nce
   temperature: {{float: [0.03, 0.2], log: true}}
 
 optimizer:
   lr: {{float: [3.0e-4, 1.0e-2], log: true}}
-
+{base_rate}
 training:
   batch_size: {batch}
   pairs_per_epoch: {MOST_PAIRS_PER_EPOCH if sampled else "null"}  # null: every pair

@@ -101,11 +101,13 @@ def run_search(
     Raises:
         InputError: the space, the data, the model or the resources are at fault.
     """
+    from search.events.journal import read_journal
+    from search.events.outcomes import Outcomes
     from search.report.terminal import showing_phases
     from search.runs.extension import extend
     from search.runs.finish import choose_best, finish_run
     from search.runs.folder import open_run
-    from search.runs.resume import refuse_other_data
+    from search.runs.resume import JOURNAL, refuse_other_data, resume_command
 
     with showing_phases(console):
         prepared, plan = check_search(source, address)
@@ -125,15 +127,32 @@ def run_search(
             if request.stop is None:
                 choose_best(folder, prepared, run)
     except (InputError, OSError) as error:
-        if not opened or not folder.exists():  # nothing has been trained
+        if not opened:  # nothing has been trained
             raise
         fault = error
     stop = request.stop
     if fault is not None:
+        if not (folder / JOURNAL).exists():
+            print_fault(
+                InputError(
+                    f"the run folder {folder} was removed while the search ran; "
+                    f"what it held is lost, and a new search must be started"
+                )
+            )
+            return NONE_FINISHED
         print_fault(fault)
-        status = AT_FAULT if isinstance(fault, InputError) else NONE_FINISHED
+        began = bool(Outcomes(read_journal(folder / JOURNAL)).ended())
+        status = NONE_FINISHED if began or isinstance(fault, OSError) else AT_FAULT
         stop = Stop("the search ended by this error", status)
-    return finish_run(console, folder, prepared, stop)
+    try:
+        return finish_run(console, folder, prepared, stop)
+    except StopError as error:
+        print_fault(
+            InputError(
+                f"{error.stop.reason} before best/ was made; to go on: {resume_command(folder)}"
+            )
+        )
+        return error.stop.status or NONE_FINISHED
 
 
 def _train(
@@ -166,6 +185,7 @@ def _train(
         config.search.scheduler,
         stopping,
         (finals.count, finals.seeds),
+        request.left,
         verbose,
     )
     with (

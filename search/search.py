@@ -137,7 +137,7 @@ def main(
 
 def _dry_run(source: Source, address: str | None) -> int:
     from search.sampling.draws import draw
-    from search.settings.trial import TrialConfig, changed_settings
+    from search.settings.trial import TrialConfig, changed_settings, flatten
     from search.settings.wording import setting_text
 
     prepared, plan = check_search(source, address)
@@ -154,8 +154,10 @@ def _dry_run(source: Source, address: str | None) -> int:
         config = TrialConfig.of(values).plain()
         if number == 0:
             reference = config
-        told = changed_settings(config, {} if number == 0 else reference)
-        shown = (f"{name}: {setting_text(v)}" for name, v, _ in told if name[:5] != "base.")
+        told = flatten(config)
+        if number:
+            told = {name: own for name, own, _ in changed_settings(config, reference)}
+        shown = (f"{key}: {setting_text(v)}" for key, v in told.items() if key[:5] != "base.")
         console.print(f"  {', '.join(shown)}", markup=False)
     sampler = search.sampler
     learns = sampler.learns_from_results and len(drawn) > sampler.startup_trials

@@ -53,7 +53,7 @@ class Gauges:
         for state in STATES:
             count = sum((outcome.state or "running") == state for outcome in trials)
             self._set("trials", count, state=state)
-        best = outcomes.best()
+        best = outcomes.leader()
         self._show_scores("best", best.scores if best else None)
         self._show_scores("reference", outcomes.reference())
         self._show_scores("untouched", outcomes.untouched)

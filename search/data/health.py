@@ -84,8 +84,8 @@ class Health:
             if one.unknown > MOSTLY_UNKNOWN:
                 yield (
                     f"{one.unknown:.0%} of the tokens of {one.language} are unknown to the "
-                    f"tokenizer: the base cannot read this language, and training will not teach "
-                    f"it to; a base with another tokenizer can"
+                    f"tokenizer, which makes the same of all of them: what they say is lost, and "
+                    f"training cannot bring it back; a base with another tokenizer keeps it"
                 )
         for one in self.languages:
             used = sum(one.places[place] for place in ("train", "validation", "test"))

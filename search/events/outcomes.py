@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
@@ -201,6 +201,22 @@ class Outcomes:
         of_base = self.untouched.by_language if self.untouched is not None else ()
         return list(dict.fromkeys([*of_trials, *of_base]))
 
+    def weakest(self, room: int, width: Callable[[str], int]) -> list[str]:
+        """As many languages as there is room for, those in which the reference is worst.
+
+        Args:
+            width: that a language takes.
+        """
+        languages, reference = self.languages(), self.reference()
+        before = {} if reference is None else reference.by_language
+        fitting = set()
+        for name in sorted(languages, key=lambda name: before.get(name, 0.0)):
+            room -= width(name)
+            if room < 0:
+                break
+            fitting.add(name)
+        return [name for name in languages if name in fitting]
+
     def ranked(self) -> list[Outcome]:
         """Best first: by what is maximised, the smaller model, the earlier trial; failed last."""
 
@@ -211,17 +227,21 @@ class Outcomes:
 
         return sorted(self.by_trial.values(), key=merit)
 
-    def best(self) -> Outcome | None:
-        """The trial that the final comparison chose, as the search trained it.
-
-        Without one, it is the first of the ranking, if that has a score.
-        """
-        if self.decided is not None:
-            return self.by_trial[self.decided.trial]
+    def leader(self) -> Outcome | None:
+        """The first of the ranking, if it has a score; it may still run, or have been cut short."""
         first = next(iter(self.ranked()), None)
         scored = first is not None and first.state != "failed"
         scored = scored and first is not None and math.isfinite(first.scores.value)
         return first if scored else None
+
+    def best(self) -> Outcome | None:
+        """The trial that the final comparison chose, as the search trained it.
+
+        Without one, it is the best that has ended, as best/ is; without that, the leader.
+        """
+        if self.decided is not None:
+            return self.by_trial[self.decided.trial]
+        return next(iter(self.ended()), None) or self.leader()
 
     def ended(self) -> list[Outcome]:
         """Those that finished or were stopped by the scheduler and have a score, best first.

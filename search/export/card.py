@@ -64,7 +64,7 @@ script; where you know the language, say so: `model.encode(texts, task="gu")`.
     about = ""
     if facts is not None:
         count = sum((pairs or {}).values())
-        lines = fact_lines(facts, scores, count, config.training.seed)
+        lines = fact_lines(facts, scores, count, config.training)
         about = "\n".join(["", *lines, ""])
     return f"""---
 {front_matter(config, (*scores.by_language, *[pivot] * bool(pivot)), scores, facts)}

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, try_to_load_from_cache
 
 from components.base import BaseConfig
 from components.base.locate import locate
-from search.settings.trial import Scores
+from search.settings.trial import Scores, TrainingConfig
 
 PACKAGES = ("sentence-transformers", "transformers", "torch", "peft")
 PARTS = (
@@ -83,14 +83,21 @@ def results(scores: Scores, tested: bool) -> list[EvalResult]:
     ]
 
 
-def fact_lines(facts: Facts, scores: Scores, pairs: int, seed: int) -> list[str]:
+def fact_lines(facts: Facts, scores: Scores, pairs: int, training: TrainingConfig) -> list[str]:
     """Lines of Markdown: size, data, seed, versions; then what the scores do not say."""
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     lines = [] if facts.whole else [PARTS]
     lines += [f"- Dimensions of an embedding: {facts.dimensions}; unit vectors, compare by cosine."]
     if facts.train_pairs is not None:
-        lines.append(f"- Pairs of sentences to train on: {facts.train_pairs:,}.")
-    lines += [f"- Seed: {seed}. Versions: {versions}.", "", "How far to trust the scores:", ""]
+        drawn = training.pairs_per_epoch
+        sample = "" if drawn is None else f"; an epoch draws {drawn:,} of them"
+        lines.append(f"- Pairs of sentences to train on: {facts.train_pairs:,}{sample}.")
+    lines += [
+        f"- Seed: {training.seed}. Versions: {versions}.",
+        "",
+        "How far to trust the scores:",
+        "",
+    ]
     if not facts.tested:
         lines.append(
             "- The same validation sentences chose this model among the trials of a search, so its "

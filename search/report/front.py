@@ -33,7 +33,7 @@ def describe_front(
     Args:
         what: the cost, with its unit.
         cost: of a trial that has trained an epoch.
-        log: whether the costs span orders of magnitude; those of 0 are drawn at 1.
+        log: whether the costs span orders of magnitude; those of 0 are drawn beside the least.
     """
     scored = [o for o in outcomes.ranked() if o.has_score]
     if not scored:
@@ -41,8 +41,10 @@ def describe_front(
     ended = [o for o in scored if o.state == "finished"]
     front = pareto_front(ended, cost)
 
+    least = min((cost(o) for o in scored if cost(o) > 0), default=1.0)
+
     def place(outcome: Outcome) -> float:
-        return max(1.0, cost(outcome)) if log else cost(outcome)
+        return (cost(outcome) or least / 2) if log else cost(outcome)
 
     traces: list[Json] = []
     for state, colour in COLOURS.items():
@@ -82,7 +84,7 @@ def describe_front(
     ]
     kept = {o.trial for o in front}
     rows: list[list[Cell]] = [
-        [o.trial, label(o), o.state or "unfinished", o.epochs, f"{cost(o):,.6g}", o.scores.value,
+        [o.trial, label(o), o.state or "unfinished", o.epochs, _amount(cost(o)), o.scores.value,
          "yes" if o.trial in kept else ""]
         for o in scored
     ]  # fmt: skip

@@ -36,6 +36,7 @@ class Live:
         lanes: trials that run at a time; 0 before that is known.
         status: what goes on beside the trials.
         left: seconds left; None while that is not known.
+        limit: seconds left until a time limit stops the trials; None without one.
         ends: running trial -> seconds until it is expected to end.
         stopping: why the search ends early; empty while it does not.
         note: the last one.
@@ -50,6 +51,7 @@ class Live:
     dashboard: str | None = None
     elapsed: float = 0.0
     left: float | None = None
+    limit: float | None = None
     ends: Mapping[int, float] = field(default_factory=dict)
     stopping: str = ""
     note: str = ""
@@ -73,7 +75,7 @@ class Live:
         parts: list[RenderableType] = [*head]
         if shown:
             parts.append(self._running(shown, width))
-        best = self.outcomes.best()
+        best = self.outcomes.leader()
         if best is not None and free >= 4:
             scores, rows = self._scores(best, width, free - 2)
             parts += [Text(""), self._best(best), scores]
@@ -113,8 +115,11 @@ class Live:
 
     def _bar(self, width: int) -> RenderableType:
         ended = sum(o.state is not None for o in self.outcomes.by_trial.values())
-        left = "time left: not known yet" if self.left is None else f"{duration(self.left)} left"
-        words = [f"{ended}/{self.trials}", duration(self.elapsed), left]
+        known = [seconds for seconds in (self.left, self.limit) if seconds is not None]
+        left = f"{duration(min(known))} left" if known else "time left: not known yet"
+        if self.left is None and known:
+            left = f"at most {left}"
+        words = [f"{ended}/{self.trials}", f"{duration(self.elapsed)} so far,", left]
         size = max(LEAST_BAR, width - sum(map(len, words)) - 3)
         row = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=self.trials, completed=ended, width=size)
@@ -183,7 +188,10 @@ class Live:
         """The best trials, with as many languages as there is room for; and the table's rows."""
         ranked = self.outcomes.ranked()[: height - 1]
         free = width - sum(size + GAP for size in widths(self._trials(ranked, []))[:-1])
-        rows = self._trials(ranked, self._weakest(free - LEAST_LABEL))
+        names = self.outcomes.weakest(
+            free - LEAST_LABEL, lambda name: max(SCORE, cell_len(name[:NAME])) + GAP
+        )
+        rows = self._trials(ranked, names)
         return line_up(rows, width, GAP), len(rows)
 
     def _trials(self, ranked: Sequence[Outcome], languages: Sequence[str]) -> list[list[Text]]:
@@ -203,19 +211,6 @@ class Live:
             gain = equal_epoch_gain(self.outcomes, outcome)
             rows.append([*map(Text, words), gain, *scores, Text(label(outcome))])
         return rows
-
-    def _weakest(self, room: int) -> list[str]:
-        """As many languages as fit, those first in which the reference is worst."""
-        languages = self.outcomes.languages()
-        reference = self.outcomes.reference()
-        before = {} if reference is None else reference.by_language
-        fitting = set()
-        for name in sorted(languages, key=lambda name: before.get(name, 0.0)):
-            room -= max(SCORE, cell_len(name[:NAME])) + GAP
-            if room < 0:
-                break
-            fitting.add(name)
-        return [name for name in languages if name in fitting]
 
     def _foot(self) -> list[Text]:
         if self.stopping:

@@ -48,6 +48,7 @@ function draw() {
     const layout = {margin: {t: 20, r: 10, l: narrow ? 50 : 70, b: 50}, ...figure.layout,
       font: {color, size: narrow ? 11 : 13}, paper_bgcolor: 'rgba(0,0,0,0)',
       plot_bgcolor: 'rgba(0,0,0,0)', dragmode: narrow ? false : 'zoom'};
+    if (narrow) layout.legend = {orientation: 'h', y: -0.3};
     for (const axis of ['xaxis', 'yaxis'])
       layout[axis] = {gridcolor, zerolinecolor: gridcolor, automargin: true, ...layout[axis]};
     Plotly.react(figure.id, figure.traces, layout,

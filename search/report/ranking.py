@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from textwrap import shorten
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,35 +18,47 @@ from search.report.words import (
     equal_epoch_gain,
     gain_text,
     label,
+    main_rate,
     worse_languages,
 )
 from search.settings.problems import shown
-from search.settings.trial import Scores, flatten
+from search.settings.trial import Scores
 from search.settings.wording import setting_text
 
 ERROR = 60  # characters of one in the table; the whole stands in the line of its trial
 MOST = 10  # trials, beside the reference and those that are cases
 LEAST_LABEL = 24  # characters of what a trial is made of, beside a column a language
+SCORE = 5  # characters of a score
 STATE_COLUMN = 2
 BLOCK = 34  # characters of a language in the winner's table
 NO_END = "interrupted"  # a trial that the end of the search has cut short
 
 
-def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> None:
+def print_ranking(
+    console: Console, outcomes: Outcomes, most: int = MOST, best: Outcome | None = None
+) -> None:
     """Print the best trials, the reference and the untouched base, and what the winner is.
 
-    Where the terminal is too narrow for a column a language, the languages of the winner alone
-    are printed. Where trials are cases, all of them are printed.
+    Where the terminal is too narrow for a column a language, those are printed in which the
+    reference is worst, and then all of the winner's. Where trials are cases, all of them are
+    printed.
+
+    Args:
+        most: trials, beside those.
+        best: the winner, where that is not `Outcomes.best`.
     """
-    rows = _trials(outcomes, most, outcomes.languages())
-    wide = sum(size + 1 for size in widths(rows)[:-1]) + LEAST_LABEL <= console.width
-    if not wide:
-        rows = _trials(outcomes, most, [])
+    free = console.width - sum(size + 1 for size in widths(_trials(outcomes, most, []))[:-1])
+    names = outcomes.weakest(free - LEAST_LABEL, lambda name: max(SCORE, cell_len(name)) + 1)
+    wide = len(names) == len(outcomes.languages())
+    rows = _trials(outcomes, most, names)
     numbers = set(range(len(rows[0]) - 1)) - {STATE_COLUMN}
     console.print(line_up(rows, console.width, gap=1, right=numbers))
+    left_out = len(outcomes.by_trial) - len(rows) + 1 + (outcomes.untouched is not None)
+    if left_out > 0:
+        console.print(f"{left_out} more trials: leaderboard.csv", style="dim")
     if outcomes.reference() is not None:
         console.print("gain: over the reference after as many epochs", style="dim")
-    best = outcomes.best()
+    best = best or outcomes.best()
     if best is None:
         return
     if not wide and best.by_language:
@@ -55,7 +68,7 @@ def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> Non
         console.print("the reference is the best trial: nothing that was tried is better")
         return
     differing = differing_settings(outcomes, best)
-    if differing:
+    if differing and outcomes.reference() is not None:
         console.print(f"\ntrial {best.trial} differs from the reference in", style="bold")
         for name, own, other in differing:
             instead = "" if other is None else f" instead of {setting_text(other)}"
@@ -89,7 +102,7 @@ def _trials(outcomes: Outcomes, most: int, languages: Sequence[str]) -> list[lis
     for rank, outcome in enumerate(ranked, start=1):
         if rank > most and not outcome.reference and not outcome.values.get("case"):
             continue
-        rate = flatten(outcome.values).get("optimizer.lr")
+        rate = main_rate(outcome)
         cells = [Text(str(rank)), Text(str(outcome.trial)), Text(outcome.state or NO_END)]
         cells.append(Text(str(outcome.epochs)))
         gain = equal_epoch_gain(outcomes, outcome)

@@ -65,7 +65,9 @@ def remaining(
             left = usual - spent if spent < usual else usual / 2
         else:
             further = _expected_epochs(outcome, scheduler, survival)
-            left = max(0.0, further * outcome.epoch_seconds - (now - outcome.ended))
+            # A trial that a command goes on with has stood still until then.
+            reported = max(outcome.ended, since.get(outcome.trial, 0.0))
+            left = max(0.0, further * outcome.epoch_seconds - (now - reported))
             ends[outcome.trial] = left
         free.append(left)
     if (waiting or len(ends) < len(running)) and len(drawn) < LEAST_ENDED:

@@ -31,6 +31,7 @@ class View:
         scheduler: when trials are stopped, for the time left.
         stopping: why the search is about to end early; empty while it is not.
         finals: as of `remaining`.
+        limit: seconds until trials are stopped by a time limit; None where there is none.
         verbose: print a line an epoch too, where there is no live view.
     """
 
@@ -42,6 +43,7 @@ class View:
         scheduler: SchedulerConfig,
         stopping: Callable[[], str] = lambda: "",
         finals: tuple[int, int] = (0, 0),
+        limit: Callable[[], float | None] = lambda: None,
         verbose: bool = False,
     ) -> None:
         self._console = console
@@ -49,6 +51,7 @@ class View:
         self._scheduler = scheduler
         self._stopping = stopping
         self._of_finals = finals
+        self._limit = limit
         self._verbose = verbose
         self._told: dict[tuple[int, int], int] = {}  # run -> the last of its epochs that was told
         self._started = time.monotonic()
@@ -116,7 +119,7 @@ class View:
         for outcome in outcomes.by_trial.values():
             if outcome.state is not None and outcome.trial not in self._ended:
                 self._ended.add(outcome.trial)
-                best = outcomes.best()
+                best = outcomes.leader()
                 so_far = f", best {best.scores.value:.3f} (trial {best.trial})" if best else ""
                 self._line(f"[{len(self._ended)}/{self._live.trials}] {describe(outcome)}{so_far}")
 
@@ -141,7 +144,7 @@ class View:
             return
         self._pulsed = now
         outcomes = self._live.outcomes
-        best = outcomes.best()
+        best = outcomes.leader()
         parts = [
             f"{len(self._ended)}/{self._live.trials} trials ended",
             f"{outcomes.count(None)} running",
@@ -169,7 +172,7 @@ class View:
                 self._seen,
                 self._of_finals,
             )
-        live.left, live.ends = left.seconds, left.ends
+        live.left, live.ends, live.limit = left.seconds, left.ends, self._limit()
         return live
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pydantic import ValidationError
 from rich.text import Text
 
 from search.events.outcomes import Outcome, Outcomes
 from search.finals.words import LEAST_GAIN, losses
-from search.settings.trial import changed_settings
+from search.settings.trial import TrialConfig, changed_settings
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -26,6 +27,14 @@ def label(outcome: Outcome) -> str:
 def _kind(outcome: Outcome, part: str) -> str:
     section = outcome.values.get(part)
     return str(section["kind"]) if isinstance(section, dict) and "kind" in section else "none"
+
+
+def main_rate(outcome: Outcome) -> float | None:
+    """The learning rate of most of what a trial trains; None where it cannot be told."""
+    try:
+        return TrialConfig.of(outcome.values).main_rate
+    except ValidationError:  # of another version
+        return None
 
 
 def describe(outcome: Outcome) -> str:

@@ -92,7 +92,7 @@ def make_console(*, quiet: bool = False, verbose: bool = False) -> Console:
     # Bound to this stdout: while libraries run, sys.stdout is a file in the run folder.
     terminal = False if quiet or verbose else None  # None: where it is one
     console = Console(highlight=False, file=sys.stdout, quiet=quiet, force_terminal=terminal)
-    if not sys.stdout.isatty():
+    if not console.is_terminal and not sys.stdout.isatty():
         console.width = max(console.width, PLAIN_WIDTH)
     return console
 

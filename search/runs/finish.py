@@ -60,14 +60,16 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
     from search.report.page import REPORT
     from search.report.ranking import print_ranking
 
-    console.quiet = False
     if not folder.exists():
+        console.quiet = False
         reason = stop.reason if stop else "the search ended"
         console.print(f"{reason} before any trial began", markup=False)
         return NONE_FINISHED if stop is None or stop.status is None else stop.status
     outcomes = Outcomes(read_journal(folder / JOURNAL))
-    print_ranking(console, outcomes)
+    best = next(iter(_best_runs(outcomes, prepared.config.search)), None)
+    print_ranking(console, outcomes, best=best and outcomes.by_trial[best.trial])
     _print_finals(console, outcomes, prepared)
+    console.quiet = False
     console.print(f"\nleaderboard: {folder / LEADERBOARD}", markup=False, soft_wrap=True)
     if (folder / REPORT).exists():
         console.print(f"report: {folder / REPORT}", markup=False, soft_wrap=True)
@@ -116,7 +118,7 @@ def _print_finals(console: Console, outcomes: Outcomes, prepared: Prepared) -> N
         done = sum(outcome.state is not None for outcome in outcomes.repeats.values())
         console.print(
             f"the finalists have not been compared ({done} of {wanted} runs with other seeds): "
-            f"best/ is the trial with the best score in the search, which is partly luck",
+            f"best/ is the best of the trials that ended, which is partly luck",
             markup=False,
             soft_wrap=True,
             style="yellow",
@@ -144,6 +146,7 @@ def _make_best(
     from safetensors import SafetensorError
 
     from search.export import ExportError, trusted
+    from search.report.words import label
 
     if not outcomes.count("finished"):
         console.print("no trial finished, so there is no best/", style="red")
@@ -190,6 +193,8 @@ def _make_best(
         why = explain_os_error(error) if isinstance(error, OSError) else shown(error, 1000)
         console.print(f"best/ could not be made: {why}", markup=False, style="red", soft_wrap=True)
         return NONE_FINISHED
+    if outcomes.decided is None and len(outcomes.by_trial) > 1:
+        console.print(f"best/ is trial {best.trial}, {label(best)}", markup=False, soft_wrap=True)
     trust = ", trust_remote_code=True" if trusted(folder / "best") else ""
     console.print(
         f'best model: SentenceTransformer("{folder / "best"}"{trust})', markup=False, soft_wrap=True

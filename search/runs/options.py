@@ -53,7 +53,7 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, as the last line, for scripts.")
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print nothing but how it ends, and faults.")
+    bool, typer.Option("--quiet", "-q", help="Print only where the result is, and faults.")
 ]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print a line an epoch, with every language.")
@@ -122,6 +122,8 @@ def print_summary(folder: Path, status: int) -> None:
     summary["best"] = str(folder / "best") if (folder / "best").exists() else None
     summary["trials"] = len(outcomes.by_trial)
     summary["trial"] = None if best is None else best.trial
+    if outcomes.decided is not None:  # the run of it that best/ is
+        best = outcomes.run(outcomes.decided.trial, outcomes.decided.repeat)
     summary["accuracy"] = None if best is None else best.scores.accuracy
     summary["by_language"] = {} if best is None else best.scores.by_language
     typer.echo(json.dumps(summary))

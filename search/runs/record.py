@@ -82,9 +82,10 @@ def read_record(folder: Path) -> RunRecord:
             folder, dict(plain["space"]), str(plain["directory"]), dict(plain["versions"]), data,
             int(plain["trials"]), plain["config"]["search"].get("checkpoints"), plain,
         )  # fmt: skip
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{file} lacks {shown(error, 200)}: another version wrote it, or it is damaged"
+            f"{file} is no record of a run: another version wrote it, or it is damaged; it must "
+            f"be put back, or a new search started"
         ) from error
 
 

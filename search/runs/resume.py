@@ -167,6 +167,11 @@ def take_up(folder: Path, checkpoints: Checkpoints) -> Past:
         return Past()  # it was lost before it began
     events = tuple(read_journal(folder / JOURNAL))
     outcomes = Outcomes(events)
+    if kept and not outcomes.by_trial:
+        raise InputError(
+            f"the journal {folder / JOURNAL} tells of no trial, though {len(kept)} models are "
+            f"kept; it has been cut or replaced, and must be put back (nothing was removed)"
+        )
     notes = []
     unknown = [run for run in kept if not outcomes.has_run(*run)]
     for run in unknown:

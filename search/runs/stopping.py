@@ -74,6 +74,10 @@ class StopRequest:
             self.stop = Stop("the time given by --timeout is over", None)
         return self.stop is not None
 
+    def left(self) -> float | None:
+        """Seconds until the time that trials have is over; None where nothing limits it."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
     @contextmanager
     def on_signals(self) -> Iterator[None]:
         """Listen to signals."""

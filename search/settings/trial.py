@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from components.adapter import AnyAdapter
 from components.base import BaseConfig
@@ -22,6 +22,8 @@ from search.settings.interface import Count
 from search.settings.negatives import AnyNegatives
 from search.settings.schedule import ScheduleName
 
+# Of lr, the share that the base's own weights get unless base_lr says otherwise.
+BASE_SHARE = 0.1
 Rate = Annotated[float, Field(gt=0, le=10)]
 
 
@@ -56,6 +58,11 @@ class OptimizerConfig(Config):
     )
     schedule: ScheduleName = "linear"
     clip_norm: float = Field(default=1.0, gt=0, description="largest norm of a step's gradient")
+
+    @property
+    def rate_of_base(self) -> float:
+        """Peak learning rate of the base's own weights."""
+        return self.lr * BASE_SHARE if self.base_lr is None else self.base_lr
 
 
 class TrainingConfig(Config):
@@ -158,6 +165,11 @@ class TrialConfig(Config):
         }
         return frozenset(key for key, has in read.items() if not has)
 
+    @property
+    def main_rate(self) -> float:
+        """Peak learning rate of the base's own weights where these train, of the rest otherwise."""
+        return self.optimizer.rate_of_base if self.adapter.trains_base else self.optimizer.lr
+
     def plain(self) -> dict[str, object]:
         """Nested plain values; the case is among them only where there is one."""
         return self.model_dump(exclude=None if self.case else {"case"})
@@ -206,11 +218,20 @@ def changed_settings(
 ) -> list[tuple[str, object, object]]:
     """Settings in which a trial differs from another: name, its own, the other's.
 
-    A setting that the other has not got is None there.
+    A setting that the other has not got is None there, and is left out at its default; so are
+    settings that have no effect in the trial.
     """
     before = flatten(reference)
+    try:
+        config = TrialConfig.of(values)
+        idle = config.idle
+        given = flatten(config.model_dump(exclude_defaults=True))
+    except ValidationError:  # of another version
+        idle, given = frozenset(), flatten(values)
     return [
         (name, value, before.get(name))
         for name, value in flatten(values).items()
-        if (name in before or value is not None) and before.get(name) != value
+        if name not in idle
+        and before.get(name) != value
+        and (name in before or name in given or name.endswith(".kind"))
     ]

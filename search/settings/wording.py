@@ -33,6 +33,11 @@ MUST = {
     "too_long": "have at most {max_length} items",
     "string_too_short": "have at least {min_length} characters",
 }
+# Pattern of a text -> what must be.
+PATTERNS = {
+    r"^[a-z][a-z0-9+.-]+://.+": "be a URI, such as s3://bucket/folder",
+    r"^[a-z][a-z0-9_]*$": "begin with a letter and hold small letters, digits and _ alone",
+}
 NUMBERS = ("int_type", "int_from_float", "float_type")
 
 
@@ -59,7 +64,7 @@ def fault_sentence(fault: ErrorDetails, legal: Sequence[str] = (), suggestion: s
         return f"{error.got}; it must {error.must}"
     if kind == "value_error":
         return str(error)
-    template = MUST.get(kind)
+    template = PATTERNS.get(str(context.get("pattern")), MUST.get(kind))
     if template is None:
         must = str(fault["msg"]).replace("Input should ", "").replace("String should ", "")
     else:

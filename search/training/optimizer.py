@@ -14,8 +14,6 @@ from search.settings.trial import OptimizerConfig
 RATES: dict[type[nn.Module], str] = {
     Adapter: "adapter_lr", Pooling: "pooling_lr", Head: "head_lr", Loss: "loss_lr"
 }  # fmt: skip
-# Of lr, the share that the base's own weights get unless base_lr says otherwise.
-BASE_SHARE = 0.1
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -52,9 +50,9 @@ def rate_shares(model: nn.Module, config: OptimizerConfig) -> dict[int, float]:
         if rate is not None:
             shares |= {id(parameter): rate / config.lr for parameter in module.parameters()}
         if isinstance(module, Adapter):
-            base_lr = config.lr * BASE_SHARE if config.base_lr is None else config.base_lr
+            share = config.rate_of_base / config.lr
             shares |= {
-                id(module.get_parameter(name)): base_lr / config.lr * config.layer_decay**depth
+                id(module.get_parameter(name)): share * config.layer_decay**depth
                 for name, depth in module.base_depths().items()
             }
     return shares

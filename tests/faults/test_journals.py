@@ -34,3 +34,14 @@ def test_a_damaged_byte_never_changes_the_leaderboard(original: Original, tmp_pa
 def test_a_line_that_is_replaced_or_removed_is_noticed(original: Original, tmp_path: Path) -> None:
     row = lines(original, tmp_path)
     assert row.is_sound, row.found
+
+
+def test_a_journal_that_tells_of_no_trial_removes_no_model(
+    original: Original, tmp_path: Path
+) -> None:
+    head = original.journal.splitlines(keepends=True)[0]
+    for journal in (b"", head):
+        said = original.damage(tmp_path, journal)
+        assert "tells of no trial, though" in said and "nothing was removed" in said
+        kept = {path.name for path in (tmp_path / "damaged" / "trials").iterdir()}
+        assert kept == {path.name for path in (original.folder / "trials").iterdir()}

@@ -32,6 +32,10 @@ def finetune(output: Path, *flags: str) -> Result:
     return CliRunner().invoke(app, [*flags, "--output", str(output), "--name", "one", *SMALL])
 
 
+def leaderboard(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "leaderboard.csv").read_text().splitlines()))
+
+
 def values(folder: Path) -> dict[str, Any]:
     _, first, *_ = read_journal(folder / "journal.jsonl")
     assert isinstance(first, TrialStarted)
@@ -76,7 +80,7 @@ def test_the_run_folder_is_that_of_a_search(tmp_path: Path) -> None:
     assert config["adapter"]["rank"] == 2
     assert config["optimizer"]["lr"] == 0.01
     assert config["training"]["seed"] == 3
-    row, untouched = csv.DictReader((folder / "leaderboard.csv").open())
+    row, untouched = leaderboard(folder)
     assert (untouched["state"], untouched["rank"], untouched["trial"]) == ("untouched", "", "")
     assert 0 <= float(untouched["accuracy"]) <= 1
     assert "untouched base" in (folder / "best" / "README.md").read_text()
@@ -116,7 +120,7 @@ def test_the_same_seed_trains_the_same_model(tmp_path: Path) -> None:
     scores = []
     for part in ("a", "b"):
         assert finetune(tmp_path / part, "--pooling", "attention").exit_code == 0
-        row, _ = csv.DictReader((tmp_path / part / "one" / "leaderboard.csv").open())
+        row, _ = leaderboard(tmp_path / part / "one")
         scores.append({k: v for k, v in row.items() if k != "seconds"})
     assert scores[0] == scores[1]
 
@@ -127,7 +131,7 @@ def test_a_trial_of_a_run_is_trained_anew_and_on_other_sentences(tmp_path: Path)
         return CliRunner().invoke(app, [*run, *flags])
 
     def rows(name: str) -> list[dict[str, str]]:
-        found = csv.DictReader((tmp_path / name / "leaderboard.csv").open())
+        found = leaderboard(tmp_path / name)
         return [{k: v for k, v in row.items() if k != "seconds"} for row in found]
 
     flags = ["--pooling", "attention", "--lr", "0.01"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from search.report.section import ReportedRun, Section
 
 ORDER = 30
+MOST_NAMED = 12  # trials in a legend; of more, each says what it is where the mouse is on it
 
 
 def describe(run: ReportedRun) -> Section:
@@ -21,8 +22,12 @@ def describe(run: ReportedRun) -> Section:
         }
         for o in ranked
     ]
-    layout = {"height": 420, "showlegend": False, "xaxis": {"title": {"text": "epoch"}, "dtick": 1}}
-    layout["yaxis"] = {"title": {"text": "accuracy"}}
+    layout = {
+        "height": 420,
+        "showlegend": len(traces) <= MOST_NAMED,
+        "xaxis": {"title": {"text": "epoch"}, "dtick": 1},
+        "yaxis": {"title": {"text": "accuracy"}},
+    }
     rows = [
         [o.trial, o.state or "unfinished", e, o.curve[e]] for o in ranked for e in sorted(o.curve)
     ]

@@ -17,7 +17,7 @@ def describe(run: ReportedRun) -> Section:
     ]
     if run.outcomes.best() is not None:
         sentences.append(
-            "The best model again: python -m search.export RUN --to DIR. That of another trial, as "
+            "The best model again: isogloss export RUN --to DIR. That of another trial, as "
             "the search trained it: --trial N."
         )
     rows = [[name, value] for name, value in run.facts.items()]

@@ -379,7 +379,7 @@ def test_the_card_tells_how_the_model_was_made_and_how_far_to_trust_it(
     assert (data.license, data.datasets) == ("apache-2.0", ["owner/data"])
     for words in (
         "Dimensions of an embedding: 768",
-        "Pairs of sentences to train on: 12,000.",
+        "Pairs of sentences to train on: 12,000; an epoch draws 16 of them.",
         "Seed: 0. Versions: sentence-transformers ",
         # sqrt(p (1 - p) / n) at p = 1/2
         "With about 100 pairs a language, the standard error of an accuracy is up to 5.0 points",

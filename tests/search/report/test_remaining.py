@@ -64,6 +64,13 @@ def test_a_reference_is_never_stopped() -> None:
     assert found.seconds == pytest.approx(8 * 3.0)
 
 
+def test_a_trial_that_a_command_goes_on_with_has_stood_still_until_then() -> None:
+    events = [*whole(0, 9, 0.0), started(1), *epochs(1, 4, began=20.0, each=2.0)]
+    hours = 10_000.0
+    found = remaining(Outcomes(events), 2, 1, ASHA, hours + 1.0, {1: hours})
+    assert found.ends[1] == pytest.approx(5 * 2.0 - 1.0)
+
+
 def test_little_is_known_at_first() -> None:
     assert remaining(Outcomes(), 8, 2, ASHA, 0.0, {}).seconds is None
     events = [*whole(0, 9, 0.0), started(1)]

@@ -221,17 +221,63 @@ def test_a_gain_is_that_after_as_many_epochs() -> None:
 
 
 def test_the_winner_is_told_apart_from_the_reference() -> None:
-    values = VALUES | {"adapter": {"kind": "lora", "rank": 8}, "optimizer": {"lr": 0.00025}}
+    values = VALUES | {
+        "base": {"model": "builtin:tiny"},
+        "adapter": {"kind": "lora", "rank": 12, "dora": False},
+        "optimizer": {"lr": 0.00025, "base_lr": 0.5},
+    }
     winner = TrialStarted(trial=1, reference=False, values=values)
     better = {"by_language": {"de": 0.75, "ko": 0.125}, "accuracy": 0.625}
     outcomes = Outcomes(
         [trial(0), report(0, 1, 0.5), winner, report(1, 1, 0.625).model_copy(update=better)]
     )
     lines = printed(outcomes)
-    assert "  adapter.rank: 8" in lines
+    assert "  adapter.rank: 12" in lines
+    assert not [line for line in lines if "dora" in line or "base_lr" in line]  # without effect
     assert "  optimizer.lr: 0.00025" in lines
     assert lines[-1] == "warning: trial 1 is worse than the reference in ko -0.125"
     assert "2.5e-04" in lines[1]
+
+
+def test_the_rate_of_a_trial_is_that_of_what_trains() -> None:
+    values = VALUES | {
+        "base": {"model": "builtin:tiny"},
+        "head": {"kind": "identity"},
+        "adapter": {"kind": "unfrozen"},
+        "optimizer": {"lr": 0.5, "base_lr": 0.00025},
+    }
+    whole = TrialStarted(trial=1, reference=False, values=values)
+    lines = printed(Outcomes([trial(0), report(0, 1, 0.5), whole, report(1, 1, 0.625)]))
+    assert "2.5e-04" in lines[1] and "5.0e-01" not in lines[1]
+
+
+def test_where_not_all_languages_fit_the_weakest_are_columns() -> None:
+    outcomes = Outcomes([trial(0), by_language(0, 1, 0.25), trial(1), by_language(1, 1, 0.5)])
+    heads = printed(outcomes, width=110)[0].split()
+    found = [name for name in heads if name in NAMES]
+    assert found == NAMES[: len(found)] and 3 <= len(found) < len(NAMES)
+
+
+def test_trials_that_are_left_out_are_counted() -> None:
+    events = [e for n in range(14) for e in (trial(n), report(n, 1, 0.5 - n / 100))]
+    lines = printed(Outcomes(events), most=10)
+    assert "4 more trials: leaderboard.csv" in lines
+    assert not [line for line in printed(Outcomes(events), most=20) if "more trials" in line]
+
+
+def test_a_model_that_was_trained_alone_differs_from_nothing() -> None:
+    alone = TrialStarted(trial=0, reference=False, values=VALUES)
+    lines = printed(Outcomes([alone, report(0, 1, 0.5)]))
+    assert not [line for line in lines if "differs" in line]
+
+
+def test_a_leader_that_was_cut_short_is_not_the_best() -> None:
+    outcomes = Outcomes([*ENDED, trial(4), report(4, 1, 0.75)])
+    leader, best = outcomes.leader(), outcomes.best()
+    assert leader is not None and leader.trial == 4
+    assert best is not None and best.trial == 1
+    lines = printed(outcomes)
+    assert not [line for line in lines if "trial 4 is worse" in line]
 
 
 def test_many_languages_on_a_narrow_terminal_are_those_of_the_winner() -> None:
@@ -277,6 +323,21 @@ def test_a_long_error_leaves_the_accuracies_their_room() -> None:
     failed: list[Event] = [trial(2), end(2, "failed", "the memory does not hold it " * 20)]
     lines = printed(Outcomes([*ENDED[:6], *failed]), width=80)
     assert any("0.250" in line and "finished" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("left", "limit", "shown"),
+    [
+        (None, None, "time left: not known yet"),
+        (None, 65.0, "at most 1 min 05 s left"),
+        (600.0, 65.0, "so far, 1 min 05 s left"),
+    ],
+)
+def test_a_time_limit_is_time_left(left: float | None, limit: float | None, shown: str) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, height=24, force_terminal=True, color_system=None)
+    console.print(Live("mine", 4, 2, Outcomes(ENDED), left=left, limit=limit))
+    assert shown in out.getvalue()
 
 
 def test_verbose_is_a_line_an_epoch_with_the_worst_language_first(screen: Screen) -> None:
@@ -342,7 +403,7 @@ def test_finalists_stand_among_the_trials_that_run() -> None:
     ]  # fmt: skip
     finals = [event.model_copy(update={"repeat": 1}) for event in events]
     outcomes = Outcomes([*ENDED, end(3, "stopped"), *finals])
-    console.print(Live("mine", 4, 2, outcomes, left=65))
+    console.print(Live("mine", 4, 2, outcomes, left=65, limit=600))
     shown = out.getvalue()
     assert "finalists: 1 running, 1 ended" in shown
     assert "trial 3, seed 1  epoch 3: starting" in shown and "1 min 05 s left" in shown
