@@ -21,12 +21,15 @@ def describe(run: ReportedRun) -> Section:
     if decided is not None and decided.split == "test":
         measured = format_interval(find_row(decided, best.trial).measured)
         sentences.append(f"On the test sentences, trial {best.trial} reaches {measured}.")
-    where = "" if decided is None else " on the validation sentences, in the search"
-    sentences.append(f"Trial {best.trial} is the best, with accuracy {best.accuracy:.3f}{where}.")
+    where = "" if decided is None else " on the validation sentences"
+    searched = "" if decided is None else f"{where}, in the search"
+    sentences.append(
+        f"Trial {best.trial} is the best, with accuracy {best.accuracy:.3f}{searched}."
+    )
     for name, other in (("the reference", reference), ("the untouched base", untouched)):
         if other is not None and not (best.reference and other is reference):
             gain = format_gain(best.accuracy - other.accuracy)
-            sentences.append(f"Against {name} ({other.accuracy:.3f}): {gain}.")
+            sentences.append(f"Against {name}{where} ({other.accuracy:.3f}): {gain}.")
     if best.reference:
         sentences.append("It is the reference itself: no variant did better.")
     sentences.append(
@@ -36,7 +39,7 @@ def describe(run: ReportedRun) -> Section:
     if reference is not None:
         worse = [f"{name} ({format_gain(loss)})" for name, loss in worse_languages(outcomes, best)]
         losses = ", ".join(worse) if worse else "none"
-        sentences.append(f"Languages worse than the reference: {losses}.")
+        sentences.append(f"Languages worse than the reference{where}: {losses}.")
     rows: list[list[Cell]] = [
         [name, setting_text(value), "not there" if other is None else setting_text(other)]
         for name, value, other in differing_settings(outcomes, best)
