@@ -96,12 +96,14 @@ def main(
         # Ray's workers change directory: every path is made absolute before it starts.
         start = Path.cwd()
         lasting = folder_that_lasts(start)
-        request = StopRequest(None if timeout is None else parse_duration(timeout, "--timeout"))
+        seconds = None if timeout is None else parse_duration(timeout, "--timeout")
+        request = StopRequest(seconds)
         console = make_console(quiet=quiet, verbose=verbose)
         if space is None and resume is None:
             raise InputError("no space file is given; it must be, or --resume with a run folder")
         # At once: the imports and checks that follow take seconds.
-        console.print(f"checking {resume or space}", markup=False, soft_wrap=True)
+        limit = "" if seconds is None else f" (time limit: {seconds:,.0f} s)"
+        console.print(f"checking {resume or space}{limit}", markup=False, soft_wrap=True)
         if lasting != start:
             note = f"note: Ray deletes {start} with its session; run folders lie below {lasting}"
             console.print(note, markup=False, soft_wrap=True)

@@ -126,7 +126,7 @@ def test_the_five_minutes(folder: Path) -> None:
         "sentences.tsv", "--languages", "en,de,gu", "--set", "training.pairs_per_epoch=null",
         "--timeout", "5m", "--name", "NAME", "--json",
     )  # fmt: skip
-    assert said.splitlines()[0] == "checking spaces/quick.yaml"
+    assert said.splitlines()[0] == "checking spaces/quick.yaml (time limit: 300 s)"
     assert '"status": 0' in said.splitlines()[-1]
     isogloss("report", "runs/NAME")
     isogloss("export", "runs/NAME", "--to", "model")
