@@ -6,11 +6,13 @@ process under gloo, which writes what it has seen into the folder.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from copy import deepcopy
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ from search.training.loop import train
 from search.training.step import Objective, build_loss
 from tests.search.conftest import data_settings
 
+ROOT = Path(__file__).parents[3]
 WORKERS = 2
 STEPS = 3
 TEACHER = "builtin:tiny"
@@ -188,7 +191,11 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two workers has seen."""
     folder = tmp_path_factory.mktemp("ranks")
     started = [
-        subprocess.Popen([sys.executable, __file__, str(folder), str(rank)], stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, __file__, str(folder), str(rank)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+        )
         for rank in range(WORKERS)
     ]
     try:
