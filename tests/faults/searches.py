@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,7 @@ def start(arguments: Sequence[str], scratch: Path | None = None) -> subprocess.P
         environment = os.environ | {
             "TMPDIR": str(scratch), "RAY_TMPDIR": tempfile.gettempdir()
         }  # fmt: skip
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored there, too
     return subprocess.Popen(
         [sys.executable, "-m", "search.run", *arguments],
         stdout=subprocess.PIPE,
