@@ -52,6 +52,8 @@ SMALL = [
     "search.sampler.startup_trials=3",
     "--set",
     "search.finalists=null",
+    "--set",
+    "lane.cpus=1",  # threads of a second one would wait for those of tests that run beside it
 ]
 FINALISTS = ["--set", "search.finalists={count: 2, seeds: 1}"]  # fmt: skip
 TIMES = {"seconds"}
