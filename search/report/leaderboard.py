@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
 from search.events.outcomes import Outcome, Outcomes
 from search.events.types import FinalsDecided
 from search.finals.words import against_best
+from search.runtime.files import replace_text
 from search.settings.trial import Scores, flatten
 
 FIXED = ("rank", "trial", "state", "accuracy", "epochs", "seconds", "trainable_parameters")
@@ -39,15 +41,14 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
     measured |= dict.fromkeys(name for row in finals.values() for name in row)
     parent = ["parent"] if any(outcome.parent is not None for outcome in ranked) else []
     columns = [*FIXED, *parent, *(name for name in measured if name not in FIXED), *settings]
-    fresh = file.with_suffix(".new")
-    with fresh.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.DictWriter(out, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows(outcomes))
-        if outcomes.untouched is not None:
-            row = {"state": "untouched", "epochs": 0, "trainable_parameters": 0}
-            writer.writerow(row | _scores(outcomes.untouched) | finals.get(None, {}))
-    fresh.replace(file)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="")
+    writer.writeheader()
+    writer.writerows(rows(outcomes))
+    if outcomes.untouched is not None:
+        row = {"state": "untouched", "epochs": 0, "trainable_parameters": 0}
+        writer.writerow(row | _scores(outcomes.untouched) | finals.get(None, {}))
+    replace_text(file, text.getvalue())
 
 
 def rows(outcomes: Outcomes) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ from pkgutil import iter_modules
 from search.report import sections
 from search.report.comparison import compare
 from search.report.section import Cell, Json, ReportedRun, Section
+from search.runtime.files import replace_text
 
 REPORT = "report.html"
 STYLE = """
@@ -99,12 +100,7 @@ def write_page(file: Path, runs: Sequence[ReportedRun]) -> None:
         f"<script>{get_plotlyjs()}</script><script>const figures = {data};{DRAW}</script>"
         "</body></html>"
     )
-    fresh = file.with_suffix(".new")
-    try:
-        fresh.write_text(page, encoding="utf-8")
-        fresh.replace(file)
-    finally:
-        fresh.unlink(missing_ok=True)
+    replace_text(file, page)
 
 
 def _render(section: Section, place: str) -> str:

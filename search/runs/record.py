@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search.runtime.files import replace_text
 from search.settings.problems import InputError, Problem, shown
 
 if TYPE_CHECKING:
@@ -214,8 +215,4 @@ def _now() -> str:
 
 
 def _write(file: Path, plain: Mapping[str, object]) -> None:
-    text = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
-    fresh = file.with_suffix(".new")
-    # A name of a file that is not UTF-8 is recorded with its bytes escaped.
-    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
-    fresh.replace(file)
+    replace_text(file, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
