@@ -86,11 +86,16 @@ def losses(original: Original, output: Path, every: int = 1) -> Row:
 
 
 def cuts(original: Original, output: Path, count: int, seed: int = 0) -> Row:
-    """Cut the journal at random bytes."""
+    """Cut the journal at random bytes; where no trial is left of it, it must be refused."""
     draw = random.Random(seed)
     places = draw.sample(range(len(original.journal) + 1), count)
-    said = Counter(original.damage(output, original.journal[:place]) for place in places)
-    sound = set(said) == {"same"}
+    first = original.journal.index(b"\n", original.journal.index(b"\n") + 1) + 1
+    said: Counter[str] = Counter()
+    sound = True
+    for place in places:
+        answer = original.damage(output, original.journal[:place])
+        said["same" if answer == "same" else "refused"] += 1
+        sound &= ("tells of no trial" in answer) if place < first else answer == "same"
     return Row(f"journal cut at {count} bytes", str(dict(said)), sound)
 
 
