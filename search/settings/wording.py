@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from components.errors import SettingError
@@ -91,32 +91,37 @@ def _hint(kind: str, given: object) -> str:
 
 def as_written(value: object) -> str:
     """Format a value as a space file holds it in one line; the middle of a long one is left out."""
-    return shown(_written(value), 200)
+    return shown(_in_a_line(value, _quoted), 200)
 
 
 def setting_text(value: object) -> str:
     """Write a setting for people, as a space file would hold it, fractions with four digits."""
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {setting_text(item)}' for key, item in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(setting_text, value))}]"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return _in_a_line(value, _rounded)
 
 
-def _written(value: object, inside: bool = False) -> str:
+def _in_a_line(value: object, write: Callable[[object, bool], str], inside: bool = False) -> str:
+    """Format a value in YAML's flow style.
+
+    Args:
+        write: a text or number, and whether it stands in a list or mapping.
+    """
     if isinstance(value, Mapping):
-        items = (f"{key}: {_written(item, True)}" for key, item in value.items())
+        items = (f"{key}: {_in_a_line(item, write, True)}" for key, item in value.items())
         return f"{{{', '.join(items)}}}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_written(item, True) for item in value)}]"
+        return f"[{', '.join(_in_a_line(item, write, True) for item in value)}]"
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    return write(value, inside)
+
+
+def _quoted(value: object, inside: bool) -> str:
     if isinstance(value, str) and inside and value.replace("_", "").isalnum():
         return value
     return repr(value)
+
+
+def _rounded(value: object, inside: bool) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
