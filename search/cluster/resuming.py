@@ -13,7 +13,6 @@ from search.events.replies import TrialSpec
 from search.events.types import Event, TrialContinued, TrialEnded
 from search.runs.resume import Past
 from search.sampling.study import PastTrial, trial_facts
-from search.scoring.constraints import Constraints
 
 
 def settle(past: Past, scheduler: TrialScheduler, journal: Journal, max_epochs: int) -> list[Event]:
@@ -45,11 +44,10 @@ def settle(past: Past, scheduler: TrialScheduler, journal: Journal, max_epochs: 
     return events
 
 
-def past_trials(outcomes: Outcomes, constraints: Constraints | None = None) -> list[PastTrial]:
+def past_trials(outcomes: Outcomes) -> list[PastTrial]:
     """The trials so far that were drawn, as the study takes them."""
     reference = outcomes.reference()
     of_reference = None if reference is None else reference.by_language
-    held = constraints or Constraints()
     return [
         PastTrial(
             o.trial,
@@ -57,7 +55,7 @@ def past_trials(outcomes: Outcomes, constraints: Constraints | None = None) -> l
             o.drawn,
             o.curve,
             o.state,
-            held.violations(o.by_language, of_reference, o.trainable_parameters),
+            outcomes.constraints.violations(o.by_language, of_reference, o.trainable_parameters),
             trial_facts(o.scores, o.epochs, o.seconds, o.trainable_parameters)
             if o.state in ("finished", "stopped")
             else {},

@@ -79,7 +79,7 @@ def run_trials(
         log=folder / "study.log",
         name=name,
         refuse=prepared.refuse,
-        past=past_trials(outcomes, settings.constraints),
+        past=past_trials(outcomes),
         taken=outcomes.by_trial,
     )
     reference = outcomes.reference()

@@ -18,6 +18,7 @@ from search.events.types import (
     TrialEnded,
     TrialStarted,
 )
+from search.scoring.constraints import Constraints
 from search.settings.problems import InputError
 
 
@@ -27,9 +28,15 @@ class Journal:
     Args:
         file: made where it does not exist, otherwise continued after its last whole line.
         tell: told of each event that has been written.
+        constraints: of the search, for a file that is made.
     """
 
-    def __init__(self, file: Path, tell: Callable[[Event], None] = lambda event: None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        tell: Callable[[Event], None] = lambda event: None,
+        constraints: Constraints | None = None,
+    ) -> None:
         self._tell = tell
         whole = 0
         self._sum = 0
@@ -41,7 +48,7 @@ class Journal:
                 _, self._sum = _split(line, self._sum)
         self._out = file.open("a", encoding="utf-8")
         if not whole:
-            self.append(JournalStarted())
+            self.append(JournalStarted(constraints=constraints or Constraints()))
 
     def append(self, event: Event) -> None:
         """Write an event; it is on its way to the disk when this returns."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
@@ -12,6 +12,7 @@ from search.events.types import (
     EpochDone,
     Event,
     FinalsDecided,
+    JournalStarted,
     ModelScored,
     SplitScores,
     State,
@@ -20,6 +21,7 @@ from search.events.types import (
     TrialStarted,
     UntouchedScored,
 )
+from search.scoring.constraints import Constraints, total
 from search.settings.trial import Scores
 
 
@@ -94,6 +96,7 @@ class Outcomes:
     """The trials of a run, followed event by event.
 
     Attributes:
+        constraints: that the best trial is to keep.
         by_trial: number -> trial, as it was drawn and trained in the search.
         repeats: number and repeat -> run of a finalist with another seed.
         scored: number and repeat -> scores for the final comparison; of the base without training,
@@ -103,6 +106,7 @@ class Outcomes:
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.constraints = Constraints()
         self.by_trial: dict[int, Outcome] = {}
         self.repeats: dict[tuple[int, int], Outcome] = {}
         self.scored: dict[tuple[int | None, int], ModelScored] = {}
@@ -114,6 +118,8 @@ class Outcomes:
     def follow(self, event: Event) -> None:
         """Take in one event."""
         match event:
+            case JournalStarted():
+                self.constraints = event.constraints
             case TrialStarted():
                 outcome = Outcome(event.trial, event.values, event.reference, drawn=event.drawn)
                 if event.parent is not None:  # what is known of its weights is known of it
@@ -201,31 +207,29 @@ class Outcomes:
         of_base = self.untouched.by_language if self.untouched is not None else ()
         return list(dict.fromkeys([*of_trials, *of_base]))
 
-    def weakest(self, room: int, width: Callable[[str], int]) -> list[str]:
-        """As many languages as there is room for, those in which the reference is worst.
-
-        Args:
-            width: that a language takes.
-        """
-        languages, reference = self.languages(), self.reference()
-        before = {} if reference is None else reference.by_language
-        fitting = set()
-        for name in sorted(languages, key=lambda name: before.get(name, 0.0)):
-            room -= width(name)
-            if room < 0:
-                break
-            fitting.add(name)
-        return [name for name in languages if name in fitting]
-
     def ranked(self) -> list[Outcome]:
-        """Best first: by what is maximised, the smaller model, the earlier trial; failed last."""
+        """Best first: by what is maximised, the smaller model, the earlier trial; failed last.
 
-        def merit(outcome: Outcome) -> tuple[bool, float, int, int]:
-            without = outcome.state == "failed" or not math.isfinite(outcome.scores.value)
-            value = 0.0 if without else -outcome.scores.value
-            return (without, value, outcome.trainable_parameters or 0, outcome.trial)
+        Those that keep the constraints stand before the others, and of these the ones that are
+        nearest to keeping them.
+        """
+
+        def merit(outcome: Outcome) -> tuple[bool, float, float, int, int]:
+            if outcome.state == "failed" or not math.isfinite(outcome.scores.value):
+                return (True, 0.0, 0.0, outcome.trainable_parameters or 0, outcome.trial)
+            value, size = -outcome.scores.value, outcome.trainable_parameters or 0
+            return (False, total(self.violations(outcome)), value, size, outcome.trial)
 
         return sorted(self.by_trial.values(), key=merit)
+
+    def violations(self, outcome: Outcome) -> dict[str, float]:
+        """How far a trial is from keeping each constraint, as in `Constraints.violations`."""
+        if self.constraints.are_none:
+            return {}
+        reference = self.reference()
+        of_reference = None if reference is None else reference.by_language
+        size = outcome.trainable_parameters
+        return self.constraints.violations(outcome.by_language, of_reference, size)
 
     def leader(self) -> Outcome | None:
         """The first of the ranking, if it has a score; it may still run, or have been cut short."""
@@ -242,6 +246,12 @@ class Outcomes:
         if self.decided is not None:
             return self.by_trial[self.decided.trial]
         return next(iter(self.ended()), None) or self.leader()
+
+    def best_run(self) -> Outcome | None:
+        """What best/ is: `best`, or the run with another seed that was chosen of it."""
+        if self.decided is not None:
+            return self.run(self.decided.trial, self.decided.repeat)
+        return self.best()
 
     def ended(self) -> list[Outcome]:
         """Those that finished or were stopped by the scheduler and have a score, best first.

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
+from search.scoring.constraints import Constraints
+
 FORMAT = 1  # of a journal
 
 # How a trial ended.
@@ -26,10 +28,12 @@ class JournalStarted(Message):
 
     Attributes:
         format: of its lines.
+        constraints: of the search, by which its trials are ranked.
     """
 
     event: Literal["journal"] = "journal"
     format: int = FORMAT
+    constraints: Constraints = Constraints()
 
 
 class TrialStarted(Message):

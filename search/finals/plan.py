@@ -7,35 +7,14 @@ from typing import Any
 
 from search.events.outcomes import Outcome, Outcomes
 from search.events.replies import TrialSpec
-from search.scoring.constraints import Constraints, total
 from search.settings.sections import SearchSettings
 
 SEEDS = 2**32  # there are so many
 
 
-def by_rank(outcomes: Outcomes, constraints: Constraints) -> list[Outcome]:
-    """The trials that ended, best first on the validation sentences.
-
-    Those that keep the constraints stand before the others, and of these the ones that are nearest
-    to keeping them.
-    """
-    reference = outcomes.reference()
-
-    def violation(outcome: Outcome) -> float:
-        return total(
-            constraints.violations(
-                outcome.by_language,
-                None if reference is None else reference.by_language,
-                outcome.trainable_parameters,
-            )
-        )
-
-    return sorted(outcomes.ended(), key=violation)  # which keeps the order of equals
-
-
 def finalists(outcomes: Outcomes, search: SearchSettings) -> list[Outcome]:
     """The trials that are trained anew."""
-    return by_rank(outcomes, search.constraints)[: search.finals.count]
+    return outcomes.ended()[: search.finals.count]
 
 
 def candidates(
@@ -58,7 +37,7 @@ def candidates(
             found[finalist.trial] = finished
     if found:
         return found
-    best = next(iter(by_rank(outcomes, search.constraints)), None)
+    best = next(iter(outcomes.ended()), None)
     return {} if best is None else {best.trial: ((best.trial, 0),)}
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from search.events.outcomes import Outcome, Outcomes
 from search.events.types import FinalsDecided
 from search.finals.words import against_best
 from search.runtime.files import replace_text
+from search.scoring.constraints import describe
 from search.settings.trial import Scores, flatten
 
 FIXED = ("rank", "trial", "state", "accuracy", "epochs", "seconds", "trainable_parameters")
@@ -27,6 +29,9 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
     short is ``unfinished``. The last row, whose state is ``untouched``, has the scores of the base
     without training; it has no rank and no trial.
 
+    Where the search has constraints, ``violations`` says which ones a trial does not keep; such
+    trials stand after the others.
+
     The models of the final comparison also have ``finals``, the mean over the finalist's runs with
     other seeds of what is maximised, and ``against_best``; if sentences are put aside, ``test``
     with its 95 % interval, ``test_low`` and ``test_high``, and test/<language>.
@@ -39,8 +44,9 @@ def write_leaderboard(file: Path, outcomes: Outcomes) -> None:
     measured |= dict.fromkeys(f"accuracy/{language}" for language in outcomes.languages())
     finals = _finals(outcomes.decided)
     measured |= dict.fromkeys(name for row in finals.values() for name in row)
-    parent = ["parent"] if any(outcome.parent is not None for outcome in ranked) else []
-    columns = [*FIXED, *parent, *(name for name in measured if name not in FIXED), *settings]
+    sometimes = ["parent"] if any(outcome.parent is not None for outcome in ranked) else []
+    sometimes += [] if outcomes.constraints.are_none else ["violations"]
+    columns = [*FIXED, *sometimes, *(name for name in measured if name not in FIXED), *settings]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, restval="")
     writer.writeheader()
@@ -55,7 +61,7 @@ def rows(outcomes: Outcomes) -> list[dict[str, object]]:
     """The rows of the trials, best first; each has only the columns that its trial has."""
     finals = _finals(outcomes.decided)
     return [
-        _row(rank, outcome) | finals.get(outcome.trial, {})
+        _row(rank, outcome, outcomes.violations(outcome)) | finals.get(outcome.trial, {})
         for rank, outcome in enumerate(outcomes.ranked(), start=1)
     ]
 
@@ -74,7 +80,7 @@ def _finals(decided: FinalsDecided | None) -> dict[int | None, dict[str, object]
     return found
 
 
-def _row(rank: int, outcome: Outcome) -> dict[str, object]:
+def _row(rank: int, outcome: Outcome, violations: Mapping[str, float]) -> dict[str, object]:
     row: dict[str, object] = {
         "rank": rank,
         "trial": outcome.trial,
@@ -85,6 +91,8 @@ def _row(rank: int, outcome: Outcome) -> dict[str, object]:
     }
     if outcome.parent is not None:
         row["parent"] = outcome.parent
+    if outcome.has_score and violations:
+        row["violations"] = "; ".join(describe(violations))
     if outcome.has_score:
         row |= _scores(outcome.scores)
     for key, value in flatten(outcome.values).items():

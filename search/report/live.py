@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -14,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from search.events.outcomes import Outcome, Outcomes
-from search.report.tables import line_up, widths
+from search.report.tables import SCORE, fitting_languages, line_up, widths
 from search.report.words import duration, equal_epoch_gain, gain_text, label, sparkline
 from search.runtime.progress import Progress
 
 NAME = 10  # the most characters of a language's name
-SCORE, GAIN = 5, 6  # characters of a score and of a gain
+GAIN = 6  # characters of one
 LEAST_BAR, MOST_BAR = 12, 60
 SCORES_SHARE = 0.4  # of the free height: the most that bars of languages take
 GAP = 2  # blanks between columns of the ranked trials
@@ -188,9 +187,7 @@ class Live:
         """The best trials, with as many languages as there is room for; and the table's rows."""
         ranked = self.outcomes.ranked()[: height - 1]
         free = width - sum(size + GAP for size in widths(self._trials(ranked, []))[:-1])
-        names = self.outcomes.weakest(
-            free - LEAST_LABEL, lambda name: max(SCORE, cell_len(name[:NAME])) + GAP
-        )
+        names = fitting_languages(self.outcomes, free - LEAST_LABEL, GAP, longest=NAME)
         rows = self._trials(ranked, names)
         return line_up(rows, width, GAP), len(rows)
 

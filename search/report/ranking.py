@@ -6,13 +6,12 @@ import math
 from collections.abc import Sequence
 from textwrap import shorten
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from search.events.outcomes import Outcome, Outcomes
-from search.report.tables import line_up, widths
+from search.report.tables import fitting_languages, line_up, widths
 from search.report.words import (
     differing_settings,
     equal_epoch_gain,
@@ -21,6 +20,7 @@ from search.report.words import (
     main_rate,
     worse_languages,
 )
+from search.scoring.constraints import total
 from search.settings.problems import shown
 from search.settings.trial import Scores
 from search.settings.wording import setting_text
@@ -28,15 +28,13 @@ from search.settings.wording import setting_text
 ERROR = 60  # characters of one in the table; the whole stands in the line of its trial
 MOST = 10  # trials, beside the reference and those that are cases
 LEAST_LABEL = 24  # characters of what a trial is made of, beside a column a language
-SCORE = 5  # characters of a score
 STATE_COLUMN = 2
+NAME = 20  # characters of a language
 BLOCK = 34  # characters of a language in the winner's table
 NO_END = "interrupted"  # a trial that the end of the search has cut short
 
 
-def print_ranking(
-    console: Console, outcomes: Outcomes, most: int = MOST, best: Outcome | None = None
-) -> None:
+def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> None:
     """Print the best trials, the reference and the untouched base, and what the winner is.
 
     Where the terminal is too narrow for a column a language, those are printed in which the
@@ -45,10 +43,9 @@ def print_ranking(
 
     Args:
         most: trials, beside those.
-        best: the winner, where that is not `Outcomes.best`.
     """
     free = console.width - sum(size + 1 for size in widths(_trials(outcomes, most, []))[:-1])
-    names = outcomes.weakest(free - LEAST_LABEL, lambda name: max(SCORE, cell_len(name)) + 1)
+    names = fitting_languages(outcomes, free - LEAST_LABEL, gap=1, longest=NAME)
     wide = len(names) == len(outcomes.languages())
     rows = _trials(outcomes, most, names)
     numbers = set(range(len(rows[0]) - 1)) - {STATE_COLUMN}
@@ -56,9 +53,15 @@ def print_ranking(
     left_out = len(outcomes.by_trial) - len(rows) + 1 + (outcomes.untouched is not None)
     if left_out > 0:
         console.print(f"{left_out} more trials: leaderboard.csv", style="dim")
+    scored = [outcome for outcome in outcomes.ranked() if outcome.has_score]
+    if breaking := sum(total(outcomes.violations(outcome)) > 0 for outcome in scored):
+        console.print(
+            f"trials that do not keep the constraints of the search stand last: {breaking}",
+            style="dim",
+        )
     if outcomes.reference() is not None:
         console.print("gain: over the reference after as many epochs", style="dim")
-    best = best or outcomes.best()
+    best = outcomes.best()
     if best is None:
         return
     if not wide and best.by_language:
@@ -87,7 +90,7 @@ def _trials(outcomes: Outcomes, most: int, languages: Sequence[str]) -> list[lis
     ranked = outcomes.ranked()
     objective = any(outcome.scores.objective is not None for outcome in ranked)
     titles = ["#", "trial", "state", "epoch", *(["objective"] if objective else []), "accuracy",
-              "gain", *(shown(name, 20) for name in languages), "lr", "params", "seconds",
+              "gain", *(shown(name, NAME) for name in languages), "lr", "params", "seconds",
               "what"]  # fmt: skip
     rows = [[Text(title, "bold") for title in titles]]
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
+
+from search.events.outcomes import Outcomes
+
+SCORE = 5  # characters of a score
 
 
 def format_share(value: float, zero: str = "0") -> str:
@@ -31,6 +36,27 @@ def fits(console: Console, table: Table) -> bool:
 def widths(rows: Sequence[Sequence[Text]]) -> list[int]:
     """Width of each column, in characters of a terminal."""
     return [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
+
+
+def fitting_languages(
+    outcomes: Outcomes, room: int, gap: int, longest: int | None = None
+) -> list[str]:
+    """As many languages as there is room for a column of, those in which the reference is worst.
+
+    Args:
+        room: characters.
+        gap: blanks between columns.
+        longest: characters of a name, of which the rest is cut off.
+    """
+    languages, reference = outcomes.languages(), outcomes.reference()
+    before = {} if reference is None else reference.by_language
+    fitting = set()
+    for name in sorted(languages, key=lambda name: before.get(name, 0.0)):
+        room -= max(SCORE, cell_len(name[:longest])) + gap
+        if room < 0:
+            break
+        fitting.add(name)
+    return [name for name in languages if name in fitting]
 
 
 def line_up(

@@ -24,11 +24,10 @@ from search.runs.stopping import Stop
 from search.settings.problems import shown
 
 if TYPE_CHECKING:
-    from search.events.outcomes import Outcome, Outcomes
+    from search.events.outcomes import Outcomes
     from search.runs.folder import Run
     from search.runs.prepare import Prepared
     from search.runtime.checkpoints import Checkpoints
-    from search.settings.sections import SearchSettings
 
 
 def choose_best(folder: Path, prepared: Prepared, run: Run) -> None:
@@ -66,8 +65,7 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
         console.print(f"{reason} before any trial began", markup=False)
         return NONE_FINISHED if stop is None or stop.status is None else stop.status
     outcomes = Outcomes(read_journal(folder / JOURNAL))
-    best = next(iter(_best_runs(outcomes, prepared.config.search)), None)
-    print_ranking(console, outcomes, best=best and outcomes.by_trial[best.trial])
+    print_ranking(console, outcomes)
     _print_finals(console, outcomes, prepared)
     console.quiet = False
     console.print(f"\nleaderboard: {folder / LEADERBOARD}", markup=False, soft_wrap=True)
@@ -125,16 +123,6 @@ def _print_finals(console: Console, outcomes: Outcomes, prepared: Prepared) -> N
         )
 
 
-def _best_runs(outcomes: Outcomes, search: SearchSettings) -> list[Outcome]:
-    """What may become best/: the model that was chosen, then the trials by their rank."""
-    from search.finals.plan import by_rank
-
-    decided = outcomes.decided
-    chosen = [] if decided is None else [outcomes.run(decided.trial, decided.repeat)]
-    every = [*chosen, *by_rank(outcomes, search.constraints)]
-    return list({(one.trial, one.repeat): one for one in every}.values())
-
-
 def _make_best(
     console: Console,
     folder: Path,
@@ -157,7 +145,9 @@ def _make_best(
                 soft_wrap=True,
             )
         return NONE_FINISHED
-    for best in _best_runs(outcomes, prepared.config.search):
+    first = outcomes.best_run()
+    others = (one for one in outcomes.ended() if one is not first)
+    for best in filter(None, [first, *others]):
         try:
             checkpoint = read_checkpoint(checkpoints, best.trial, best.repeat)
             break

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
@@ -134,7 +134,9 @@ def open_run(
                 for note in past.notes:
                     console.print(f"resumed: {note}", markup=False, soft_wrap=True)
                 rewrite_record(record, prepared)
-            journal = Journal(folder / JOURNAL, tell)
+            journal = Journal(folder / JOURNAL, tell, prepared.config.search.constraints)
+            if not past.events:
+                past = replace(past, events=tuple(read_journal(folder / JOURNAL)))
             keep = True
             try:
                 yield Run(journal, past)

@@ -117,13 +117,11 @@ def print_summary(folder: Path, status: int) -> None:
 
     file = folder / JOURNAL
     outcomes = Outcomes(read_journal(file) if file.exists() else ())
-    best = outcomes.best()
+    best = outcomes.best_run()
     summary: dict[str, object] = {"status": status, "run": str(folder)}
     summary["best"] = str(folder / "best") if (folder / "best").exists() else None
     summary["trials"] = len(outcomes.by_trial)
     summary["trial"] = None if best is None else best.trial
-    if outcomes.decided is not None:  # the run of it that best/ is
-        best = outcomes.run(outcomes.decided.trial, outcomes.decided.repeat)
     summary["accuracy"] = None if best is None else best.scores.accuracy
     summary["by_language"] = {} if best is None else best.scores.by_language
     typer.echo(json.dumps(summary))

@@ -87,7 +87,9 @@ class Retention:
         """Remove what is not kept, and shrink what is kept of trials that have ended.
 
         A checkpoint that is found damaged is left for those who need it to say so. A trial that
-        goes on from another one needs that one's until it has ended.
+        goes on from another one needs that one's until it has ended. Where there are constraints,
+        all are kept until the reference has ended, without which nobody knows which trials keep
+        them.
 
         Raises:
             OSError: a file cannot be removed or written.
@@ -95,6 +97,9 @@ class Retention:
         kept = {outcome.trial for outcome in outcomes.ended()[: self._keep]}
         kept |= {outcome.trial for outcome in outcomes.by_trial.values() if outcome.reference}
         going_on = (o for o in outcomes.by_trial.values() if o.state is None)
+        reference = outcomes.reference_trial()
+        if reference is not None and reference.state is None and not outcomes.constraints.are_none:
+            kept |= outcomes.by_trial.keys()
         kept |= {outcome.parent for outcome in going_on if outcome.parent is not None}
         for run, outcome in outcomes.runs().items():
             if outcome.state is None or run in self._gone:

@@ -24,11 +24,9 @@ def find_trial(record: RunRecord, number: int | None) -> Outcome:
         InputError: there is none of that number, or none with a score.
     """
     outcomes = Outcomes(read_journal(record.folder / JOURNAL))
-    if number is None and outcomes.decided is not None:
-        return outcomes.by_trial[outcomes.decided.trial]
     if number is None:
-        best = next(iter(outcomes.ended()), None)
-        if best is None:
+        best = outcomes.best()
+        if best is None or best.state is None:
             raise InputError(
                 f"no trial of {record.folder} has ended with a score; --trial must name one"
             )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from search.events.outcomes import Outcomes
-from search.events.types import TrialStarted
-from search.finals.plan import by_rank, candidates, next_tasks
+from search.events.types import JournalStarted, TrialStarted
+from search.finals.plan import candidates, next_tasks
+from search.scoring.constraints import Constraints
 from search.settings.sections import FinalistSettings, SearchSettings
 from tests.search.finals.events import VALUES, flat, scored, trained
 
@@ -75,12 +76,15 @@ def test_a_run_with_another_seed_changes_no_trial_of_the_search() -> None:
 
 
 def test_the_finalists_are_those_that_keep_the_constraints() -> None:
-    search = SearchSettings.model_validate({"floors": {"de": 0.25}, "finalists": {"count": 2}})
-    outcomes = Outcomes([*SEARCH, *trained(4, 0.7, parameters=900)])
-    assert [o.trial for o in by_rank(outcomes, search.constraints)] == [4, 2, 1, 3, 0]
-    limited = search.model_copy(update={"max_parameters": 500})
-    assert [o.trial for o in by_rank(outcomes, limited.constraints)] == [2, 1, 3, 0, 4]
-    assert [task.trial for task in next_tasks(outcomes, limited)] == [2, 1] * 3
+    events = [*SEARCH, *trained(4, 0.7, parameters=900)]
+    floor = JournalStarted(constraints=Constraints(floors={"de": 0.25}))
+    assert [o.trial for o in Outcomes([floor, *events]).ranked()] == [4, 2, 1, 3, 0]
+    limit = JournalStarted(constraints=Constraints(floors={"de": 0.25}, max_parameters=500))
+    outcomes = Outcomes([limit, *events])
+    assert [o.trial for o in outcomes.ranked()] == [2, 1, 3, 0, 4]
+    assert (best := outcomes.best()) is not None and best.trial == 2
+    search = SearchSettings.model_validate({"finalists": {"count": 2}})
+    assert [task.trial for task in next_tasks(outcomes, search)] == [2, 1] * 3
 
 
 def test_a_trial_that_goes_on_from_another_does_so_with_other_seeds_too() -> None:

@@ -7,8 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from search.events.outcomes import Outcomes
-from search.events.types import EpochDone, Event, State, TrialEnded, TrialStarted, UntouchedScored
+from search.events.types import (
+    EpochDone,
+    Event,
+    JournalStarted,
+    State,
+    TrialEnded,
+    TrialStarted,
+    UntouchedScored,
+)
 from search.report.leaderboard import write_leaderboard
+from search.scoring.constraints import Constraints
 
 
 def trial(number: int, values: dict[str, Any]) -> TrialStarted:
@@ -77,6 +86,25 @@ def test_a_row_a_trial_best_first(tmp_path: Path) -> None:
     assert (fourth["trial"], fourth["state"]) == ("2", "failed")
     assert fourth["accuracy"] == fourth["accuracy/de"] == ""
     assert (fourth["targets"], fourth["learned"]) == ('["q", "a \\"b\\", c"]', "true")
+
+
+def test_trials_that_do_not_keep_the_constraints_stand_last(tmp_path: Path) -> None:
+    limits = Constraints(floors={"ko": -0.05}, max_parameters=101)
+    events: list[Event] = [
+        JournalStarted(constraints=limits),
+        *[trial(number, {}) for number in range(4)],
+        report(0, 0.25, de=0.2, ko=0.3),
+        report(1, 0.5, de=0.75, ko=0.2),
+        report(2, 0.6, de=0.6, ko=0.6),
+        report(3, 0.2, de=0.1, ko=0.3).model_copy(update={"trainable_parameters": 50}),
+    ]
+    write_leaderboard(tmp_path / "leaderboard.csv", Outcomes(events))
+    assert [(row["trial"], row["violations"]) for row in rows(tmp_path / "leaderboard.csv")] == [
+        ("0", ""),
+        ("3", ""),
+        ("2", "it trains 1% more parameters than allowed"),
+        ("1", "ko is 0.050 below its floor"),
+    ]
 
 
 def test_it_takes_the_place_of_the_last_one(tmp_path: Path) -> None:

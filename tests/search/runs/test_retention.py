@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from search.runs.retention import checkpoints_of, claim
+from search.events.outcomes import Outcomes
+from search.events.types import JournalStarted
+from search.runs.retention import Retention, checkpoints_of, claim
+from search.scoring.constraints import Constraints
+from tests.search.finals.events import trained
 
 
 @pytest.mark.parametrize("scheme", ["file", "fsspec+file"])
@@ -24,3 +28,17 @@ def test_in_a_bucket_each_run_has_a_folder_of_its_name(
 
 def test_without_a_bucket_they_lie_in_the_run_folder(tmp_path: Path) -> None:
     assert claim(tmp_path / "mine", None).location == str(tmp_path / "mine" / "trials")
+
+
+def test_what_keeps_the_constraints_is_kept_though_others_score_higher(tmp_path: Path) -> None:
+    checkpoints = claim(tmp_path / "mine", None)
+    for number in range(4):
+        checkpoints.write(number, 1, [memoryview(b"something")])
+    limit = JournalStarted(constraints=Constraints(floors={"de": 0.25}, max_parameters=500))
+    small, large, worse = trained(1, 0.5), trained(2, 0.7, parameters=900), trained(3, 0.4)
+    reference = trained(0, 0.2)
+    retention = Retention(checkpoints, keep=1)
+    retention.apply(Outcomes([limit, *reference[:2], *small, *large, *worse]))
+    assert len(checkpoints.runs()) == 4  # nobody knows yet how good the reference becomes
+    retention.apply(Outcomes([limit, *reference, *small, *large, *worse]))
+    assert checkpoints.runs() == [(0, 0), (1, 0)]
