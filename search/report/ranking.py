@@ -55,10 +55,9 @@ def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> Non
         console.print(f"{left_out} more trials: leaderboard.csv", style="dim")
     scored = [outcome for outcome in outcomes.ranked() if outcome.has_score]
     if breaking := sum(total(outcomes.violations(outcome)) > 0 for outcome in scored):
-        console.print(
-            f"trials that do not keep the constraints of the search stand last: {breaking}",
-            style="dim",
-        )
+        last = f"trials that do not keep the constraints of the search stand last: {breaking}"
+        none = "no trial keeps the constraints of the search; those nearest to it stand first"
+        console.print(last if breaking < len(scored) else none, style="dim")
     if outcomes.reference() is not None:
         console.print("gain: over the reference after as many epochs", style="dim")
     best = outcomes.best()
