@@ -17,8 +17,10 @@ from search.runtime.files import replace_text
 
 REPORT = "report.html"
 STYLE = """
-:root{color-scheme:light dark;--back:#fff;--text:#1b1b1b;--line:#ccc;--grid:#ddd}
-@media (prefers-color-scheme:dark){:root{--back:#15181c;--text:#e8e8e8;--line:#444;--grid:#333}}
+:root{color-scheme:light dark;--back:#fff;--text:#1b1b1b;--line:#ccc;--grid:#ddd;
+--loss:#b2182b;--gain:#2166ac}
+@media (prefers-color-scheme:dark){:root{--back:#15181c;--text:#e8e8e8;--line:#444;--grid:#333;
+--loss:#f4776a;--gain:#5fa8e8}}
 body{background:var(--back);color:var(--text);font:16px/1.5 system-ui,sans-serif;
 margin:0 auto;max-width:1200px;padding:0 1rem 2rem;overflow-wrap:anywhere}
 h1{font-size:1.6rem;margin:1.5rem 0 0}
@@ -33,7 +35,8 @@ th,td{border-bottom:1px solid var(--line);padding:.2rem .6rem;text-align:left;ve
 td{max-width:60ch}
 td.number,th.number{text-align:right}
 @media print{
-:root{color-scheme:light;--back:#fff;--text:#000;--line:#999;--grid:#ddd}
+:root{color-scheme:light;--back:#fff;--text:#000;--line:#999;--grid:#ddd;
+--loss:#b2182b;--gain:#2166ac}
 body{max-width:none;font-size:11pt}section{break-inside:avoid}details{display:none}}
 """
 # Narrow: a phone. Labels of the axis then take room from the chart, and a legend more lines.
@@ -42,8 +45,10 @@ const dark = matchMedia('(prefers-color-scheme: dark)');
 const print = matchMedia('print');
 function draw() {
   const style = getComputedStyle(document.documentElement);
-  const color = style.getPropertyValue('--text').trim();
-  const gridcolor = style.getPropertyValue('--grid').trim();
+  const value = name => style.getPropertyValue(name).trim();
+  const color = value('--text'), gridcolor = value('--grid');
+  // No gain is no colour, on a dark page too.
+  const colorscale = [[0, value('--loss')], [0.5, value('--back')], [1, value('--gain')]];
   const narrow = document.body.clientWidth < 600;
   for (const figure of figures) {
     const layout = {margin: {t: 20, r: 10, l: narrow ? 50 : 70, b: 50}, ...figure.layout,
@@ -52,7 +57,9 @@ function draw() {
     if (narrow) layout.legend = {orientation: 'h', y: -0.3};
     for (const axis of ['xaxis', 'yaxis'])
       layout[axis] = {gridcolor, zerolinecolor: gridcolor, automargin: true, ...layout[axis]};
-    Plotly.react(figure.id, figure.traces, layout,
+    const traces = figure.traces.map(
+      trace => trace.type === 'heatmap' ? {...trace, colorscale} : trace);
+    Plotly.react(figure.id, traces, layout,
       {responsive: true, displayModeBar: false});
   }
 }

@@ -34,7 +34,6 @@ def describe(run: ReportedRun) -> Section:
         "z": cells,
         "zmin": -largest,
         "zmax": largest,
-        "colorscale": [[0, "#b2182b"], [0.5, "#f7f7f7"], [1, "#2166ac"]],
         "colorbar": {"thickness": 12},
     }
     layout = {
