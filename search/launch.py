@@ -46,8 +46,13 @@ def new_search(
     return source, folder
 
 
-def check_search(source: Source, address: str | None) -> tuple[Prepared, LanePlan | None]:
+def check_search(
+    source: Source, folder: Path, address: str | None
+) -> tuple[Prepared, LanePlan | None]:
     """Do everything that a search does before Ray starts; a dry run does no less.
+
+    Args:
+        folder: of the run, which need not be there.
 
     Returns:
         What the search starts from, and its lanes; None for these where a cluster is to be joined.
@@ -58,6 +63,7 @@ def check_search(source: Source, address: str | None) -> tuple[Prepared, LanePla
     from search.cluster.connection import refuse_unreachable
     from search.cluster.resources import local_node, plan_lanes
     from search.runs.prepare import placing, prepare_space
+    from search.runs.retention import checkpoints_of
     from search.space.file import space_of
 
     if address is not None and address.startswith("ray://"):
@@ -71,6 +77,7 @@ def check_search(source: Source, address: str | None) -> tuple[Prepared, LanePla
     with placing(space):  # first: whether lanes fit does not depend on what is checked next
         nodes = [[local_node()]]
         plan = plan_lanes(config.lane, config.search, nodes) if address is None else None
+        checkpoints_of(folder, config.search.checkpoints)
     prepared = prepare_space(space, config)
     _ = prepared.features  # planned from every option: what fails there must fail before Ray
     return prepared, plan
@@ -110,7 +117,7 @@ def run_search(
     from search.runs.resume import JOURNAL, refuse_other_data, resume_command
 
     with showing_phases(console):
-        prepared, plan = check_search(source, address)
+        prepared, plan = check_search(source, folder, address)
     if record is not None:
         refuse_other_data(record, prepared)
     fault: InputError | OSError | None = None

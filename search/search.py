@@ -107,8 +107,12 @@ def main(
         if lasting != start:
             note = f"note: Ray deletes {start} with its session; run folders lie below {lasting}"
             console.print(note, markup=False, soft_wrap=True)
+        out = (lasting / output).resolve()
         if dry_run and space is not None and resume is None:
-            raise typer.Exit(_dry_run(read(start / space, changes), address))
+            from search.runs.folder import choose_run_folder
+
+            source = read(start / space, changes)
+            raise typer.Exit(_dry_run(source, choose_run_folder(out, name, space.stem), address))
         record, more = None, []
         if resume is not None:
             from search.runs.extension import BEST, plan_extension, refuse_beside_epochs
@@ -126,7 +130,6 @@ def main(
             raise InputError("--best is given without --resume and --epochs; it must be left out")
         else:
             assert space is not None, "one of both is there"
-            out = (lasting / output).resolve()
             source, folder = new_search(console, start / space, changes, out, name)
         with request.on_signals():
             status = run_search(
@@ -137,12 +140,12 @@ def main(
         raise typer.Exit(status)
 
 
-def _dry_run(source: Source, address: str | None) -> int:
+def _dry_run(source: Source, folder: Path, address: str | None) -> int:
     from search.sampling.draws import draw
     from search.settings.trial import TrialConfig, changed_settings, flatten
     from search.settings.wording import setting_text
 
-    prepared, plan = check_search(source, address)
+    prepared, plan = check_search(source, folder, address)
     search = prepared.config.search
     console = Console(highlight=False, soft_wrap=True)
     drawn = draw(prepared.space, search.sampler, prepared.trials, prepared.refuse)

@@ -107,10 +107,12 @@ def test_a_space_file_that_is_not_there_or_no_text(folder: Path) -> None:
         ("lane.gpus=1", "there is no GPU"),
         ("training.batch_size=0", "is 0; it must be"),
         ("search.concurrency=4096", "is 4096; it must be at most"),
+        ("search.checkpoints=ftp://host/folder", "which cannot be used: "),
     ],
 )
-def test_a_bad_assignment(folder: Path, assignment: str, words: str) -> None:
-    said = one_sentence(refused(folder, "--set", assignment))
+@pytest.mark.parametrize("dry", [True, False], ids=["dry run", "search"])
+def test_a_bad_assignment(folder: Path, assignment: str, words: str, dry: bool) -> None:
+    said = one_sentence(refused(folder, "--set", assignment, *["--dry-run"] * dry))
     assert words in said
     assert said.startswith(f"error: --set {assignment}: ")
 
@@ -135,8 +137,9 @@ def test_every_fault_has_its_own_line(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../mine", "/mine", "a/b", ".hidden", "a b", "x" * 300, "-x"])
-def test_a_name_that_would_leave_the_output_folder(folder: Path, name: str) -> None:
-    assert "--name" in one_sentence(refused(folder, f"--name={name}"))
+@pytest.mark.parametrize("dry", [True, False], ids=["dry run", "search"])
+def test_a_name_that_would_leave_the_output_folder(folder: Path, name: str, dry: bool) -> None:
+    assert "--name" in one_sentence(refused(folder, f"--name={name}", *["--dry-run"] * dry))
 
 
 def test_a_name_that_is_in_use(folder: Path) -> None:
