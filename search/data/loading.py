@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from search.data.checks import refuse_languages, refuse_too_few
 from search.data.comparison import number_texts
 from search.data.corpus import Corpus
 from search.data.holdout import MOST_ROWS, hold_out
@@ -19,7 +20,7 @@ from search.data.settings import DataSettings
 from search.data.source import read_source
 from search.data.test_rows import LEAST_ROWS, put_aside, rng_of_test
 from search.runtime.store import Store
-from search.settings.problems import InputError, nearest
+from search.settings.problems import InputError
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,10 @@ def load_data(settings: DataSettings, store: Store | None = None) -> LoadedData:
     )
     del placed, sources, train, validation, test
     pa.default_memory_pool().release_unused()  # the text as it was read, rows left out included
-    _check_enough("data.validation", loaded.validation, settings.pivot, is_held_out)
+    refuse_too_few("data.validation", loaded.validation, settings.pivot, is_held_out)
     if tested is not None and settings.test is not None:
-        _check_enough("data.test", tested, settings.pivot)
-    _check_enough("data.train", loaded.train, settings.pivot)
+        refuse_too_few("data.test", tested, settings.pivot)
+    refuse_too_few("data.train", loaded.train, settings.pivot)
     return loaded
 
 
@@ -135,7 +136,7 @@ def load_corpus(settings: DataSettings) -> Corpus:
     """
     table = _read(settings, "train", settings.languages).table
     corpus = _place({"train": table}, duplicates=True)["train"].corpus("train")
-    _check_enough("data.train", corpus, settings.pivot)
+    refuse_too_few("data.train", corpus, settings.pivot)
     return corpus
 
 
@@ -151,28 +152,11 @@ def _read(
         InputError: they do not, or the source is at fault.
     """
     if languages is not None:
-        _check_languages(languages, settings.pivot)
+        refuse_languages(languages, settings.pivot)
     source = read_source(settings, split, languages, store)
     if languages is None:
-        _check_languages(source.table.column_names, settings.pivot)
+        refuse_languages(source.table.column_names, settings.pivot)
     return source
-
-
-def _check_languages(languages: Sequence[str], pivot: str) -> None:
-    if len(set(languages)) < 2:
-        raise InputError.of(
-            "data.languages", f"is {list(languages)}; it must name two languages or more"
-        )
-    if len(set(languages)) < len(languages):
-        raise InputError.of(
-            "data.languages", f"is {list(languages)}; it must name each language once"
-        )
-    if pivot not in languages:
-        raise InputError.of(
-            "data.pivot",
-            f"is {pivot!r}; it must be among the languages, {', '.join(languages)}"
-            f"{nearest(pivot, languages)}",
-        )
 
 
 def _place(tables: Mapping[str, pa.Table], duplicates: bool = False) -> dict[str, PlacedRows]:
@@ -272,43 +256,3 @@ def _equal(column: pa.ChunkedArray, other: pa.ChunkedArray) -> NDArray[np.bool_]
     """Where two columns hold the same text, letter by letter."""
     found: NDArray[np.bool_] = pc.fill_null(pc.equal(column, other), False).to_numpy()
     return found
-
-
-def _check_enough(key: str, corpus: Corpus, pivot: str, is_held_out: bool = False) -> None:
-    """Every language has a pair to train on, and pairs with the pivot to validate and test with.
-
-    Args:
-        key: of the sentences.
-        is_held_out: they are rows of ``data.train``.
-
-    Raises:
-        InputError: one has none, or no row is left.
-    """
-    scored = key != "data.train"
-    among = ""
-    if is_held_out:
-        key, among = "data.train", " among the rows that are held out to validate with"
-    if not len(corpus):
-        raise InputError.of(
-            key,
-            "has no rows left; it must have some that share no sentence with the other split",
-        )
-    present = {
-        name: pc.is_valid(column).to_numpy()
-        for name, column in zip(corpus.languages, corpus.table.columns, strict=True)
-    }
-    for language, here in present.items():
-        others = [there for name, there in present.items() if name != language]
-        if scored and language != pivot:
-            others = [present[pivot]]
-        if not here.any() and language == pivot:
-            raise InputError.of(
-                key, f"has no sentence in the pivot, {pivot!r}{among}; it must have some, or "
-                f"data.pivot must be another language"
-            )  # fmt: skip
-        if not (here & np.any(others, axis=0)).any():
-            partner = f"beside {pivot!r}" if scored else "with a translation"
-            raise InputError.of(
-                key, f"has no sentence in {language!r} {partner}{among}; it must have some, or the "
-                f"language must be left out of data.languages"
-            )  # fmt: skip
