@@ -25,15 +25,14 @@ ON_HEAD = {"node:__internal_head__": 0.0001}
 def growth(tell: Callable[[str], None], asked: Callable[[], bool]) -> list[Node]:
     """The machines that the cluster may come to have; none where it has no autoscaler.
 
-    Where nobody can say what these will have, this waits until they have joined, and there are
-    none to come.
+    Open-source Ray tells nobody what its autoscaler was given (`get_cluster_config` is filled on
+    Anyscale and where KubeRay sets it), so the file that `ray up` put on the head is read there.
+    Where it does not say what the machines will have, this waits until they have joined, and there
+    are none to come.
 
     Args:
         tell: called with what is waited for.
         asked: whether to stop waiting.
-
-    Open-source Ray tells nobody what its autoscaler was given (`get_cluster_config` is filled on
-    Anyscale and where KubeRay sets it), so the file that `ray up` put on the head is read there.
     """
     config = ray._private.state.state.get_cluster_config()
     groups = list(config.node_group_configs) if config is not None else []
