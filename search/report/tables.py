@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -11,7 +11,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from search.events.outcomes import Outcomes
+if TYPE_CHECKING:
+    from search.events.outcomes import Outcomes
 
 SCORE = 5  # characters of a score
 
