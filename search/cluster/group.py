@@ -76,8 +76,8 @@ class LanePlace(PlacementGroupHandle):
 
     def _is_whole(self) -> bool:
         table = placement_group_table(self._group)
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-        return table["state"] == "CREATED" and set(table["bundles_to_node_id"].values()) <= alive
+        places = set(table["bundles_to_node_id"].values())
+        return table["state"] == "CREATED" and places <= alive_machines()
 
     def shutdown(self) -> None:
         """Keep the room: it is the lane's, for the workers that come next."""
@@ -126,26 +126,35 @@ class LossWatch(WorkerGroupCallback):
     def after_worker_group_poll_status(self, status: WorkerGroupPollStatus) -> None:
         """Look for losses."""
         for rank, error in status.errors.items():
-            loss = explain_loss(error)
-            if loss is not None and rank < len(self._workers):
-                who = self._workers[rank].metadata
-                what, machine = loss
-                self._on_loss(f"rank {rank} (process {who.pid} on {who.node_ip}) {what}", machine)
+            if rank >= len(self._workers):
+                continue
+            who = self._workers[rank].metadata
+            machine_lost = who.node_id not in alive_machines()
+            if (what := explain_loss(error, machine_lost)) is not None:
+                where = f"rank {rank} (process {who.pid} on {who.node_ip})"
+                self._on_loss(f"{where} {what}", machine_lost)
 
 
-def explain_loss(error: Exception) -> tuple[str, bool] | None:
-    """What became of a worker, and whether its machine was lost; None where it raised an error."""
+def alive_machines() -> set[str]:
+    """Identifiers of the cluster's machines that are there."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def explain_loss(error: Exception, machine_lost: bool) -> str | None:
+    """Say what became of a worker; None where it raised an error.
+
+    The words of Ray's error do not tell whether the machine was lost: they speak of nodes that die
+    where only a process has.
+    """
     if isinstance(error, WorkerHealthCheckTimeoutError):
-        return f"has not answered for {STANDSTILL_S} s", False
+        return f"has not answered for {STANDSTILL_S} s"
     if not isinstance(error, WorkerHealthCheckFailedError):
         return None
-    cause = error.health_check_failure
-    if not isinstance(cause, RayActorError):
+    if not isinstance(error.health_check_failure, RayActorError):
         return None
-    text = str(cause).lower()
-    if "node" in text and ("died" in text or "dead" in text or "terminated" in text):
-        return "went with its machine", True
-    return "was killed or crashed, as when memory runs out", False
+    if machine_lost:
+        return "went with its machine"
+    return "was killed or crashed, as when memory runs out"
 
 
 class LaneSize(FixedScalingPolicy):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -17,10 +18,13 @@ import pytest
 import ray
 import torch
 from ray import tune
+from ray.exceptions import RayActorError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from search.cluster.connection import QUIET
+from search.cluster.group import LossWatch
 from search.cluster.lane import Lane, LaneSetup, lane_resources
 from search.cluster.mailboxes import MailboxActor
 from search.cluster.size import LanePlan
@@ -174,6 +178,16 @@ class OpenLane:
         ray.kill(self.mailboxes)
 
 
+class Victim:
+    """An actor to be killed."""
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def wait(self) -> None:
+        time.sleep(600)
+
+
 def workers() -> list[int]:
     """Process ids of the Ray Train workers of this session."""
     found = []
@@ -263,6 +277,30 @@ def test_a_killed_worker_comes_back_and_its_trial_goes_on_as_if_nothing_had_been
 
     assert measured(got) == measured(expected)
     assert_equal(lane.checkpoint(), weights)
+
+
+@pytest.mark.parametrize("machine_lost", [False, True])
+def test_a_killed_process_is_not_taken_for_a_lost_machine(
+    cluster: None, machine_lost: bool
+) -> None:
+    victim = ray.remote(num_cpus=0)(Victim).remote()
+    pid = ray.get(victim.pid.remote())
+    waiting = victim.wait.remote()
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(RayActorError) as raised:  # Ray's words on it speak of nodes that die
+        ray.get(waiting)
+    told: list[tuple[str, bool]] = []
+    watch = LossWatch(lambda what, machine: told.append((what, machine)))
+    node = "0" * 56 if machine_lost else ray.get_runtime_context().get_node_id()
+    who = SimpleNamespace(node_id=node, node_ip="127.0.0.1", pid=pid)
+    group: Any = SimpleNamespace(get_workers=lambda: [SimpleNamespace(metadata=who)])
+    status: Any = SimpleNamespace(errors={0: WorkerHealthCheckFailedError("", raised.value)})
+    watch.after_worker_group_start(group)
+    watch.after_worker_group_poll_status(status)
+    what = "went with its machine" if machine_lost else "was killed or crashed"
+    ((text, lost),) = told
+    assert text.startswith(f"rank 0 (process {pid} on 127.0.0.1) {what}")
+    assert lost == machine_lost
 
 
 def test_two_workers_train_what_one_trains(
