@@ -133,7 +133,7 @@ def main(
 
         folder = choose_run_folder(output.resolve(), name, "finetune")
         if run is not None:
-            from search.runs.winner import trial_source
+            from search.runs.earlier_trial import trial_source
 
             given, source = trial_source(run.resolve(), trial, given, typed)
             note = next(iter(source.places.values()))[0]

@@ -9,6 +9,7 @@ removes: no lane is started before there is room for all of its workers.
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -38,6 +39,8 @@ from search.cluster.process_group import ProcessGroupConfig
 from search.cluster.size import LanePlan
 
 POLL_S = 0.5
+SETTLE_S = 1.0  # a machine that goes may take its workers first
+ANSWER_S = 3.0  # for the raylet of a machine
 
 S = TypeVar("S")
 # Told of a lost worker: what happened, and whether its machine was lost with it.
@@ -76,8 +79,8 @@ class LanePlace(PlacementGroupHandle):
 
     def _is_whole(self) -> bool:
         table = placement_group_table(self._group)
-        places = set(table["bundles_to_node_id"].values())
-        return table["state"] == "CREATED" and places <= alive_machines()
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        return table["state"] == "CREATED" and set(table["bundles_to_node_id"].values()) <= alive
 
     def shutdown(self) -> None:
         """Keep the room: it is the lane's, for the workers that come next."""
@@ -129,31 +132,48 @@ class LossWatch(WorkerGroupCallback):
             if rank >= len(self._workers):
                 continue
             who = self._workers[rank].metadata
-            machine_lost = who.node_id not in alive_machines()
-            if (what := explain_loss(error, machine_lost)) is not None:
-                where = f"rank {rank} (process {who.pid} on {who.node_ip})"
-                self._on_loss(f"{where} {what}", machine_lost)
+            if not is_loss(error):
+                continue
+            machine_lost = is_lost(who.node_id)
+            what = explain_loss(error, machine_lost)
+            self._on_loss(f"rank {rank} (process {who.pid} on {who.node_ip}) {what}", machine_lost)
 
 
-def alive_machines() -> set[str]:
-    """Identifiers of the cluster's machines that are there."""
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+def is_lost(machine: str) -> bool:
+    """Whether a machine of the cluster is gone, of which Ray may know nothing yet.
 
+    Ray's error does not tell: it speaks of nodes that die where only a process has, and where a
+    machine goes, its processes may be seen to end first. So its raylet is called.
 
-def explain_loss(error: Exception, machine_lost: bool) -> str | None:
-    """Say what became of a worker; None where it raised an error.
-
-    The words of Ray's error do not tell whether the machine was lost: they speak of nodes that die
-    where only a process has.
+    Args:
+        machine: its identifier in the cluster.
     """
-    if isinstance(error, WorkerHealthCheckTimeoutError):
-        return f"has not answered for {STANDSTILL_S} s"
-    if not isinstance(error, WorkerHealthCheckFailedError):
-        return None
-    if not isinstance(error.health_check_failure, RayActorError):
-        return None
+    time.sleep(SETTLE_S)
+    found = (node for node in ray.nodes() if node["NodeID"] == machine and node["Alive"])
+    node = next(found, None)
+    if node is None:
+        return True
+    try:
+        place = node["NodeManagerAddress"], int(node["NodeManagerPort"])
+        socket.create_connection(place, ANSWER_S).close()
+    except OSError:
+        return True
+    return False
+
+
+def is_loss(error: Exception) -> bool:
+    """Whether a worker does not answer or is gone; it may also have raised an error."""
+    if isinstance(error, WorkerHealthCheckFailedError):
+        return isinstance(error.health_check_failure, RayActorError)
+    return isinstance(error, WorkerHealthCheckTimeoutError)
+
+
+def explain_loss(error: Exception, machine_lost: bool) -> str:
+    """Say what became of a worker."""
     if machine_lost:
         return "went with its machine"
+    if isinstance(error, WorkerHealthCheckTimeoutError):
+        return f"has not answered for {STANDSTILL_S} s"
     return "was killed or crashed, as when memory runs out"
 
 

@@ -46,8 +46,6 @@ def settle(past: Past, scheduler: TrialScheduler, journal: Journal, max_epochs: 
 
 def past_trials(outcomes: Outcomes) -> list[PastTrial]:
     """The trials so far that were drawn, as the study takes them."""
-    reference = outcomes.reference()
-    of_reference = None if reference is None else reference.by_language
     return [
         PastTrial(
             o.trial,
@@ -55,7 +53,7 @@ def past_trials(outcomes: Outcomes) -> list[PastTrial]:
             o.drawn,
             o.curve,
             o.state,
-            outcomes.constraints.violations(o.by_language, of_reference, o.trainable_parameters),
+            outcomes.violations(o),
             trial_facts(o.scores, o.epochs, o.seconds, o.trainable_parameters)
             if o.state in ("finished", "stopped")
             else {},
