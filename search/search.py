@@ -14,6 +14,7 @@ from search.runs.console import FINISHED, exit_on_input_error, make_app, make_co
 from search.runs.job import folder_that_lasts
 from search.runs.stopping import StopRequest, parse_duration
 from search.settings.problems import InputError
+from search.space.domains import REFERENCE_TRIAL
 from search.space.source import Assignment, Source, read
 
 EXAMPLES = """
@@ -153,11 +154,16 @@ def _dry_run(source: Source, folder: Path, address: str | None) -> int:
         parameters = prepared.trainable_parameters(values)
         title = f"trial {number}: {parameters:,} trainable parameters"
         console.print(
-            title + (" (the reference; of others, what differs from it)" if number == 0 else ""),
+            title
+            + (
+                " (the reference; of others, what differs from it)"
+                if number == REFERENCE_TRIAL
+                else ""
+            ),
             style="bold",
         )
         config = TrialConfig.of(values).plain()
-        if number == 0:
+        if number == REFERENCE_TRIAL:
             reference = config
         told = flatten(config)
         if number:

@@ -23,6 +23,10 @@ from search.report.terminal import View
 from search.runs.results import Results
 from search.runs.retention import Retention
 from search.runs.stopping import StopRequest
+from search.space.domains import REFERENCE_TRIAL
+
+# So many trials in a row that end with the loss of their lane: none can be trained then.
+MOST_LOST = 3
 
 
 class Unpickled:
@@ -88,6 +92,7 @@ class Recorder(Unpickled, Callback):
         self._results = results
         self._retention = retention
         self._told: set[str] = set()
+        self._lost = 0  # trials in a row that ended with the loss of their lane
         self._searcher = searcher
         self._journal = journal
         self._view = view
@@ -113,6 +118,7 @@ class Recorder(Unpickled, Callback):
         Or a model has been scored for the final comparison.
         """
         reply = result.get("reply")
+        self._lost = 0
         if isinstance(reply, LaneImpossible):
             self.give_up(reply.message)
         if isinstance(reply, ScoredReply):
@@ -147,7 +153,11 @@ class Recorder(Unpickled, Callback):
         if self._searcher.will_be_retried(trial.config):
             return
         lines = (trial.error_file and Path(trial.error_file).read_text().strip().splitlines()) or []
-        self._end(trial, lines[-1] if lines else "its lane was lost")
+        error = lines[-1].removeprefix("RuntimeError: ") if lines else "its lane was lost"
+        self._lost += 1
+        if self._lost == MOST_LOST:
+            self.give_up(f"{MOST_LOST} trials in a row have lost their lanes, the last by {error}")
+        self._end(trial, error)
 
     def _end(self, trial: Trial, error: str) -> None:
         # Statistics of every number reported: most of what Tune keeps of a trial, and never asked.
@@ -193,7 +203,7 @@ class Recorder(Unpickled, Callback):
                 TrialStarted(
                     trial=number,
                     repeat=repeat,
-                    reference=number == 0 and not repeat,
+                    reference=number == REFERENCE_TRIAL and not repeat,
                     values=trial.config["values"],
                     drawn={} if repeat else self._searcher.drawn(number),
                     parent=trial.config.get("parent"),

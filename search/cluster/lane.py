@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,7 @@ OBJECTIVE = "objective"
 # them on the node that is not a spot instance.
 ON_HEAD = {"node:__internal_head__": 0.0001}
 CLOSE_TIMEOUT_S = 60.0
+MOST_CHARACTERS = 500  # of an error that is told
 
 
 def lane_resources(plan: LanePlan) -> PlacementGroupFactory:
@@ -142,7 +144,7 @@ class Lane(tune.Trainable):
                 on_loss=partial(lane.mailboxes.lose.remote, self._number),
             ).fit()
         except Exception as error:  # whatever it is, it must reach the driver as data
-            message = " ".join(str(error).split())[-500:]
+            message = last_error(str(error))
         self._mailbox.post(Mailbox.abort, message, False)
 
     def step(self) -> dict[str, object]:
@@ -180,3 +182,9 @@ class Lane(tune.Trainable):
         self._mailbox.ask(Mailbox.close)
         if self._run.ident:
             self._run.join(CLOSE_TIMEOUT_S)
+
+
+def last_error(text: str) -> str:
+    """Cut from a traceback, or from several, the error that the last one ends with."""
+    found = re.findall(r"^\w[\w.]*(?:Error|Exception|Interrupt)\b.*(?:\n(?!\w).*)*", text, re.M)
+    return " ".join((found[-1] if found else text).split())[:MOST_CHARACTERS]

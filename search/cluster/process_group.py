@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import psutil
 import ray
 from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
@@ -52,9 +54,25 @@ def join(rank: int, size: int, host: str, port: int, gpu: bool) -> None:
     from torch.distributed import init_process_group
 
     os.environ |= {"MASTER_ADDR": host, "MASTER_PORT": str(port)}
+    if interface := interface_of(ray.util.get_node_ip_address()):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     init_process_group(
         backend="cpu:gloo,cuda:nccl" if gpu else "gloo",
         rank=rank,
         world_size=size,
         timeout=timedelta(seconds=COLLECTIVE_S),
     )
+
+
+def interface_of(address: str) -> str | None:
+    """Name the network interface of this machine that has an address; None where none has it.
+
+    Gloo takes the one that the machine's own name stands for, unless it is told. On many machines
+    that is the loopback interface, by which no worker of another machine can be reached.
+    """
+    name: str
+    for name, addresses in psutil.net_if_addrs().items():
+        of_ip = [a.address for a in addresses if a.family in (socket.AF_INET, socket.AF_INET6)]
+        if address in (one.partition("%")[0] for one in of_ip):  # after it, an IPv6 zone
+            return name
+    return None

@@ -11,9 +11,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from search.cluster.lane import OBJECTIVE
 from search.events.types import EpochDone, Event, TrialStarted
 from search.settings.interface import SchedulerConfig
-
-# Number of the reference trial, which is drawn first.
-REFERENCE = 0
+from search.space.domains import REFERENCE_TRIAL
 
 
 def is_unscheduled(config: Mapping[str, object]) -> bool:
@@ -122,7 +120,7 @@ class ReferenceKeepingASHA(KeepingNewLanes, ASHAScheduler):
         if is_unscheduled(trial.config):
             return going_on
         numbered = Numbered(trial.config)
-        if trial.config["trial"] != REFERENCE:
+        if trial.config["trial"] != REFERENCE_TRIAL:
             decision: str = super().on_trial_result(tune_controller, numbered, result)
             return decision
         if not self._reference_dropped:
@@ -136,7 +134,7 @@ class ReferenceKeepingASHA(KeepingNewLanes, ASHAScheduler):
         """Record the last result of a trial."""
         if is_unscheduled(trial.config):
             return
-        if trial.config["trial"] != REFERENCE or not self._reference_dropped:
+        if trial.config["trial"] != REFERENCE_TRIAL or not self._reference_dropped:
             super().on_trial_complete(tune_controller, Numbered(trial.config), result)
 
     def on_trial_remove(self, tune_controller: object, trial: Trial | Numbered) -> None:

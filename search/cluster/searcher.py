@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.search import Searcher
 
 from search.cluster.lane import OBJECTIVE
-from search.cluster.scheduling import REFERENCE
 from search.events.outcomes import scores_of
 from search.events.replies import EpochReply, TrialSpec, describe_task
 from search.sampling.study import SearchStudy, trial_facts
 from search.scoring.constraints import Constraints
+from search.space.domains import REFERENCE_TRIAL
 
 if TYPE_CHECKING:
     import optuna
@@ -136,7 +136,7 @@ class StudySearcher(Searcher):
             self._losses.pop(describe_task(drawn.given), None)
         if drawn.record is None:
             return
-        if isinstance(reply, EpochReply) and drawn.given["trial"] == REFERENCE:
+        if isinstance(reply, EpochReply) and drawn.given["trial"] == REFERENCE_TRIAL:
             self._reference = reply.done.by_language
         if value is not None:
             self._study.report(drawn.record, result["epoch"], value)

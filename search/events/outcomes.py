@@ -21,7 +21,7 @@ from search.events.types import (
     TrialStarted,
     UntouchedScored,
 )
-from search.scoring.constraints import Constraints, total
+from search.scoring.constraints import Constraints, preference
 from search.settings.trial import Scores
 
 
@@ -214,13 +214,13 @@ class Outcomes:
         nearest to keeping them.
         """
 
-        def merit(outcome: Outcome) -> tuple[bool, float, float, int, int]:
-            if outcome.state == "failed" or not math.isfinite(outcome.scores.value):
-                return (True, 0.0, 0.0, outcome.trainable_parameters or 0, outcome.trial)
-            value, size = -outcome.scores.value, outcome.trainable_parameters or 0
-            return (False, total(self.violations(outcome)), value, size, outcome.trial)
+        def key(outcome: Outcome) -> tuple[bool, tuple[float, float, int, int]]:
+            size, value = outcome.trainable_parameters, outcome.scores.value
+            if outcome.state == "failed" or not math.isfinite(value):
+                return True, preference({}, 0.0, size, outcome.trial)
+            return False, preference(self.violations(outcome), value, size, outcome.trial)
 
-        return sorted(self.by_trial.values(), key=merit)
+        return sorted(self.by_trial.values(), key=key)
 
     def violations(self, outcome: Outcome) -> dict[str, float]:
         """How far a trial is from keeping each constraint, as in `Constraints.violations`."""

@@ -19,7 +19,7 @@ from search.events.types import (
 )
 from search.finals.plan import candidates
 from search.scoring.bootstrap import Floats, interval, resampled_means, stack_found
-from search.scoring.constraints import describe, total
+from search.scoring.constraints import describe, preference, total
 from search.scoring.interface import mean
 from search.scoring.settings import Scoring
 from search.settings.sections import SearchSettings
@@ -114,14 +114,15 @@ class _Finals:
 
     def choose(self) -> _Choice:
         """Choose by the validation sentences."""
-        broken = {trial: total(self._violations(trial)) for trial in self.models}
+        violations = {trial: self._violations(trial) for trial in self.models}
 
-        def merit(trial: int) -> tuple[float, float, int, int]:
-            return broken[trial], -fmean(self._validation(trial)), self._size(trial), trial
+        def key(trial: int) -> tuple[float, float, int, int]:
+            value = fmean(self._validation(trial))
+            return preference(violations[trial], value, self._size(trial), trial)
 
-        ranked = sorted(self.models, key=merit)
+        ranked = sorted(self.models, key=key)
         first = ranked[0]
-        others = [trial for trial in ranked[1:] if broken[trial] == broken[first] == 0]
+        others = [trial for trial in ranked if not total(violations[trial])][1:]
         tied: list[int] = []
         # Of another metric, it is not known how it came about sentence by sentence.
         if others and self._scoring.is_accuracy:

@@ -20,6 +20,7 @@ from search.data.tokens import TokenisedCorpus
 from search.features import FeaturePlan
 from search.runs.feature_plan import plan_features
 from search.runs.parameter_count import count_parameters
+from search.scoring.constraints import total
 from search.settings.problems import InputError
 from search.settings.trial import TrialConfig, flatten
 from search.space.conflicts import conflict
@@ -142,13 +143,13 @@ class Prepared:
 
         A setting of it can have no effect, or it has more parameters than ``max_parameters``.
         """
-        most = self.config.search.max_parameters
-        if (reason := self.conflict(values)) or most is None:
+        search = self.config.search
+        if (reason := self.conflict(values)) or search.max_parameters is None:
             return reason
         parameters = self.trainable_parameters(values)
-        if parameters <= most:
+        if not total(search.constraints.size_violation(parameters)):
             return ""
-        return f"search.max_parameters is {most:,}, but it trains {parameters:,}"
+        return f"search.max_parameters is {search.max_parameters:,}, but it trains {parameters:,}"
 
     def trainable_parameters(self, values: Mapping[str, object]) -> int:
         """Exact number of parameters that a trial trains."""

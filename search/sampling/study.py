@@ -16,7 +16,7 @@ from search.events.types import State
 from search.sampling.draws import Refuse, TrialGenerator, accept_all
 from search.settings.interface import SamplerConfig
 from search.settings.trial import Scores, TrialConfig
-from search.space.domains import Choice, Domain, Space
+from search.space.domains import REFERENCE_TRIAL, Choice, Domain, Space
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,8 @@ def _record(trial: PastTrial, domains: Mapping[str, Domain]) -> FrozenTrial:
         value=trial.curve[max(trial.curve)] if scored else None,
         params=dict(trial.drawn),
         distributions={name: _distribution(domains[name]) for name in trial.drawn},
-        user_attrs=({"reference": True} if trial.number == 0 else {}) | dict(trial.facts),
+        user_attrs=({"reference": True} if trial.number == REFERENCE_TRIAL else {})
+        | dict(trial.facts),
         intermediate_values=dict(trial.curve),
     )
     for name, amount in trial.violations.items() if trial.state is not None else ():

@@ -87,6 +87,17 @@ def total(violations: Mapping[str, float]) -> float:
     return math.fsum(v for v in violations.values() if v > ROUNDING)
 
 
+def preference(
+    violations: Mapping[str, float], value: float, parameters: int | None, trial: int
+) -> tuple[float, float, int, int]:
+    """Make the key that sorts models, best first.
+
+    By how far they are from keeping the conditions, then by what is maximised; of equal ones the
+    smaller goes before the larger, and the earlier before the later.
+    """
+    return total(violations), -value, parameters or 0, trial
+
+
 def describe(violations: Mapping[str, float]) -> Sequence[str]:
     """The conditions that a model does not keep, a few words each."""
     found = []

@@ -155,7 +155,8 @@ def _domains(node: object, name: str, origin: KeyPath) -> Iterator[tuple[str, Do
         yield name, node, origin
 
 
-REFERENCE = {"pooling": "mean", "head": "linear", "adapter": "none"}
+REFERENCE_TRIAL = 0  # number of the reference among a search's trials
+REFERENCE_KINDS = {"pooling": "mean", "head": "linear", "adapter": "none"}
 
 
 def reference(space: Space) -> tuple[Values, Picks]:
@@ -178,7 +179,9 @@ def reference(space: Space) -> tuple[Values, Picks]:
             plain = (i for i, case in enumerate(domain.options) if _is_plain(as_mapping(case)))
             picks[name] = next(plain, 0)
         else:
-            wanted = REFERENCE.get(name.rpartition(".")[2])  # in a case, more stands before it
+            wanted = REFERENCE_KINDS.get(
+                name.rpartition(".")[2]
+            )  # in a case, more stands before it
             all_kinds = kinds(domain)
             picks[name] = all_kinds.index(wanted) if wanted in all_kinds else 0
         return picks[name]
@@ -186,7 +189,7 @@ def reference(space: Space) -> tuple[Values, Picks]:
     values = space.resolve(pick)
     cases = space.tree.get(CASES)
     case = as_mapping(cases.options[int(picks[CASES])]) if isinstance(cases, Choice) else {}
-    for family, kind in REFERENCE.items():
+    for family, kind in REFERENCE_KINDS.items():
         chosen = as_mapping(values.get(family, {"kind": kind}))
         if chosen["kind"] != kind:
             values[family] = {"kind": kind} | {k: v for k, v in chosen.items() if k == "width"}
@@ -200,7 +203,9 @@ def reference(space: Space) -> tuple[Values, Picks]:
 
 
 def _is_plain(case: Mapping[str, object]) -> bool:
-    return all(kind in kinds(case[family]) for family, kind in REFERENCE.items() if family in case)
+    return all(
+        kind in kinds(case[family]) for family, kind in REFERENCE_KINDS.items() if family in case
+    )
 
 
 def kinds(component: object) -> list[str | None]:

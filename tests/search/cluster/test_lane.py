@@ -25,7 +25,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from search.cluster.connection import QUIET
 from search.cluster.group import LossWatch
-from search.cluster.lane import Lane, LaneSetup, lane_resources
+from search.cluster.lane import Lane, LaneSetup, lane_resources, last_error
 from search.cluster.mailboxes import MailboxActor
 from search.cluster.size import LanePlan
 from search.cluster.transfer import CheckpointPlace
@@ -329,3 +329,18 @@ def test_workers_that_die_before_they_take_a_trial_end_the_lane(
     with pytest.raises(RuntimeError, match="3 workers died before they took a trial, KeyError"):
         broken.step()
     broken.close()
+
+
+def test_an_error_is_cut_out_of_the_tracebacks_around_it() -> None:
+    text = (
+        "Training failed due to controller error:\n"
+        "ray::join() (pid=7, ip=10.0.0.2)\n"
+        '  File "distributed_c10d.py", line 1899, in init_process_group\n'
+        "    raise KeyError\n"
+        "RuntimeError: Gloo failed with [pair.cc:152] timed out,\n"
+        "  remote=[10.0.0.3]:5"
+    )
+    assert last_error(text) == (
+        "RuntimeError: Gloo failed with [pair.cc:152] timed out, remote=[10.0.0.3]:5"
+    )
+    assert last_error("no room\nfor it") == "no room for it"
