@@ -139,14 +139,9 @@ def run_search(
         fault = error
     stop = request.stop
     if fault is not None:
-        if not (folder / JOURNAL).exists():
-            print_fault(
-                InputError(
-                    f"the run folder {folder} was removed while the search ran; "
-                    f"what it held is lost, and a new search must be started"
-                )
-            )
-            return NONE_FINISHED
+        if not (folder / JOURNAL).exists():  # no trial had begun, or somebody has removed it
+            print_fault(_explain_absence(folder, fault))
+            return NONE_FINISHED if isinstance(fault, OSError) else AT_FAULT
         print_fault(fault)
         began = bool(Outcomes(read_journal(folder / JOURNAL)).ended())
         status = NONE_FINISHED if began or isinstance(fault, OSError) else AT_FAULT
@@ -160,6 +155,20 @@ def run_search(
             )
         )
         return error.stop.status or NONE_FINISHED
+
+
+def _explain_absence(folder: Path, fault: InputError | OSError) -> InputError | OSError:
+    """Say why a search ended whose run folder is not there."""
+    if not isinstance(fault, FileNotFoundError):
+        return fault
+    if fault.filename is None:  # the system knows no file of a working directory that is gone
+        return InputError("the working directory was removed while the search ran")
+    if not Path(fault.filename).is_relative_to(folder):
+        return fault
+    return InputError(
+        f"the run folder {folder} was removed while the search ran; "
+        f"what it held is lost, and a new search must be started"
+    )
 
 
 def _train(

@@ -151,7 +151,8 @@ def open_run(
                         if fault:
                             console.print(fault, markup=False, style="yellow")
     except OSError as error:
-        if error.filename is None:  # so it is with what is written to an open file
+        # So it is with what is written to an open file; not with a working directory that is gone.
+        if error.filename is None and not isinstance(error, FileNotFoundError):
             raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
         raise
     finally:

@@ -141,7 +141,13 @@ class Machines:
         """Start another machine, with CPUs for workers."""
         machine = self._new(f"worker{len(self.all)}")
         port = [] if self.network else [f"--dashboard-agent-listen-port={free_port()}"]
-        self._start(machine, [f"--address={self.address}", f"--num-cpus={cpus}", *port])
+        # A folder of its own: the agents of machines that share one unpack a job's files into one
+        # place, and each removes what another has unpacked.
+        self._start(
+            machine,
+            [f"--address={self.address}", f"--num-cpus={cpus}",
+             f"--temp-dir={machine.home}/ray", *port],
+        )  # fmt: skip
         return machine
 
     def _new(self, name: str) -> Machine:
@@ -242,12 +248,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until a condition holds; it is a failure if it does not in time."""
+def wait_for(condition: Callable[[], bool], seconds: float, what: str | Callable[[], str]) -> None:
+    """Wait until a condition holds; it is a failure, told as ``what``, if it does not in time."""
     ends = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > ends:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {seconds:.0f} s: {told}")
         time.sleep(0.1)
 
 

@@ -98,7 +98,7 @@ def test_a_submitted_job_keeps_its_run_folder_and_stops_in_order(two_workers: Ma
     def said() -> str:
         return finish(two_workers.command(RAY, "job", "logs", *address, "job"), 60)
 
-    wait_for(lambda: journal.exists() and b'"event":"epoch"' in journal.read_bytes(), 240, said())
+    wait_for(lambda: journal.exists() and b'"event":"epoch"' in journal.read_bytes(), 240, said)
     stop = two_workers.command(RAY, "job", "stop", *address, "job")
     finish(stop, 120)
     text = said()
