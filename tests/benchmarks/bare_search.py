@@ -14,6 +14,7 @@ from search.events.outcomes import Outcomes, state_of
 from search.events.types import JournalStarted, SplitScores, TrialEnded, TrialStarted
 from search.runs.prepare import prepare
 from search.sampling.study import SearchStudy
+from search.scoring.constraints import total
 from search.settings.trial import TrialConfig
 from search.training.checkpoint import Checkpoint
 from search.training.loop import TrialError
@@ -28,11 +29,13 @@ class Course:
         points: seconds spent, and the test scores of the best trial from then on.
         reference: test scores of the reference trial at its end; None where that was not reached.
         trials: that have ended.
+        kept: whether the best keeps the constraints on the validation sentences.
     """
 
     points: list[tuple[float, SplitScores]] = field(default_factory=list)
     reference: SplitScores | None = None
     trials: int = 0
+    kept: bool = False
 
 
 class BareSearch:
@@ -42,6 +45,9 @@ class BareSearch:
         space: the file.
         assignments: settings that replace the file's; rows for the test are among them.
         folder: for the study and what is stored of frozen layers.
+
+    Attributes:
+        families: language -> name of its family.
     """
 
     def __init__(self, space: Path, assignments: Sequence[str], folder: Path) -> None:
@@ -62,6 +68,8 @@ class BareSearch:
         self._outcomes = Outcomes([JournalStarted(constraints=settings.constraints)])
         self._folder = folder
         self._spent = 0.0
+        train = split.train
+        self.families = dict(zip(train.languages, train.family_of_language, strict=True))
 
     def run(self, seconds: float) -> Course:
         """Train trials until the CPU time is spent; one that is cut short does not count.
@@ -89,6 +97,7 @@ class BareSearch:
             ended = self._outcomes.ended()
             if ended and ended[0].trial == number:
                 course.points.append((self._spent, self._test(config, checkpoint)))
+                course.kept = not total(self._outcomes.violations(ended[0]))
         return course
 
     def _test(self, config: TrialConfig, checkpoint: Checkpoint) -> SplitScores:
