@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from search.runs.console import AT_FAULT, NONE_FINISHED, print_fault, redirect_library_output
@@ -207,6 +208,8 @@ def _train(
     with (
         view,
         redirect_library_output(folder),
+        # Lanes may write to it until Ray has ended; on a cluster that stays, a moment longer.
+        TemporaryDirectory(prefix="isogloss-", ignore_cleanup_errors=True) as scratch,
         cluster(address, int(here.cpus), int(here.gpus)) as dashboard,
     ):
         grown = growth(view.status, request.asked) if plan is None else []
@@ -223,6 +226,7 @@ def _train(
                 plan,
                 name=folder.name,
                 folder=folder,
+                scratch=Path(scratch),
                 run=run,
                 view=view,
                 request=request,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +42,7 @@ def run_trials(
     *,
     name: str,
     folder: Path,
+    scratch: Path,
     run: Run,
     view: View,
     request: StopRequest,
@@ -52,6 +52,7 @@ def run_trials(
     """Run all trials of a search on the cluster this process is connected to.
 
     Args:
+        scratch: folder for files that nobody needs after the search.
         own: whether the cluster is this machine alone; lanes follow the machines of any other.
         growing: whether it has been asked for machines.
 
@@ -103,12 +104,12 @@ def run_trials(
         searcher=searcher,
         outcomes=outcomes,
     )
-    with tempfile.TemporaryDirectory(prefix="isogloss-") as scratch, request.polled():
-        view.follow(partial(read_progress, Path(scratch)))
+    with request.polled():
+        view.follow(partial(read_progress, scratch))
         # On the machine of the run folder, so that checkpoints reach it from any other.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         mailboxes = MailboxActor.options(scheduling_strategy=here).remote(
-            checkpoints.location, scratch
+            checkpoints.location, str(scratch)
         )
         watch = ClusterWatch(
             plan,
@@ -122,7 +123,7 @@ def run_trials(
         lane = LaneSetup(
             name=name,
             mailboxes=mailboxes,
-            scratch=scratch,
+            scratch=str(scratch),
             plan=plan,
             work={
                 "checkpoints": CheckpointPlace(
@@ -155,7 +156,7 @@ def run_trials(
             ),
             run_config=RunConfig(
                 name=name,
-                storage_path=scratch,
+                storage_path=str(scratch),
                 callbacks=[recorder, watch],
                 stop=stop,
                 # The mailbox keeps the trials' checkpoints; Tune would ask the lane for one more.

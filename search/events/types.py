@@ -199,6 +199,8 @@ class FinalRow(Message):
             ``FinalsDecided.split``.
         by_language: likewise of each language's accuracy.
         trainable_parameters: 0 for the base.
+        violations: the constraints of the search that a candidate does not keep, by the means of
+            the validation sentences.
     """
 
     trial: int | None
@@ -209,6 +211,7 @@ class FinalRow(Message):
     measured: Interval
     by_language: dict[str, float]
     trainable_parameters: int
+    violations: tuple[str, ...] = ()
 
 
 class FinalComparison(Message):
@@ -242,8 +245,8 @@ class FinalsDecided(Message):
             base.
         tied: trials that the validation sentences cannot tell from the first of ``rows``; the one
             that trains the fewest parameters is chosen among these and the first.
-        violations: the constraints of the search that the chosen model does not keep, since no
-            finalist keeps them all.
+        violations: the constraints of the search that the chosen model, which is one run of its
+            trial, does not keep on the validation sentences.
     """
 
     event: Literal["decided"] = "decided"

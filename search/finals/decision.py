@@ -55,8 +55,8 @@ def decide(
 
     The candidate with the best mean over its runs is chosen or, of those that the validation
     sentences cannot tell from it (a paired bootstrap at 95 %), the one that trains the fewest
-    parameters; of its runs, the best. Candidates that keep the constraints go before all others.
-    Then, and only then, the test sentences are read.
+    parameters; of its runs, the best. Candidates, and runs, that keep the constraints go before all
+    others. Then, and only then, the test sentences are read.
 
     Args:
         families: language -> name of its family.
@@ -156,17 +156,23 @@ class _Finals:
         if None in self._beside:
             comparisons.append(beside("untouched", None))
         rest = [trial for trial in self._beside if trial not in self.models]
-        _, repeat = max(self.models[winner], key=lambda run: scored[run].validation.value)
+        chosen = min(self.models[winner], key=self._run_preference)
         return FinalsDecided(
             trial=winner,
-            repeat=repeat,
+            repeat=chosen[1],
             split=split,
             compared="objective" if _is_objective(self._scoring) else "accuracy",
             rows=tuple(self._row(trial, measured[trial]) for trial in [*choice.ranked, *rest]),
             comparisons=tuple(comparisons),
             tied=tuple(choice.tied),
-            violations=tuple(describe(self._violations(winner))),
+            violations=tuple(describe(self._violations(winner, [chosen]))),
         )
+
+    def _run_preference(self, run: Run) -> tuple[float, float, int, int]:
+        trial, repeat = run
+        value, size = self._outcomes.scored[run].validation.value, self._size(trial)
+        assert trial is not None, "a candidate's"
+        return preference(self._violations(trial, [run]), value, size, repeat)
 
     def _validation(self, trial: int | None) -> list[float]:
         """What is maximised, of each run."""
@@ -177,13 +183,22 @@ class _Finals:
             return 0
         return self._outcomes.by_trial[trial].trainable_parameters or 0
 
-    def _violations(self, trial: int) -> dict[str, float]:
-        scored = self._outcomes.scored
-        of_runs = [scored[run].validation.by_language for run in self.models[trial]]
-        means = {name: fmean(one[name] for one in of_runs) for name in of_runs[0]}
-        reference = None if self._reference is None else scored.get((self._reference, 0))
-        of_reference = None if reference is None else reference.validation.by_language
-        return self._constraints.violations(means, of_reference, self._size(trial))
+    def _violations(self, trial: int, runs: Sequence[Run] = ()) -> dict[str, float]:
+        """How far a candidate's runs, all of them by default, are from the constraints.
+
+        A reference that is a candidate is measured by its own runs too, so that it never is below
+        itself by the seed alone.
+        """
+        reference = self._reference
+        floors = self._means(() if reference is None else self._beside.get(reference, ()))
+        means = self._means(runs or self.models[trial])
+        return self._constraints.violations(means, floors or None, self._size(trial))
+
+    def _means(self, runs: Sequence[Run]) -> dict[str, float]:
+        """Mean accuracy of runs by language on the validation sentences."""
+        of_runs = [self._outcomes.scored[run].validation.by_language for run in runs]
+        names = of_runs[0] if of_runs else ()
+        return {name: fmean(one[name] for one in of_runs) for name in names}
 
     def _row(self, trial: int | None, measured: _Measured) -> FinalRow:
         values = self._validation(trial)
@@ -196,6 +211,7 @@ class _Finals:
             measured=_interval(measured.value, measured.resampled_N),
             by_language=dict(measured.by_language),
             trainable_parameters=self._size(trial),
+            violations=tuple(describe(self._violations(trial)) if trial in self.models else ()),
         )
 
     def _measure(

@@ -16,12 +16,32 @@ MEASURED_ON = {
 
 def describe_choice(decided: FinalsDecided) -> str:
     """How the best model was chosen, in a sentence or two."""
-    if decided.violations:
+    chosen = find_row(decided, decided.trial)
+    if chosen.violations:
         return (
             f"no finalist keeps the constraints of the search; trial {decided.trial} is nearest to "
-            f"it: {', '.join(decided.violations)}"
+            f"it: {', '.join(chosen.violations)}"
         )
-    chosen = find_row(decided, decided.trial)
+    return _describe_score(decided, chosen) + _describe_violations(decided)
+
+
+def _describe_violations(decided: FinalsDecided) -> str:
+    """Which finalists were put back for the constraints, and which the model itself breaks."""
+    broken = [f"trial {row.trial} ({', '.join(row.violations)})" for row in decided.rows
+              if row.violations]  # fmt: skip
+    text = ""
+    if broken:
+        text += f"; these do not keep the constraints of the search: {', '.join(broken)}"
+    if decided.violations:
+        text += (
+            f"; no run of trial {decided.trial} keeps the constraints of the search by itself, "
+            f"though their mean does: of the chosen one, {', '.join(decided.violations)}"
+        )
+    return text
+
+
+def _describe_score(decided: FinalsDecided, chosen: FinalRow) -> str:
+    """What the best model's runs reach, and why it was taken."""
     first = decided.rows[0]
     runs = len(chosen.repeats)
     if chosen.repeats == (0,):
@@ -47,12 +67,14 @@ def describe_comparisons(decided: FinalsDecided) -> Iterator[str]:
         "reference": "the reference",
         "untouched": "the base without training",
     }
+    reference = next((one.trial for one in decided.comparisons if one.other == "reference"), -1)
     for one in decided.comparisons:
+        if one.other == "runner-up" and one.trial == reference:
+            continue  # it follows as the reference
         if one.other in names:
             name = names[one.other].format(one.trial)
             yield f"against {name}: {format_interval(one.difference, '+')}{verdict_of(one)}"
-        if one.other == "reference":
-            yield _describe_losses(decided, one.trial)
+    yield from describe_losses(decided)
 
 
 def losses(after: Mapping[str, float], before: Mapping[str, float]) -> list[tuple[str, float]]:
@@ -61,12 +83,14 @@ def losses(after: Mapping[str, float], before: Mapping[str, float]) -> list[tupl
     return sorted([one for one in gains if one[1] <= -LEAST_GAIN], key=lambda one: one[1])
 
 
-def _describe_losses(decided: FinalsDecided, reference: int | None) -> str:
+def describe_losses(decided: FinalsDecided) -> Iterator[str]:
     """The languages in which the best model is worse than the reference, the worst first."""
-    before = find_row(decided, reference).by_language
     after = find_row(decided, decided.trial).by_language
-    lost = [f"{name} ({loss:+.3f})" for name, loss in losses(after, before)]
-    return f"worse than the reference in {', '.join(lost) if lost else 'no language'}"
+    for one in decided.comparisons:
+        if one.other == "reference":
+            before = find_row(decided, one.trial).by_language
+            lost = [f"{name} ({loss:+.3f})" for name, loss in losses(after, before)]
+            yield f"worse than the reference in {', '.join(lost) if lost else 'no language'}"
 
 
 def verdict_of(comparison: FinalComparison) -> str:

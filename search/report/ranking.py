@@ -18,6 +18,7 @@ from search.report.words import (
     gain_text,
     label,
     main_rate,
+    reference_is_best,
     worse_languages,
 )
 from search.scoring.constraints import total
@@ -66,8 +67,12 @@ def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> Non
     if not wide and best.by_language:
         console.print(f"\ntrial {best.trial} by language", style="bold")
         console.print(_languages(console, outcomes, best))
+    leader = outcomes.leader()
+    if outcomes.decided is None and leader is not None and leader is not best:
+        line = f"trial {leader.trial} is ahead of trial {best.trial}, but has not ended"
+        console.print(line, style="yellow")
     if best.reference:
-        console.print("the reference is the best trial: nothing that was tried is better")
+        console.print(reference_is_best(outcomes))
         return
     differing = differing_settings(outcomes, best)
     if differing and outcomes.reference() is not None:

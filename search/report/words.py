@@ -79,6 +79,15 @@ def gain_text(value: float | None, reference: float | None) -> Text:
     return Text(f"{gain:+.3f}", "green" if gain > 0 else "red")
 
 
+def reference_is_best(outcomes: Outcomes) -> str:
+    """Say what it means that the best trial is the reference."""
+    if outcomes.decided is not None:
+        return "the reference is the best model: no other finalist is significantly better"
+    if outcomes.leader() is outcomes.best():
+        return "the reference is the best trial: nothing that was tried is better"
+    return "the reference is the best of the trials that have ended"
+
+
 def equal_epoch_gain(outcomes: Outcomes, outcome: Outcome) -> Text:
     """What a trial gains over the reference after as many epochs of it, or its last one."""
     reference = outcomes.reference_trial()

@@ -6,6 +6,7 @@ import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from search.runs.record import program
@@ -117,15 +118,21 @@ def _held_out(split: Split, outcomes: Outcomes, outcome: Outcome) -> HeldOut | N
     from search.events.outcomes import scores_of
     from search.export import HeldOut
     from search.finals.words import describe_choice, describe_comparisons
+    from search.settings.trial import Scores
 
     if split.test is None or split.test_text is None:
         return None
 
+    decided = outcomes.decided
+    rows = () if decided is None or decided.split != "test" else decided.rows
+
     def scores(trial: int | None) -> Scores | None:
+        for row in rows:  # of a finalist, the mean of its runs, as in the sentences
+            if row.trial == trial and row.repeats != (0,):
+                return Scores(fmean(row.by_language.values()), row.by_language)
         scored = outcomes.scored.get((trial, 0))
         return None if scored is None or scored.test is None else scores_of(scored.test)
 
-    decided = outcomes.decided
     sentences: list[str] = []
     if decided is not None and (decided.trial, decided.repeat) == (outcome.trial, outcome.repeat):
         sentences = [describe_choice(decided), *describe_comparisons(decided)]

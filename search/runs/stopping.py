@@ -51,7 +51,7 @@ class StopRequest:
     """Asked between steps whether to end: after SIGINT, SIGTERM or SIGHUP, or when time is over.
 
     While something asks (`polled`), the first signal is only noted. At any other time, and when a
-    second one comes, a signal ends at once what the command is doing.
+    second one comes, a signal ends at once what the command is doing; not so a second SIGHUP.
 
     Args:
         timeout: seconds that the command may take from now on; None for as long as it needs.
@@ -104,6 +104,8 @@ class StopRequest:
         if heard == signal.SIGHUP:
             _leave_terminal()
         is_first = self.stop is None or self.stop.status is None
+        if heard == signal.SIGHUP and not is_first:
+            return  # the system and the shell both tell of a terminal that closes
         if is_first:
             self.stop = Stop(SIGNALS[heard], 128 + number)
         if not is_first or not self._polled:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from statistics import fmean
 
-from search.report.effects import Effect, effects
+from search.events.outcomes import Outcomes
+from search.report.effects import effects
 from search.report.section import Cell, ReportedRun, Section, format_gain
 
 ORDER = 40
@@ -21,7 +23,6 @@ def describe(run: ReportedRun) -> Section:
         return Section(TITLE, ["Not enough trials have a score to compare options."])
     epochs = f"{first} epoch{'s' * (first > 1)}"
     later = [e for e in [*run.rungs[1:], run.max_epochs] if e > first]
-    at = {e: {effect.name: effect for effect in effects(run.outcomes, e)} for e in later}
     sentences = [
         f"The mean score of the best option of each parameter less that of its worst, after "
         f"{epochs}, which every trial trained: trials that were stopped "
@@ -65,17 +66,16 @@ def describe(run: ReportedRun) -> Section:
             row: list[Cell] = [effect.name, option.name, len(option.values), option.mean]
             row.append(max(option.values.values()))
             for epoch in later:
-                row += _at(at[epoch].get(effect.name), option.values)
+                row += _at(run.outcomes, epoch, option.values)
             rows.append(row)
     return Section(TITLE, sentences, [trace], layout, columns, rows)
 
 
-def _at(effect: Effect | None, trials: Mapping[int, float]) -> list[Cell]:
+def _at(outcomes: Outcomes, epoch: int, trials: Iterable[int]) -> list[Cell]:
     """Trials of an option that went on to a later epoch, and their mean there."""
-    values: dict[int, float] = {}
-    for option in effect.options if effect else ():
-        values |= {trial: v for trial, v in option.values.items() if trial in trials}
-    return [len(values), sum(values.values()) / len(values) if values else None]
+    curves = (outcomes.by_trial[trial].curve for trial in trials)
+    values = [curve[epoch] for curve in curves if epoch in curve]
+    return [len(values), fmean(values) if values else None]
 
 
 def _count(trials: int) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from search.finals.words import find_row, format_interval
+from search.finals.words import describe_losses, find_row, format_interval
 from search.report.section import Cell, ReportedRun, Section, format_gain
-from search.report.words import differing_settings, worse_languages
+from search.report.words import differing_settings, reference_is_best, worse_languages
 from search.settings.wording import setting_text
 
 ORDER = 10
@@ -22,24 +22,33 @@ def describe(run: ReportedRun) -> Section:
         measured = format_interval(find_row(decided, best.trial).measured)
         sentences.append(f"On the test sentences, trial {best.trial} reaches {measured}.")
     where = "" if decided is None else " on the validation sentences"
-    searched = "" if decided is None else f"{where}, in the search"
-    sentences.append(
-        f"Trial {best.trial} is the best, with accuracy {best.accuracy:.3f}{searched}."
-    )
+    if decided is None or find_row(decided, best.trial).repeats == (0,):
+        sentences.append(
+            f"Trial {best.trial} is the best, with accuracy {best.accuracy:.3f}{where}."
+        )
+    else:
+        rank = outcomes.ranked().index(best) + 1
+        sentences.append(
+            f"In the search, before it was trained anew with other seeds, it stood at rank {rank}, "
+            f"with accuracy {best.accuracy:.3f}{where}."
+        )
     for name, other in (("the reference", reference), ("the untouched base", untouched)):
         if other is not None and not (best.reference and other is reference):
             gain = format_gain(best.accuracy - other.accuracy)
             sentences.append(f"Against {name}{where} ({other.accuracy:.3f}): {gain}.")
     if best.reference:
-        sentences.append("It is the reference itself: no variant did better.")
+        said = reference_is_best(outcomes)
+        sentences.append(f"{said[0].upper()}{said[1:]}.")
     sentences.append(
         f"It trains {best.trainable_parameters or 0:,} parameters, and took {best.seconds:.1f} s "
         f"for {best.epochs} epochs."
     )
-    if reference is not None:
+    if decided is not None:
+        sentences += [f"{line[0].upper()}{line[1:]}." for line in describe_losses(decided)]
+    elif reference is not None:
         worse = [f"{name} ({format_gain(loss)})" for name, loss in worse_languages(outcomes, best)]
         losses = ", ".join(worse) if worse else "none"
-        sentences.append(f"Languages worse than the reference{where}: {losses}.")
+        sentences.append(f"Languages worse than the reference: {losses}.")
     rows: list[list[Cell]] = [
         [name, setting_text(value), "not there" if other is None else setting_text(other)]
         for name, value, other in differing_settings(outcomes, best)

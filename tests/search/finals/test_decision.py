@@ -131,6 +131,37 @@ def test_the_best_of_those_that_keep_the_floors_is_chosen() -> None:
     assert decided([*search(), *finals], floors={"ko": -0.06}).trial == 1
 
 
+def test_of_its_runs_the_best_that_keeps_the_floors_is_the_model() -> None:
+    # The mean of the runs keeps the floor of ko, and the run with the best mean does not.
+    runs = [unlike(1, 1, 0.9, 0.15), unlike(1, 2, 0.6, 0.3)]
+    finals = [*runs, unlike(2, 1, 0.4, 0.3), unlike(0, 0, 0.2, 0.2)]
+    assert decided([*search(), *finals]).repeat == 1
+    found = decided([*search(), *finals], floors={"ko": 0.0})
+    assert (found.trial, found.repeat, found.violations) == (1, 2, ())
+    runs = [unlike(1, 1, 0.9, 0.15), unlike(1, 2, 0.15, 0.9)]  # each breaks another floor
+    finals = [*runs, unlike(2, 1, 0.4, 0.1), unlike(0, 0, 0.2, 0.2)]
+    found = decided([*search(), *finals], no_language_below="reference")
+    assert (found.trial, found.repeat) == (1, 1)
+    assert found.violations == ("ko is 0.050 below its floor",)
+    said = describe_choice(found)
+    assert "these do not keep the constraints of the search: trial 2 (ko is 0.100" in said
+    assert "no run of trial 1 keeps the constraints of the search by itself" in said
+
+
+def test_a_reference_that_is_a_finalist_keeps_its_own_floors() -> None:
+    # Its runs with other seeds are worse in ko than the one of the search.
+    runs = [trained(0, 0.5, repeat=1), trained(0, 0.5, repeat=2)]
+    events = [*search(), *flat(*runs)]
+    finals = [unlike(0, 0, 0.6, 0.6), unlike(0, 1, 0.7, 0.5), unlike(1, 1, 0.5, 0.4)]
+    found = decided([*events, *finals], no_language_below="reference",
+                    finalists={"count": 3, "seeds": 2})  # fmt: skip
+    assert (found.trial, found.violations) == (0, ())
+    (behind,) = (row for row in found.rows if row.trial == 1)
+    assert len(behind.violations) == 2
+    said = list(describe_comparisons(found))
+    assert sum("against" in line for line in said) == 1  # the runner-up
+
+
 def test_where_none_keeps_the_floors_that_is_said() -> None:
     finals = [unlike(1, 1, 0.9, 0.1), unlike(2, 1, 0.5, 0.15), unlike(0, 0, 0.2, 0.2)]
     found = decided([*search(), *finals], no_language_below="reference")

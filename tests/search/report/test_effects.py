@@ -72,6 +72,9 @@ def test_the_section_shows_later_epochs_beside_the_first() -> None:
     made = section.describe(ReportedRun("run", Outcomes(EVENTS), max_epochs=2, rungs=[1]))
     (row,) = [row for row in made.rows if row[:2] == ["adapter", "none"]]
     assert row[2:] == [2, 0.45, 0.5, 1, 0.9]
+    # Of the ranks, only trials with 8 went on.
+    ranks = {row[1]: row[5:] for row in made.rows if row[0] == "adapter.lora.rank"}
+    assert ranks == {"8": [1, 0.8], "4": [0, None]}
     shown: Any = made.traces[0]["y"]
     assert "adapter" not in (shown[-1],)
     assert "The largest effect seen in several trials: lr" in made.sentences[1]

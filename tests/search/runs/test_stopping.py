@@ -47,6 +47,17 @@ def test_the_first_signal_is_noted_and_the_second_ends_at_once(number: signal.Si
     assert request.stop.status == STATUSES[number]  # of the first
 
 
+def test_a_terminal_that_closes_may_be_told_of_twice() -> None:
+    request = StopRequest()
+    with request.on_signals():
+        with request.polled():
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)  # best/ is made by now
+        with pytest.raises(StopError):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_after_the_work_that_asks_a_signal_ends_at_once() -> None:
     request = StopRequest()
     with request.on_signals():
