@@ -111,7 +111,8 @@ def load_data(settings: DataSettings, store: Store | None = None) -> LoadedData:
     )
     del placed, sources, train, validation, test
     pa.default_memory_pool().release_unused()  # the text as it was read, rows left out included
-    refuse_too_few("data.validation", loaded.validation, settings.pivot, is_held_out)
+    rest = loaded.train if is_held_out else None
+    refuse_too_few("data.validation", loaded.validation, settings.pivot, rest)
     if tested is not None and settings.test is not None:
         refuse_too_few("data.test", tested, settings.pivot)
     refuse_too_few("data.train", loaded.train, settings.pivot)
@@ -199,11 +200,13 @@ def _hold_out(settings: DataSettings, placed: PlacedRows, rng: np.random.Generat
     """Hold rows out for the validation and, of these, the test; what there is to say of it."""
     (rows,) = np.nonzero(placed.at("train"))
     if len(rows) < 2:
-        leaked = int(placed.at("leaked").sum())
-        shared = f", besides {leaked:,} that share a sentence with data.test" if leaked else ""
+        leaked, repeated = (int(placed.at(place).sum()) for place in ("leaked", "duplicate"))
+        besides = [f"{repeated:,} that repeat another"] * bool(repeated)
+        besides += [f"{leaked:,} that share a sentence with data.test"] * bool(leaked)
         raise InputError.of(
             "data.train",
-            f"has {'one row' if len(rows) else 'no row'} that can be used{shared}; it must have "
+            f"has {'one row' if len(rows) else 'no row'} that can be used"
+            f"{', besides ' if besides else ''}{' and '.join(besides)}; it must have "
             f"two or more, since some are held out, or data.validation must be given",
         )
     most = settings.validation_rows or MOST_ROWS
@@ -215,6 +218,13 @@ def _hold_out(settings: DataSettings, placed: PlacedRows, rng: np.random.Generat
     placed.place_R[rows[found.held]] = PLACES.index("validation")
     placed.place_R[rows[found.lost]] = PLACES.index("leaked")
     held, lost = int(found.held.sum()), int(found.lost.sum())
+    if held + lost == len(rows):
+        raise InputError.of(
+            "data.train",
+            f"has {len(rows):,} rows, each of which shares a sentence with those that are held "
+            f"out to validate with, so that none is left to train on; it must have rows that "
+            f"share none, or data.validation must be given",
+        )
     if lost:
         return [
             f"{found.largest:,} of {len(rows):,} rows hang together by sentences they share, each "

@@ -297,8 +297,12 @@ def test_one_row_cannot_be_divided(tmp_path: Path) -> None:
 def test_what_is_said_of_rows_that_are_held_out_names_the_file(tmp_path: Path) -> None:
     columns = numbered("en de gu", range(60))
     cases = [
-        (columns | {"gu": [""] * 60}, r"^data.train: has no sentence in 'gu' beside 'en' among"),
-        (columns | {"en": [""] * 60}, r"^data.train: has no sentence in the pivot, 'en' among"),
+        (columns | {"gu": [""] * 60}, r"^data.train: has no sentence in 'gu' beside 'en'; it must"),
+        (columns | {"en": [""] * 60}, r"^data.train: has no sentence in the pivot, 'en'; it must"),
+        # All rows with the language are one group, too large to be held out.
+        (columns | {"gu": ["same"] * 40 + [""] * 20}, r"'gu' beside 'en' among the rows that are"),
+        (columns | {"gu": ["same"] * 60}, r"has 60 rows, each of which shares a sentence with"),
+        ({name: ["same"] * 60 for name in columns}, r"one row .* besides 59 that repeat another;"),
     ]
     for number, (given, message) in enumerate(cases):
         file = write(tmp_path / f"{number}.csv", given)
