@@ -55,6 +55,8 @@ def main(
     with exit_on_input_error():
         if file.exists():
             raise InputError(f"FILE is {str(file)!r}, which exists; it must be a new file")
+        if not file.resolve().parent.is_dir():
+            raise InputError(f"FILE is {str(file)!r}; it must be in a folder that exists")
         if not base or not train:
             raise InputError(f"--{'train' if base else 'base'} is ''; it must name something")
         from components.base import BaseConfig, load_skeleton

@@ -136,6 +136,9 @@ def _held_out(split: Split, outcomes: Outcomes, outcome: Outcome) -> HeldOut | N
     sentences: list[str] = []
     if decided is not None and (decided.trial, decided.repeat) == (outcome.trial, outcome.repeat):
         sentences = [describe_choice(decided), *describe_comparisons(decided)]
+    elif outcome.state is None:
+        epochs = f"{outcome.epochs} epoch{'s' * (outcome.epochs != 1)}"
+        sentences = [f"trial {outcome.trial}, which has not ended: the model after {epochs}"]
     reference = outcomes.reference_trial()
     return HeldOut(
         split.test_text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -39,6 +40,8 @@ def choose_run_folder(output: Path, name: str | None, stem: str) -> Path:
     Raises:
         InputError: the name leaves the output folder, or the folder is in use.
     """
+    if os.path.isfile(output):  # and not Path.is_file, which fails where a name is too long
+        raise InputError(f"--output is {str(output)!r}, a file; it must be a folder")
     if name is None:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)[:MOST_OF_STEM].strip("-._") or "search"
         return output / _free_name(output, f"{stem}-{datetime.now():%Y%m%d-%H%M%S}")

@@ -74,6 +74,10 @@ def read_record(folder: Path) -> RunRecord:
     except FileNotFoundError as error:
         what = f"{folder} is no run folder" if folder.is_dir() else f"there is no folder {folder}"
         raise InputError(f"{what}; it must be one that a search has made, with {RECORD}") from error
+    except NotADirectoryError as error:
+        raise InputError(
+            f"{folder} is a file; it must be a folder that a search has made"
+        ) from error
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read: {shown(error, 200)}") from error
     try:

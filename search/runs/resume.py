@@ -62,6 +62,11 @@ def describe_run(folder: Path) -> str:
     except (InputError, OSError):
         return ""
     ended = len(outcomes.by_trial) - outcomes.count(None)
+    if ended >= record.trials and outcomes.decided is not None:
+        return (
+            f"it holds a search that has ended, with {ended} trials; for more of them: "
+            f"{resume_command(folder)} --trials NUMBER"
+        )
     return (
         f"it holds a search of which {ended} of {record.trials} trials have ended; to go on: "
         f"{resume_command(folder)}"

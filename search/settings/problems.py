@@ -59,5 +59,7 @@ def shown(text: object, most: int = 100) -> str:
 
 def nearest(word: object, legal: Sequence[str]) -> str:
     """ "; did you mean 'x'?" for the closest legal word, or nothing."""
-    close = difflib.get_close_matches(str(word)[:100], legal, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    by_letters = {name.casefold(): name for name in reversed(legal)}
+    wanted = str(word)[:100].casefold()
+    close = difflib.get_close_matches(wanted, by_letters, n=1, cutoff=0.51)
+    return f"; did you mean {by_letters[close[0]]!r}?" if close else ""

@@ -13,6 +13,7 @@ from search.settings.interface import Count
 from search.settings.sampler import AnySampler
 from search.settings.scheduler import AnyScheduler
 
+MOST_TRIALS = 1_000_000  # of a search: far more than any trains, and few enough to count
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -57,7 +58,7 @@ class SearchSettings(Scoring, Constraints):
         scheduler: when trials are stopped.
     """
 
-    trials: Count | None = None
+    trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] | None = None
     concurrency: Count | None = None
     keep: Count = 5
     finalists: FinalistSettings | None = FinalistSettings()

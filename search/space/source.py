@@ -77,7 +77,10 @@ def read(file: Path, assignments: Sequence[str | Assignment] = ()) -> Source:
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, UnicodeDecodeError):
+            line = error.object.count(b"\n", 0, error.start) + 1
+            reason = f"line {line} is not UTF-8 text; it must be saved as UTF-8"
         if "null byte" in str(error):
             reason = "its name holds a null character"
         raise InputError(f"space file {str(file)!r} cannot be read: {reason}") from error

@@ -150,7 +150,7 @@ def test_a_name_that_is_in_use(folder: Path) -> None:
 def test_an_output_folder_that_cannot_be_made(folder: Path) -> None:
     (folder / "file").write_text("")
     said = one_sentence(refused(folder, "--output", str(folder / "file")))
-    assert "cannot be made: Not a directory" in said
+    assert said.startswith("error: --output is ") and "a file; it must be a folder" in said
 
 
 def test_an_address_of_the_ray_client(folder: Path) -> None:
