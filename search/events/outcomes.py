@@ -112,6 +112,7 @@ class Outcomes:
         self.scored: dict[tuple[int | None, int], ModelScored] = {}
         self.decided: FinalsDecided | None = None
         self.untouched: Scores | None = None
+        self._of_reference: dict[int, Scores] = {}  # by epoch
         for event in events:
             self.follow(event)
 
@@ -154,6 +155,8 @@ class Outcomes:
                 outcome.epochs = event.epoch
                 outcome.seconds = event.seconds
                 outcome.scores = scores_of(event)
+                if outcome.reference and not event.repeat:
+                    self._of_reference[event.epoch] = outcome.scores
                 outcome.trainable_parameters = event.trainable_parameters
                 outcome.note_time(event)
             case TrialEnded():
@@ -196,6 +199,10 @@ class Outcomes:
         """Scores of the reference trial, as far as it has come; None where there are none."""
         found = self.reference_trial()
         return None if found is None or not found.epochs else found.scores
+
+    def reference_after(self, epochs: int) -> Scores | None:
+        """Scores of the reference trial after so many epochs, or its last where it has no such."""
+        return self._of_reference.get(epochs) or self.reference()
 
     def reference_trial(self) -> Outcome | None:
         """Find the trial that the others are compared with; None before it has been started."""

@@ -149,8 +149,11 @@ class Live:
         return text
 
     def _scores(self, best: Outcome, width: int, height: int) -> tuple[Table, int]:
-        """The best trial by language, with the gain over the reference; and the table's rows."""
-        reference = self.outcomes.reference()
+        """The best trial by language, with its gain over the reference, and the table's rows.
+
+        The gain is that after as many epochs, as in the list of trials.
+        """
+        reference = self.outcomes.reference_after(best.epochs)
         before = {} if reference is None else {"all": reference.accuracy} | reference.by_language
         if best.reference:
             before = {}
@@ -192,11 +195,11 @@ class Live:
         return line_up(rows, width, GAP), len(rows)
 
     def _trials(self, ranked: Sequence[Outcome], languages: Sequence[str]) -> list[list[Text]]:
-        reference = self.outcomes.reference()
-        before = {} if reference is None else reference.by_language
         heads = ["#", "trial", "state", "epoch", "accuracy", "gain", *languages, "what"]
         rows = [[Text(head[:NAME], "dim") for head in heads]]
         for rank, outcome in enumerate(ranked, start=1):
+            reference = self.outcomes.reference_after(outcome.epochs)
+            before = {} if reference is None else reference.by_language
             scores = [
                 _coloured(
                     outcome.by_language.get(name) if outcome.has_score else None, before.get(name)
@@ -227,5 +230,5 @@ class Live:
 
 
 def _coloured(score: float | None, before: float | None) -> Text:
-    """A score, in the colour of its gain over the reference as it ended."""
+    """A score, in the colour of its gain over the reference after as many epochs."""
     return Text("" if score is None else f"{score:.3f}", gain_text(score, before).style)

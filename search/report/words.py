@@ -90,12 +90,10 @@ def reference_is_best(outcomes: Outcomes) -> str:
 
 def equal_epoch_gain(outcomes: Outcomes, outcome: Outcome) -> Text:
     """What a trial gains over the reference after as many epochs of it, or its last one."""
-    reference = outcomes.reference_trial()
-    if reference is None or not reference.curve or not outcome.has_score:
+    before = outcomes.reference_after(outcome.epochs)
+    if before is None or not outcome.has_score:
         return Text("")
-    last = max(reference.curve)
-    before = reference.curve.get(outcome.epochs, reference.curve[last])
-    return gain_text(outcome.scores.value, before)
+    return gain_text(outcome.scores.value, before.value)
 
 
 def sparkline(curve: Mapping[int, float], most: int = 9) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 import pytest
@@ -108,6 +109,20 @@ def test_on_a_terminal_the_panel_shows_how_trials_and_languages_stand(screen: Sc
         "http://127.0.0.1:8265",
     ):
         assert words in shown, words
+
+
+def test_both_gains_of_the_best_trial_are_those_after_as_many_epochs(screen: Screen) -> None:
+    console, out = screen(True)
+    reports = [report(0, 1, 0.25), report(0, 2, 0.375), report(1, 1, 0.5)]
+    with View(console, "mine", 8, Asha()) as view:
+        view.update(Outcomes([trial(0), trial(1), *reports]))
+        console.print(view._render())
+    in_panel, in_list = (
+        line
+        for line in out.getvalue().splitlines()
+        if re.search(r"\b(all|running)\b .*0\.500", line)
+    )
+    assert "+0.250" in in_panel and "+0.250" in in_list
 
 
 def test_a_panel_before_any_trial(screen: Screen) -> None:
