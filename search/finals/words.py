@@ -74,7 +74,10 @@ def describe_comparisons(decided: FinalsDecided) -> Iterator[str]:
         if one.other in names:
             name = names[one.other].format(one.trial)
             yield f"against {name}: {format_interval(one.difference, '+')}{verdict_of(one)}"
-    yield from describe_losses(decided)
+        if one.other == "reference":
+            yield from describe_losses(decided)
+        elif one.trial == decided.rows[0].trial:  # a tie went to the smaller model
+            yield _list_losses(decided, one.trial, f"trial {one.trial}")
 
 
 def losses(after: Mapping[str, float], before: Mapping[str, float]) -> list[tuple[str, float]]:
@@ -85,12 +88,15 @@ def losses(after: Mapping[str, float], before: Mapping[str, float]) -> list[tupl
 
 def describe_losses(decided: FinalsDecided) -> Iterator[str]:
     """The languages in which the best model is worse than the reference, the worst first."""
-    after = find_row(decided, decided.trial).by_language
     for one in decided.comparisons:
         if one.other == "reference":
-            before = find_row(decided, one.trial).by_language
-            lost = [f"{name} ({loss:+.3f})" for name, loss in losses(after, before)]
-            yield f"worse than the reference in {', '.join(lost) if lost else 'no language'}"
+            yield _list_losses(decided, one.trial, "the reference")
+
+
+def _list_losses(decided: FinalsDecided, other: int | None, name: str) -> str:
+    after, before = (find_row(decided, trial).by_language for trial in (decided.trial, other))
+    lost = [f"{language} ({loss:+.3f})" for language, loss in losses(after, before)]
+    return f"worse than {name} in {', '.join(lost) if lost else 'no language'}"
 
 
 def verdict_of(comparison: FinalComparison) -> str:

@@ -19,6 +19,7 @@ from search.report.words import (
     label,
     main_rate,
     reference_is_best,
+    trains_base,
     worse_languages,
 )
 from search.scoring.constraints import total
@@ -61,6 +62,9 @@ def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> Non
         console.print(last if breaking < len(scored) else none, style="dim")
     if outcomes.reference() is not None:
         console.print("gain: over the reference after as many epochs", style="dim")
+    if any(trains_base(outcome) for outcome in scored):
+        line = "lr: optimizer.base_lr of trials that train the base's own weights"
+        console.print(line, style="dim")
     best = outcomes.best()
     if best is None:
         return

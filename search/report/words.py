@@ -37,6 +37,14 @@ def main_rate(outcome: Outcome) -> float | None:
         return None
 
 
+def trains_base(outcome: Outcome) -> bool:
+    """Whether a trial trains the base's own weights, whose learning rate is `main_rate` then."""
+    try:
+        return TrialConfig.of(outcome.values).adapter.trains_base
+    except ValidationError:  # of another version
+        return False
+
+
 def describe(outcome: Outcome) -> str:
     """One trial in a line."""
     what = f"trial {outcome.trial} {outcome.state}"

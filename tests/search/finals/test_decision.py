@@ -74,6 +74,11 @@ def test_a_tie_goes_to_the_model_that_trains_fewer_parameters() -> None:
     assert (cheap.trial, cheap.tied) == (2, (2,))
     assert "100 instead of 900" in describe_choice(cheap)
     assert against_best(cheap, 1) == NO_DIFFERENCE
+    said = list(describe_comparisons(cheap))
+    assert [line.partition(" in ")[0] for line in said[1:4:2]] == [
+        "worse than trial 1",
+        "worse than the reference",
+    ]
     dear = decided([*search(parameters=(100, 900)), *finals, *beside()])
     assert (dear.trial, dear.tied) == (1, (2,))
 
