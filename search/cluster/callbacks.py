@@ -144,6 +144,10 @@ class Recorder(Unpickled, Callback):
         reply = trial.last_result.get("reply")
         self._end(trial, reply.message if isinstance(reply, TrialFailed) else "")
 
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: object) -> None:
+        """Write what was put off, where trials have ended at once."""
+        self._results.catch_up(self.outcomes)
+
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: object
     ) -> None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.report.leaderboard import write_leaderboard
+from search.report import leaderboard
 from search.runs.console import explain_os_error
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 LEADERBOARD = "leaderboard.csv"
 # A page holds its charts' library, 5 MB: with many short trials it is not written for each.
 SECONDS_BETWEEN_PAGES = 20.0
+# The leaderboard is written whole, so that of thousands of short trials it would take most of the
+# time. Where trials end faster than so many times what it takes, several ends are written at once.
+TIMES_AS_LONG = 20
 
 
 class Results:
@@ -27,12 +30,32 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._written = -SECONDS_BETWEEN_PAGES
+        self._due = 0.0  # when the leaderboard may be written again
+        self._is_behind = False
+
+    def catch_up(self, outcomes: Outcomes) -> None:
+        """Write the leaderboard, if that was put off and is due by now.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self._is_behind and time.monotonic() >= self._due:
+            self._write_leaderboard(outcomes)
+
+    def _write_leaderboard(self, outcomes: Outcomes) -> None:
+        started = time.monotonic()
+        leaderboard.write_leaderboard(self._folder / LEADERBOARD, outcomes)
+        ended = time.monotonic()
+        self._due = ended + TIMES_AS_LONG * (ended - started)
+        self._is_behind = False
 
     def write(self, outcomes: Outcomes, *, final: bool = False) -> str:
         """Write the leaderboard and, where the last one is old, the page.
 
+        Where the leaderboard is not due yet, `catch_up` writes it.
+
         Args:
-            final: write the page however new the last one is.
+            final: write both however new the last ones are.
 
         Returns:
             Why the page could not be written; empty where it was, or was not due.
@@ -40,7 +63,10 @@ class Results:
         Raises:
             OSError: the leaderboard cannot be written.
         """
-        write_leaderboard(self._folder / LEADERBOARD, outcomes)
+        self._is_behind = True
+        if final:
+            self._due = 0.0
+        self.catch_up(outcomes)
         now = time.monotonic()
         if not final and now - self._written < SECONDS_BETWEEN_PAGES:
             return ""
