@@ -153,15 +153,9 @@ def _dry_run(source: Source, folder: Path, address: str | None) -> int:
     for number, values in enumerate(drawn):
         parameters = prepared.trainable_parameters(values)
         title = f"trial {number}: {parameters:,} trainable parameters"
-        console.print(
-            title
-            + (
-                " (the reference; of others, what differs from it)"
-                if number == REFERENCE_TRIAL
-                else ""
-            ),
-            style="bold",
-        )
+        if number == REFERENCE_TRIAL:
+            title += " (the reference; of others, what differs from it)"
+        console.print(title, style="bold")
         config = TrialConfig.of(values).plain()
         if number == REFERENCE_TRIAL:
             reference = config

@@ -129,11 +129,9 @@ class LossWatch(WorkerGroupCallback):
     def after_worker_group_poll_status(self, status: WorkerGroupPollStatus) -> None:
         """Look for losses."""
         for rank, error in status.errors.items():
-            if rank >= len(self._workers):
+            if rank >= len(self._workers) or not is_loss(error):
                 continue
             who = self._workers[rank].metadata
-            if not is_loss(error):
-                continue
             machine_lost = is_lost(who.node_id)
             what = explain_loss(error, machine_lost)
             self._on_loss(f"rank {rank} (process {who.pid} on {who.node_ip}) {what}", machine_lost)

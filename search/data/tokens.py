@@ -81,6 +81,11 @@ class TokenisedCorpus:
         """The F families among the languages, in order of their names."""
         return tuple(sorted(set(self.family_of_language)))
 
+    @property
+    def family_by_language(self) -> dict[str, str]:
+        """Language -> name of its family."""
+        return dict(zip(self.languages, self.family_of_language, strict=True))
+
     def family(self, sentences: Sentences, device: torch.device | str = "cpu") -> torch.Tensor:
         """Index into `families` of each sentence, (B,) int64."""
         index_L = np.asarray([self.families.index(name) for name in self.family_of_language])

@@ -118,7 +118,7 @@ def _score(pairs: Mapping[str, Comparison], corpus: TokenisedCorpus, scoring: Sc
         if is_accuracy
         else {name: measure(scoring.metric, pair) for name, pair in pairs.items()}
     )
-    families = dict(zip(corpus.languages, corpus.family_of_language, strict=True))
+    families = corpus.family_by_language
     objective = scoring.value(metric, families)
     return Scores(accuracy, by_language, objective, {} if is_accuracy else metric)
 

@@ -52,7 +52,7 @@ class Routing:
     @classmethod
     def of(cls, corpus: TokenisedCorpus, table: FamilyTable) -> Routing:
         """The routing of a run."""
-        languages = dict(zip(corpus.languages, corpus.family_of_language, strict=True))
+        languages = corpus.family_by_language
         return cls(corpus.families, languages, table.words())
 
 

@@ -29,20 +29,29 @@ def _kind(outcome: Outcome, part: str) -> str:
     return str(section["kind"]) if isinstance(section, dict) and "kind" in section else "none"
 
 
+def as_sentence(text: str) -> str:
+    """Words with a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def main_rate(outcome: Outcome) -> float | None:
     """The learning rate of most of what a trial trains; None where it cannot be told."""
-    try:
-        return TrialConfig.of(outcome.values).main_rate
-    except ValidationError:  # of another version
-        return None
+    config = _config(outcome)
+    return None if config is None else config.main_rate
 
 
 def trains_base(outcome: Outcome) -> bool:
     """Whether a trial trains the base's own weights, whose learning rate is `main_rate` then."""
+    config = _config(outcome)
+    return config is not None and config.adapter.trains_base
+
+
+def _config(outcome: Outcome) -> TrialConfig | None:
+    """The settings of a trial; None where another version has written them."""
     try:
-        return TrialConfig.of(outcome.values).adapter.trains_base
-    except ValidationError:  # of another version
-        return False
+        return TrialConfig.of(outcome.values)
+    except ValidationError:
+        return None
 
 
 def describe(outcome: Outcome) -> str:

@@ -38,7 +38,7 @@ def choose_best(folder: Path, prepared: Prepared, run: Run) -> None:
 
     outcomes = Outcomes(read_journal(folder / JOURNAL))
     corpus = prepared.split.train
-    families = dict(zip(corpus.languages, corpus.family_of_language, strict=True))
+    families = corpus.family_by_language
     if outcomes.decided is None:
         decided = decide(outcomes, prepared.config.search, families)
         if decided is not None:

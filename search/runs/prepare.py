@@ -20,7 +20,6 @@ from search.data.tokens import TokenisedCorpus
 from search.features import FeaturePlan
 from search.runs.feature_plan import plan_features
 from search.runs.parameter_count import count_parameters
-from search.scoring.constraints import total
 from search.settings.problems import InputError
 from search.settings.trial import TrialConfig, flatten
 from search.space.conflicts import conflict
@@ -147,7 +146,7 @@ class Prepared:
         if (reason := self.conflict(values)) or search.max_parameters is None:
             return reason
         parameters = self.trainable_parameters(values)
-        if not total(search.constraints.size_violation(parameters)):
+        if parameters <= search.max_parameters:  # exactly, where a ranking allows for rounding
             return ""
         return f"search.max_parameters is {search.max_parameters:,}, but it trains {parameters:,}"
 

@@ -39,11 +39,9 @@ class Results:
         Raises:
             OSError: it cannot be written.
         """
-        if self._is_behind and time.monotonic() >= self._due:
-            self._write_leaderboard(outcomes)
-
-    def _write_leaderboard(self, outcomes: Outcomes) -> None:
         started = time.monotonic()
+        if not self._is_behind or started < self._due:
+            return
         leaderboard.write_leaderboard(self._folder / LEADERBOARD, outcomes)
         ended = time.monotonic()
         self._due = ended + TIMES_AS_LONG * (ended - started)

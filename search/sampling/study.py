@@ -167,13 +167,13 @@ def _record(trial: PastTrial, domains: Mapping[str, Domain]) -> FrozenTrial:
         None: TrialState.RUNNING,
     }
     scored = trial.curve and trial.state in ("finished", "stopped")
+    facts: dict[str, object] = {"reference": True} if trial.number == REFERENCE_TRIAL else {}
     record = optuna.trial.create_trial(
         state=states[trial.state],
         value=trial.curve[max(trial.curve)] if scored else None,
         params=dict(trial.drawn),
         distributions={name: _distribution(domains[name]) for name in trial.drawn},
-        user_attrs=({"reference": True} if trial.number == REFERENCE_TRIAL else {})
-        | dict(trial.facts),
+        user_attrs=facts | dict(trial.facts),
         intermediate_values=dict(trial.curve),
     )
     for name, amount in trial.violations.items() if trial.state is not None else ():

@@ -179,9 +179,8 @@ def reference(space: Space) -> tuple[Values, Picks]:
             plain = (i for i, case in enumerate(domain.options) if _is_plain(as_mapping(case)))
             picks[name] = next(plain, 0)
         else:
-            wanted = REFERENCE_KINDS.get(
-                name.rpartition(".")[2]
-            )  # in a case, more stands before it
+            family = name.rpartition(".")[2]  # in a case, more stands before it
+            wanted = REFERENCE_KINDS.get(family)
             all_kinds = kinds(domain)
             picks[name] = all_kinds.index(wanted) if wanted in all_kinds else 0
         return picks[name]

@@ -68,8 +68,7 @@ class BareSearch:
         self._outcomes = Outcomes([JournalStarted(constraints=settings.constraints)])
         self._folder = folder
         self._spent = 0.0
-        train = split.train
-        self.families = dict(zip(train.languages, train.family_of_language, strict=True))
+        self.families = split.train.family_by_language
 
     def run(self, seconds: float) -> Course:
         """Train trials until the CPU time is spent; one that is cut short does not count.

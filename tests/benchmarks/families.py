@@ -63,7 +63,7 @@ def run(job: tuple[str, float, int, int, int]) -> dict[str, Any]:
         }
     )
     report = list(train(config, base, *corpora, max_epochs=epochs))[-1]
-    family = dict(zip(corpora[0].languages, corpora[0].family_of_language, strict=True))
+    family = corpora[0].family_by_language
     by_family: dict[str, list[float]] = {}
     for language, accuracy in report.scores.by_language.items():
         by_family.setdefault(family[language], []).append(accuracy)

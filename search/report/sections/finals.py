@@ -9,6 +9,7 @@ from search.finals.words import (
     describe_comparisons,
 )
 from search.report.section import Cell, ReportedRun, Section
+from search.report.words import as_sentence
 
 ORDER = 12
 
@@ -24,7 +25,7 @@ def describe(run: ReportedRun) -> Section:
     sentences = [
         f"How it was chosen: {describe_choice(decided)}.",
         f"Measured on {MEASURED_ON[decided.split]}:",
-        *(f"{sentence[:1].upper()}{sentence[1:]}." for sentence in describe_comparisons(decided)),
+        *map(as_sentence, describe_comparisons(decided)),
     ]
     languages = list(decided.rows[0].by_language)
     rows: list[list[Cell]] = [

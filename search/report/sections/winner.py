@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search.finals.words import describe_losses, find_row, format_interval
 from search.report.section import Cell, ReportedRun, Section, format_gain
-from search.report.words import differing_settings, reference_is_best, worse_languages
+from search.report.words import as_sentence, differing_settings, reference_is_best, worse_languages
 from search.settings.wording import setting_text
 
 ORDER = 10
@@ -37,14 +37,13 @@ def describe(run: ReportedRun) -> Section:
             gain = format_gain(best.accuracy - other.accuracy)
             sentences.append(f"Against {name}{where} ({other.accuracy:.3f}): {gain}.")
     if best.reference:
-        said = reference_is_best(outcomes)
-        sentences.append(f"{said[0].upper()}{said[1:]}.")
+        sentences.append(as_sentence(reference_is_best(outcomes)))
     sentences.append(
         f"It trains {best.trainable_parameters or 0:,} parameters, and took {best.seconds:.1f} s "
         f"for {best.epochs} epochs."
     )
     if decided is not None:
-        sentences += [f"{line[0].upper()}{line[1:]}." for line in describe_losses(decided)]
+        sentences += map(as_sentence, describe_losses(decided))
     elif reference is not None:
         worse = [f"{name} ({format_gain(loss)})" for name, loss in worse_languages(outcomes, best)]
         losses = ", ".join(worse) if worse else "none"
