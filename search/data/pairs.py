@@ -44,21 +44,28 @@ class Pairs:
 
     Each language other than the pivot draws its rows in shuffled passes. An epoch takes a fixed
     number of pairs from each language and goes on where the last one ended, so that what epoch e
-    holds follows from the seed and e alone: an interrupted trial meets the same pairs again.
+    holds follows from the seeds and e alone: an interrupted trial meets the same pairs again.
 
     Args:
         corpus: R rows in L languages.
         size: pairs an epoch; None for as many as there are.
         temperature: language l of n_l pairs gets a share proportional to
             ``n_l ** (1 / temperature)``.
-        seed: decides every order.
+        seed: decides which pairs each epoch draws.
+        order_seed: decides their order within it; None for ``seed``.
     """
 
     def __init__(
-        self, corpus: TokenisedCorpus, size: int | None, temperature: float, seed: int
+        self,
+        corpus: TokenisedCorpus,
+        size: int | None,
+        temperature: float,
+        seed: int,
+        order_seed: int | None = None,
     ) -> None:
         self._corpus = corpus
         self._seed = seed
+        self._order_seed = seed if order_seed is None else order_seed
         self._pairings = corpus.pairings
         self._pass: dict[int, tuple[int, NDArray[np.int32]]] = {}
         counts = np.asarray([len(rows) for rows, _ in self._pairings.values()], dtype=np.float64)
@@ -90,7 +97,7 @@ class Pairs:
                 is left of all languages fills mixed batches.
         """
         anchor, positive = self.drawn(epoch)
-        rng = np.random.default_rng([self._seed, epoch])
+        rng = np.random.default_rng([self._order_seed, epoch])
         order = rng.permutation(len(anchor))
         if one_language:
             order = _by_language(order, positive.language, batch_size, rng)

@@ -127,7 +127,10 @@ class Features:
         if id(corpus) not in self._orders:
             settings = self._training
             pairs = Pairs(
-                corpus, settings.pairs_per_epoch, settings.language_temperature, settings.seed
+                corpus,
+                settings.pairs_per_epoch,
+                settings.language_temperature,
+                settings.seed_of_pairs,
             )
             drawn = [side for epoch in range(self._max_epochs) for side in pairs.drawn(epoch)]
             met = Sentences.join([*drawn, corpus.present()])

@@ -106,10 +106,18 @@ def _to_train(outcomes: Outcomes, trial: Outcome, repeat: int) -> TrialSpec | No
 
 
 def _repeated(trial: Outcome, repeat: int) -> TrialSpec:
-    """A trial with another seed."""
+    """A trial with another seed, but for the pairs that it draws.
+
+    What is stored of their sentences' states serves the run too: those of other pairs took most of
+    its time.
+    """
     values: Mapping[str, Any] = trial.values
     training = values["training"]
-    other = training | {"seed": (training["seed"] + repeat) % SEEDS}
+    drawn = training.get("pairs_seed")
+    other = training | {
+        "seed": (training["seed"] + repeat) % SEEDS,
+        "pairs_seed": training["seed"] if drawn is None else drawn,
+    }
     return TrialSpec(
         trial=trial.trial,
         repeat=repeat,

@@ -109,8 +109,10 @@ class Live:
         """How the finalists stand; nothing before their time."""
         runs = self.outcomes.repeats.values()
         ended = sum(run.state is not None for run in runs)
-        told = f"finalists: {len(runs) - ended} running, {ended} ended"
-        return [(told, "cyan")] if runs else []
+        told = [f"finalists: {len(runs) - ended} running, {ended} ended"] if runs else []
+        scored = len(self.outcomes.scored)
+        told += [f"{scored} model{'s' * (scored > 1)} scored"] if scored else []
+        return [(text, "cyan") for text in told]
 
     def _bar(self, width: int) -> RenderableType:
         ended = sum(o.state is not None for o in self.outcomes.by_trial.values())

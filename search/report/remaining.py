@@ -11,8 +11,6 @@ from statistics import median
 from search.events.outcomes import Outcome, Outcomes
 from search.settings.interface import SchedulerConfig
 
-# Weight of an ended trial against that of the next one: what the sampler draws changes on the way.
-FORGETTING = 0.75
 LEAST_ENDED = 2  # trials, beside the reference, before anything is said
 PRIOR = 2.0  # trials that the scheduler's own share of survivors counts as
 
@@ -22,7 +20,8 @@ class Remaining:
     """What is expected of a search.
 
     Attributes:
-        seconds: until its last trial ends; None while too little is known.
+        seconds: until its last trial ends; None while too little is known, and when nothing is left
+            to train.
         ends: running trial -> seconds until it ends, where that is known.
     """
 
@@ -36,75 +35,102 @@ def remaining(
     lanes: int,
     scheduler: SchedulerConfig,
     now: float,
-    since: Mapping[int, float],
+    since: Mapping[tuple[int, int], float],
     finals: tuple[int, int] = (0, 0),
 ) -> Remaining:
     """Estimate when the running trials and the last one end.
 
     A running trial costs what its epochs have cost, for as many as it is expected to get; a waiting
-    one what trials have cost of late. Both are then given to lanes as these become free.
+    one what epochs have cost the trials that came as far, for as many as trials are expected to
+    get. Both are then given to lanes as these become free.
 
     Args:
         trials: of the whole search.
         lanes: trials that run at a time.
         now: Unix time in seconds.
-        since: running trial -> Unix time at which it was first seen.
+        since: trial and repeat of a run -> Unix time at which it was first seen.
         finals: how many trials are trained anew at the end, and with how many other seeds each.
     """
-    ended = [o for o in outcomes.by_trial.values() if o.state is not None and o.began]
+    drawn = [o for o in outcomes.by_trial.values() if o.began is not None and not o.reference]
     running = [o for o in outcomes.by_trial.values() if o.state is None]
     waiting = max(0, trials - len(outcomes.by_trial))
-    drawn = sorted((o for o in ended if not o.reference), key=lambda o: o.ended or 0.0)
     survival = _survival(outcomes, scheduler)
-    usual = _recent_mean([_lane_seconds(o) for o in drawn])
+    usual = _usual_seconds(drawn, scheduler, survival)
     ends: dict[int, float] = {}
     free = []
     for outcome in running:
-        if outcome.began is None or outcome.ended is None:
-            spent = max(0.0, now - since.get(outcome.trial, now))
-            left = usual - spent if spent < usual else usual / 2
+        seen = since.get((outcome.trial, outcome.repeat))
+        if outcome.ended is None:
+            free.append(_left_of(usual, now - (now if seen is None else seen)))
         else:
             further = _expected_epochs(outcome, scheduler, survival)
-            # A trial that a command goes on with has stood still until then.
-            reported = max(outcome.ended, since.get(outcome.trial, 0.0))
-            left = max(0.0, further * outcome.epoch_seconds - (now - reported))
-            ends[outcome.trial] = left
-        free.append(left)
-    if (waiting or len(ends) < len(running)) and len(drawn) < LEAST_ENDED:
+            ends[outcome.trial] = _until(outcome, further, outcome.epoch_seconds, now, seen)
+            free.append(ends[outcome.trial])
+    ended = sum(outcome.state is not None for outcome in drawn)
+    if (waiting or len(ends) < len(running)) and ended < LEAST_ENDED:
         return Remaining(None, ends)
     free += [0.0] * (lanes - len(free))
     heapq.heapify(free)
     gap = _gap(outcomes)
     for _ in range(waiting):
         heapq.heappush(free, heapq.heappop(free) + gap + usual)
-    of_finals = _finals_seconds(outcomes, lanes, scheduler, now, *finals)
-    return Remaining(max(free, default=0.0) + of_finals, ends)
+    of_finals = _finals_seconds(outcomes, lanes, scheduler, now, since, *finals)
+    return Remaining(max(free, default=0.0) + of_finals or None, ends)
 
 
 def _finals_seconds(
-    outcomes: Outcomes, lanes: int, scheduler: SchedulerConfig, now: float, count: int, seeds: int
+    outcomes: Outcomes,
+    lanes: int,
+    scheduler: SchedulerConfig,
+    now: float,
+    since: Mapping[tuple[int, int], float],
+    count: int,
+    seeds: int,
 ) -> float:
     """Estimate how long the finalists take, which begin when the last trial has ended.
 
-    A run costs what its trial has cost or, once it has trained an epoch, what its own epochs do.
-    Which trials they are may still change.
+    A run costs what its trial has cost or, once it has trained two epochs, what its own last ones
+    do: the first may hold what is computed once. Which trials they are may still change.
     """
     lefts = []
     for trial in outcomes.ended()[:count]:
+        each = max(_lane_seconds(trial) / trial.epochs, trial.epoch_seconds)
         for repeat in range(1, seeds + 1):
             run = outcomes.repeats.get((trial.trial, repeat))
-            if run is not None and run.state is not None:
-                continue
-            if run is None or run.ended is None:
-                each = max(_lane_seconds(trial) / trial.epochs, trial.epoch_seconds)
-                lefts.append(scheduler.max_epochs * each)
-            else:
-                left = (scheduler.max_epochs - run.epochs) * run.epoch_seconds
-                lefts.append(max(0.0, left - (now - run.ended)))
+            seen = since.get((trial.trial, repeat))
+            whole = scheduler.max_epochs * each
+            if run is None:
+                lefts.append(whole)
+            elif run.state is None and run.ended is None:
+                lefts.append(_left_of(whole, now - (now if seen is None else seen)))
+            elif run.state is None:
+                own = run.epoch_seconds if run.epochs > 1 else min(run.epoch_seconds, each)
+                lefts.append(_until(run, scheduler.max_epochs - run.epochs, own, now, seen))
     ends = [0.0] * max(1, lanes)
     for left in sorted(lefts, reverse=True):
         heapq.heapreplace(ends, ends[0] + left)
     return max(ends)
+
+
+def _left_of(usual: float, spent: float) -> float:
+    """Estimate what is left of something; what has taken too long takes as long once more."""
+    return abs(usual - spent)
+
+
+def _until(outcome: Outcome, epochs: float, each: float, now: float, seen: float | None) -> float:
+    """Estimate when a run that has reported ends.
+
+    Args:
+        epochs: that it is expected to train further.
+        each: seconds an epoch.
+        seen: Unix time at which it was first seen.
+    """
+    assert outcome.ended is not None
+    # A trial that a command goes on with has stood still until then.
+    reported = max(outcome.ended, seen or 0.0)
+    if epochs <= 0:
+        return 0.0
+    return max(0.0, epochs - 1) * each + _left_of(min(1.0, epochs) * each, now - reported)
 
 
 def _lane_seconds(outcome: Outcome) -> float:
@@ -113,10 +139,21 @@ def _lane_seconds(outcome: Outcome) -> float:
     return outcome.ended - outcome.began
 
 
-def _recent_mean(seconds: Sequence[float]) -> float:
-    """Mean, the last ones counting most."""
-    weights = [FORGETTING**age for age in reversed(range(len(seconds)))]
-    return sum(w * s for w, s in zip(weights, seconds, strict=True)) / (sum(weights) or 1.0)
+def _usual_seconds(
+    drawn: Sequence[Outcome], scheduler: SchedulerConfig, survival: Mapping[int, float]
+) -> float:
+    """Estimate for how long a trial holds its lane.
+
+    Epochs between two rungs cost what they cost the trials that came there: those that survive are
+    often the expensive ones.
+    """
+    seconds, chance, each = 0.0, 1.0, 0.0
+    for start, end in pairwise([0, *scheduler.rungs(), scheduler.max_epochs]):
+        there = [_lane_seconds(o) / o.epochs for o in drawn if o.epochs > start]
+        each = sum(there) / len(there) if there else each
+        seconds += chance * (end - start) * each
+        chance *= survival.get(end, 1.0)
+    return seconds
 
 
 def _survival(outcomes: Outcomes, scheduler: SchedulerConfig) -> dict[int, float]:

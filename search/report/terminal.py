@@ -55,7 +55,7 @@ class View:
         self._verbose = verbose
         self._told: dict[tuple[int, int], int] = {}  # run -> the last of its epochs that was told
         self._started = time.monotonic()
-        self._seen: dict[int, float] = {}  # trial -> Unix time
+        self._seen: dict[tuple[int, int], float] = {}  # run -> Unix time
         self._ended: set[int] = set()
         self._pulsed = self._started
         self._notes: list[str] = []
@@ -107,8 +107,8 @@ class View:
     def update(self, outcomes: Outcomes) -> None:
         """Show how the trials stand."""
         self._live.outcomes = outcomes
-        for trial in outcomes.by_trial:
-            self._seen.setdefault(trial, time.time())
+        for run in outcomes.runs():
+            self._seen.setdefault(run, time.time())
         if self._console.is_terminal:
             return
         if self._verbose:

@@ -41,7 +41,7 @@ def plan_features(
     mean = len(corpus.ids) / max(1, sum(corpus.counts))
     scheduler, training = config.search.scheduler, config.training
     pairs = Pairs(
-        corpus, training.pairs_per_epoch, training.language_temperature, training.seed
+        corpus, training.pairs_per_epoch, training.language_temperature, training.seed_of_pairs
     ).size
     met = min(sum(corpus.counts), 2 * pairs * scheduler.max_epochs)
     # A trial's passes over the sentences that trials meet, times the trials of each adapter.

@@ -86,6 +86,8 @@ class TrainingConfig(Config):
             of its own worker.
         seed: of the fresh weights, the order of the data and dropout; the same for all trials
             unless searched, so that trials differ by their settings only.
+        pairs_seed: of which pairs each epoch draws; None for ``seed``. A finalist draws those that
+            its trial has drawn, whatever its seed, so that what is stored of them serves it too.
     """
 
     conflicts_with: ClassVar[tuple[Literal["head", "loss"], ...]] = ("head",)
@@ -98,6 +100,12 @@ class TrainingConfig(Config):
     activation_checkpointing: bool = False
     gather: bool = True
     seed: int = Field(default=0, ge=0, lt=2**32)
+    pairs_seed: int | None = Field(default=None, ge=0, lt=2**32)
+
+    @property
+    def seed_of_pairs(self) -> int:
+        """What decides which pairs each epoch draws."""
+        return self.seed if self.pairs_seed is None else self.pairs_seed
 
     def incompatibility(self, context: Context) -> SettingError | None:
         if not self.gather and context.workers == 1:

@@ -152,7 +152,11 @@ def train(
         parameters = objective.trained
         optimizer = make_optimizer(objective, config.optimizer)
         pairs = Pairs(
-            corpus, settings.pairs_per_epoch, settings.language_temperature, settings.seed
+            corpus,
+            settings.pairs_per_epoch,
+            settings.language_temperature,
+            settings.seed_of_pairs,
+            settings.seed,
         )
         steps = pairs.steps(settings.batch_size)
         done, since, seconds = 0, 0, 0.0

@@ -170,6 +170,20 @@ def test_an_epoch_deals_out_what_was_drawn_for_it(corpus: TokenisedCorpus) -> No
         assert drawn == Counter(listed(list(pairs.epoch(epoch, 30))))
 
 
+def test_another_order_is_one_of_the_same_pairs(corpus: TokenisedCorpus) -> None:
+    for number in (0, 4):
+        own, other = (
+            listed(list(Pairs(corpus, 30, 3.0, 1, order).epoch(number, 8))) for order in (1, 2)
+        )
+        assert own == listed(list(Pairs(corpus, 30, 3.0, 1).epoch(number, 8)))
+        assert own != other
+        everything = [
+            Counter(listed(list(Pairs(corpus, 30, 3.0, 1, order).epoch(number, 30))))
+            for order in (1, 2)
+        ]
+        assert everything[0] == everything[1]
+
+
 def test_a_batch_knows_its_rows_and_has_no_negatives_unless_given(corpus: TokenisedCorpus) -> None:
     (batch,) = Pairs(corpus, 30, 3.0, 1).epoch(0, 30)
     assert (batch.row == batch.anchor.row).all()

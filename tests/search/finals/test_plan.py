@@ -28,6 +28,7 @@ def test_the_best_trials_are_trained_with_other_seeds_before_anything_is_scored(
     given: list[Any] = [task.values for task in tasks]
     seeds = [values["training"]["seed"] for values in given]
     assert seeds == [8, 8, 9, 9]
+    assert [values["training"]["pairs_seed"] for values in given] == [7] * 4
     for event in flat(trained(2, 0.5, repeat=1), trained(1, 0.5, repeat=1)):
         outcomes.follow(event)
     assert shown(outcomes, SETTINGS) == [("train", 2, 2), ("train", 1, 2)]

@@ -65,7 +65,7 @@ optimizer:
         (0, "training.batch_size"): "is 1; it must be at least 2",
         (0, "training.seeed"): "is no known key; it must be among batch_size, pairs_per_epoch, "
         "language_temperature, one_language, matryoshka, chunk_tokens, activation_checkpointing, "
-        "gather, seed; "
+        "gather, seed, pairs_seed; "
         "did you mean 'seed'?",
     }
     # One line each, the place first.
