@@ -12,7 +12,7 @@ from search.data import __main__ as data
 from search.report import __main__ as report
 from search.runs.console import make_app
 
-app = make_app(completion=True)
+app = make_app(completion=True, commands=True)
 
 # Name -> the application of a single command, in the order of the help.
 COMMANDS = {

@@ -23,7 +23,7 @@ FOLDER = Annotated[
     typer.Option(help="Folder of the cache.", show_default="$ISOGLOSS_CACHE or ~/.cache/isogloss"),
 ]
 
-app = make_app()
+app = make_app(commands=True)
 
 
 @app.command(name="list", epilog=options.examples("isogloss cache list"))

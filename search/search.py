@@ -143,25 +143,25 @@ def main(
 
 def _dry_run(source: Source, folder: Path, address: str | None) -> int:
     from search.sampling.draws import draw
-    from search.settings.trial import TrialConfig, changed_settings, flatten
+    from search.settings.trial import TrialConfig, changed_settings, flatten, varied_settings
     from search.settings.wording import setting_text
 
     prepared, plan = check_search(source, folder, address)
     search = prepared.config.search
     console = Console(highlight=False, soft_wrap=True)
     drawn = draw(prepared.space, search.sampler, prepared.trials, prepared.refuse)
-    for number, values in enumerate(drawn):
+    configs = [TrialConfig.of(values).plain() for values in drawn]
+    varied = varied_settings(configs)
+    for number, (values, config) in enumerate(zip(drawn, configs, strict=True)):
         parameters = prepared.trainable_parameters(values)
         title = f"trial {number}: {parameters:,} trainable parameters"
         if number == REFERENCE_TRIAL:
             title += " (the reference; of others, what differs from it)"
         console.print(title, style="bold")
-        config = TrialConfig.of(values).plain()
-        if number == REFERENCE_TRIAL:
-            reference = config
         told = flatten(config)
-        if number:
-            told = {name: own for name, own, _ in changed_settings(config, reference)}
+        if number != REFERENCE_TRIAL:
+            reference = configs[REFERENCE_TRIAL]
+            told = {name: own for name, own, _ in changed_settings(config, reference, varied)}
         shown = (f"{key}: {setting_text(v)}" for key, v in told.items() if key[:5] != "base.")
         console.print(f"  {', '.join(shown)}", markup=False)
     sampler = search.sampler

@@ -20,7 +20,7 @@ from search.data.prompts import Prompts
 from search.data.tokens import SENTENCES_A_CALL, TokenisedCorpus
 from search.runtime.store import Store
 
-FEW_PAIRS = 32  # to validate a language with
+FEW_PAIRS = 100  # to validate a language with
 MOSTLY_COPIED = 0.1  # of a language's sentences; names and numbers are alike in many
 MOSTLY_UNKNOWN = 0.5
 
@@ -95,14 +95,17 @@ class Health:
                     f"{self.pivot} itself: untranslated copies teach nothing, and flatter the "
                     f"accuracy"
                 )
+        few: dict[int, list[str]] = {}
         for one in self.languages:
             if one.language != self.pivot and one.pairs < FEW_PAIRS:
-                low, high = wilson_interval(0.5, one.pairs)
-                yield (
-                    f"{one.language} has {one.pairs} validation pair{'s'[: one.pairs != 1]}, fewer "
-                    f"than {FEW_PAIRS}: an accuracy of .500 on so few may as well be one of "
-                    f"{low:.3f} or {high:.3f} (95 % interval)"
-                )
+                few.setdefault(one.pairs, []).append(one.language)
+        for pairs, names in sorted(few.items()):
+            low, high = wilson_interval(0.5, pairs)
+            yield (
+                f"{', '.join(names)}: {pairs} validation pair{'s'[: pairs != 1]}, fewer than "
+                f"{FEW_PAIRS}: an accuracy of .500 on so few may as well be one of {low:.3f} or "
+                f"{high:.3f} (95 % interval)"
+            )
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:

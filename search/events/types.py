@@ -221,11 +221,13 @@ class FinalComparison(Message):
         other: what the other model is; ``candidate`` for one behind the runner-up.
         trial: of the other; None for the base without training.
         difference: the winner's score less the other's.
+        by_language: the same of the accuracy in each language.
     """
 
     other: Literal["runner-up", "candidate", "reference", "untouched"]
     trial: int | None
     difference: Interval
+    by_language: dict[str, Interval] = {}
 
     @property
     def is_significant(self) -> bool:

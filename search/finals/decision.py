@@ -38,11 +38,13 @@ class _Measured:
         value: what is compared.
         resampled_N: likewise in each resample, the same ones for every model.
         by_language: accuracy.
+        resampled_NL: likewise in each resample, in the order of ``by_language``.
     """
 
     value: float
     resampled_N: Floats
     by_language: Mapping[str, float]
+    resampled_NL: Floats
 
 
 def decide(
@@ -146,7 +148,14 @@ class _Finals:
         def beside(other: Other, trial: int | None) -> FinalComparison:
             this, that = measured[winner], measured[trial]
             difference = _interval(this.value - that.value, this.resampled_N - that.resampled_N)
-            return FinalComparison(other=other, trial=trial, difference=difference)
+            resampled_NL = this.resampled_NL - that.resampled_NL
+            by_language = {
+                name: _interval(value - that.by_language[name], resampled_NL[:, place])
+                for place, (name, value) in enumerate(this.by_language.items())
+            }
+            return FinalComparison(
+                other=other, trial=trial, difference=difference, by_language=by_language
+            )
 
         losers = [trial for trial in choice.ranked if trial != winner]
         comparisons = [beside("runner-up", trial) for trial in losers[:1]]
@@ -241,6 +250,7 @@ class _Finals:
                 combine(np.asarray(list(by_language.values()))),
                 np.asarray([combine(means_L) for means_L in resampled_NML[:, index]]),
                 by_language,
+                resampled_NML[:, index],
             )
         return found
 

@@ -77,7 +77,7 @@ def describe_comparisons(decided: FinalsDecided) -> Iterator[str]:
         if one.other == "reference":
             yield from describe_losses(decided)
         elif one.trial == decided.rows[0].trial:  # a tie went to the smaller model
-            yield _list_losses(decided, one.trial, f"trial {one.trial}")
+            yield _list_losses(decided, one, f"trial {one.trial}")
 
 
 def losses(after: Mapping[str, float], before: Mapping[str, float]) -> list[tuple[str, float]]:
@@ -90,12 +90,19 @@ def describe_losses(decided: FinalsDecided) -> Iterator[str]:
     """The languages in which the best model is worse than the reference, the worst first."""
     for one in decided.comparisons:
         if one.other == "reference":
-            yield _list_losses(decided, one.trial, "the reference")
+            yield _list_losses(decided, one, "the reference")
 
 
-def _list_losses(decided: FinalsDecided, other: int | None, name: str) -> str:
-    after, before = (find_row(decided, trial).by_language for trial in (decided.trial, other))
-    lost = [f"{language} ({loss:+.3f})" for language, loss in losses(after, before)]
+def _list_losses(decided: FinalsDecided, beside: FinalComparison, name: str) -> str:
+    """The languages in which the best model is worse than another, with their 95 % intervals."""
+    after, before = (
+        find_row(decided, trial).by_language for trial in (decided.trial, beside.trial)
+    )
+    lost = []
+    for language, loss in losses(after, before):
+        found = beside.by_language.get(language)  # a journal of an earlier version has none
+        ends = "" if found is None else f", {found.low:+.3f} to {found.high:+.3f}"
+        lost.append(f"{language} ({loss:+.3f}{ends})")
     return f"worse than {name} in {', '.join(lost) if lost else 'no language'}"
 
 

@@ -52,6 +52,10 @@ def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> Non
     rows = _trials(outcomes, most, names)
     numbers = set(range(len(rows[0]) - 1)) - {STATE_COLUMN}
     console.print(line_up(rows, console.width, gap=1, right=numbers))
+    if not wide and names:
+        of_all = f"{len(names)} of {len(outcomes.languages())} languages"
+        line = f"{of_all}: those in which the reference is worst; leaderboard.csv has all"
+        console.print(line, style="dim")
     left_out = len(outcomes.by_trial) - len(rows) + 1 + (outcomes.untouched is not None)
     if left_out > 0:
         console.print(f"{left_out} more trials: leaderboard.csv", style="dim")

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from search.events.outcomes import Outcome, Outcomes
 from search.finals.words import LEAST_GAIN, losses
-from search.settings.trial import TrialConfig, changed_settings
+from search.settings.trial import TrialConfig, changed_settings, varied_settings
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -126,7 +126,8 @@ def sparkline(curve: Mapping[int, float], most: int = 9) -> str:
 def differing_settings(outcomes: Outcomes, outcome: Outcome) -> list[tuple[str, object, object]]:
     """Settings in which a trial differs from the reference, as of `changed_settings`."""
     reference = outcomes.reference_trial()
-    return changed_settings(outcome.values, reference.values if reference else {})
+    varied = varied_settings(other.values for other in outcomes.by_trial.values())
+    return changed_settings(outcome.values, reference.values if reference else {}, varied)
 
 
 def worse_languages(outcomes: Outcomes, outcome: Outcome) -> Sequence[tuple[str, float]]:

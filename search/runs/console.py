@@ -22,13 +22,15 @@ MOST_PROBLEMS = 20  # that are printed one by one
 PLAIN_WIDTH = 160  # of tables that go to a file
 
 
-def make_app(*, completion: bool = False) -> typer.Typer:
+def make_app(*, completion: bool = False, commands: bool = False) -> typer.Typer:
     """The typer application of a command.
 
     Args:
         completion: offer to install completion for the shell.
+        commands: it has several, and its help is printed where none is given.
     """
     return typer.Typer(
+        no_args_is_help=commands,
         add_completion=completion,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",  # it fills paragraphs, and [ ] are only brackets

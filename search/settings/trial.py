@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -125,6 +125,10 @@ class TrainingConfig(Config):
         return unfit_width(self.matryoshka, context.head.out(context.width))
 
 
+# Sections that only training reads.
+READ_BY_TRAINING = ("loss", "negatives", "optimizer", "training")
+
+
 class TrialConfig(Config):
     """Everything that decides a trial's result, apart from the data.
 
@@ -160,7 +164,13 @@ class TrialConfig(Config):
 
     @property
     def idle(self) -> frozenset[str]:
-        """Dotted keys of settings for parts that have no parameters in this trial."""
+        """Dotted keys of settings for parts that have no parameters in this trial.
+
+        Where nothing trains, these are all that only training reads.
+        """
+        if not self.trains:
+            read_by_training = self.model_dump(include=set(READ_BY_TRAINING))
+            return frozenset(flatten(read_by_training))
         own = self.adapter.trains_base
         read = {
             "optimizer.base_lr": own,
@@ -221,13 +231,29 @@ def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]
     return flat
 
 
+def varied_settings(trials: Iterable[Mapping[str, object]]) -> frozenset[str]:
+    """Names of the settings of which trials that have them have different values."""
+    found: dict[str, object] = {}
+    varied = set()
+    for values in trials:
+        for name, value in flatten(values).items():
+            if found.setdefault(name, value) != value:
+                varied.add(name)
+    return frozenset(varied)
+
+
 def changed_settings(
-    values: Mapping[str, object], reference: Mapping[str, object]
+    values: Mapping[str, object],
+    reference: Mapping[str, object],
+    varied: Collection[str] = (),
 ) -> list[tuple[str, object, object]]:
     """Settings in which a trial differs from another: name, its own, the other's.
 
     A setting that the other has not got is None there, and is left out at its default; so are
     settings that have no effect in the trial.
+
+    Args:
+        varied: names that are told at their default too.
     """
     before = flatten(reference)
     try:
@@ -241,5 +267,5 @@ def changed_settings(
         for name, value in flatten(values).items()
         if name not in idle
         and before.get(name) != value
-        and (name in before or name in given or name.endswith(".kind"))
+        and (name in before or name in given or name in varied or name.endswith(".kind"))
     ]

@@ -52,6 +52,8 @@ def probe_problems(
             key = tuple(cause.key.split("."))
             path = key if key[: len(path)] == path else path
             origin = probe.origin_of(path)
+        if fault["type"] == "union_tag_invalid":  # it may be written, or set, apart from the rest
+            origin = probe.origin_of((*path, "kind"))
         yield source.problem(origin, message, ".".join(map(str, path)))
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from search.settings.trial import TrialConfig
+from search.settings.trial import READ_BY_TRAINING, TrialConfig
 from search.space.domains import (
     CASES,
     Choice,
@@ -123,7 +123,7 @@ def identity(trial: TrialConfig) -> str:
     parameters.
     """
     if not trial.trains:
-        return trial.model_dump_json(exclude={"case", "loss", "negatives", "optimizer", "training"})
+        return trial.model_dump_json(exclude={"case", *READ_BY_TRAINING})
     idle: dict[str, set[str]] = {}
     for key in trial.idle:
         section, _, name = key.partition(".")

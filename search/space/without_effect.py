@@ -62,7 +62,8 @@ def _never_effective(space: Space, run: Context) -> Iterator[Problem]:
 def _never_read(space: Space) -> Iterator[Problem]:
     """Find settings for parts that no trial of the space has, or has parameters in."""
     trials = [TrialConfig.of(probe.values) for probe in probes(space)]
-    for key in sorted(frozenset.intersection(*(trial.idle for trial in trials))):
+    never = frozenset.intersection(*(trial.idle for trial in trials))
+    for key in sorted(never & set(READERS)):
         section, _, name = key.partition(".")
         default = DEFAULTS[section].model_fields[name].default
         if any(getattr(getattr(trial, section), name) != default for trial in trials):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 
 from scipy.stats import spearmanr
 
@@ -31,6 +32,8 @@ def describe(run: ReportedRun) -> Section:
         correlation = rank_correlation(tokens, [by_language.get(one) for one in languages])
         if correlation is not None:
             sentences.append(f"Rank correlation of {name}: {correlation:+.2f}.")
+    if len(languages) > 1 and outcomes.reference() is not None and len(series) > 1:
+        sentences += _compare_halves(languages, *list(series.values())[-2:])
     traces = [
         {
             "type": "scatter",
@@ -57,6 +60,34 @@ def describe(run: ReportedRun) -> Section:
     }
     columns = ["language", "tokens", *series]
     return Section(title, sentences, traces, layout, columns, rows)
+
+
+def _compare_halves(
+    languages: Sequence[str], before: Mapping[str, float], after: Mapping[str, float]
+) -> Iterator[str]:
+    """Say what the languages of few and of many tokens gain.
+
+    Args:
+        languages: by their tokens, the fewest first.
+    """
+    scored = [name for name in languages if name in before and name in after]
+    half = len(scored) // 2
+    few, many = scored[:half], scored[len(scored) - half :]
+    if not half:
+        return
+    for which, part in (("fewest", few), ("most", many)):
+        first, last = (fmean(scores[name] for name in part) for scores in (before, after))
+        yield (
+            f"Mean accuracy of the languages with the {which} tokens a sentence "
+            f"({', '.join(part)}): {first:.3f} before, {last:.3f} after."
+        )
+    if sum(after[name] - before[name] for name in few) < 0:
+        yield (
+            "Those with the fewest tokens lose. A likely reason is that the base aligns them "
+            "already, and that training for the others moves weights which all share. "
+            "search.floors says how much a language may lose; a head or an adapter for each family "
+            "of scripts (family, family_lora) has weights of its own."
+        )
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float | None]) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import pytest
@@ -9,9 +11,15 @@ import pytest
 from search.events.outcomes import Outcomes
 from search.events.types import Event, FinalsDecided, ModelScored
 from search.finals.decision import decide
-from search.finals.words import NO_DIFFERENCE, against_best, describe_choice, describe_comparisons
+from search.finals.words import (
+    NO_DIFFERENCE,
+    against_best,
+    describe_choice,
+    describe_comparisons,
+    describe_losses,
+)
 from search.settings.sections import SearchSettings
-from tests.search.finals.events import flat, scored, split_scores, trained
+from tests.search.finals.events import ROWS, flat, scored, split_scores, trained
 
 SETTINGS = {"finalists": {"count": 2, "seeds": 2}}
 FAMILIES = {"de": "latin", "ko": "cjk"}
@@ -95,6 +103,31 @@ def test_where_the_sentences_tell_two_apart_the_larger_model_wins() -> None:
     (runner_up, *_) = found.comparisons
     assert runner_up.other == "runner-up" and runner_up.is_significant
     assert runner_up.difference.value == pytest.approx(0.05)
+    # One row in twenty is found by the better one alone: a share of a sample of 200.
+    deviation = math.sqrt(0.05 * 0.95 / ROWS)
+    for language in ("de", "ko"):
+        found_in = runner_up.by_language[language]
+        assert found_in.value == pytest.approx(0.05)
+        assert found_in.low == pytest.approx(0.05 - 1.96 * deviation, abs=1.2 / ROWS)
+        assert found_in.high == pytest.approx(0.05 + 1.96 * deviation, abs=1.2 / ROWS)
+
+
+def test_a_language_that_loses_is_told_with_its_interval() -> None:
+    def model(trial: int, repeat: int, de: float, ko: float) -> ModelScored:
+        scores = split_scores({"de": de, "ko": ko})
+        return ModelScored(trial=trial, repeat=repeat, validation=scores, test=scores)
+
+    runs = [model(1, 1, 0.9, 0.1), model(1, 2, 0.9, 0.1), model(2, 1, 0.2, 0.2)]
+    found = decided([*search(), *runs, *beside()])
+    (line,) = describe_losses(found)
+    value, low, high = re.findall(r"[+-]\d\.\d{3}", line)
+    assert line == f"worse than the reference in ko ({value}, {low} to {high})"
+    assert value == "-0.100" and float(low) < -0.1 < float(high) < 0
+    # A journal of an earlier version has no such intervals.
+    bare = [one.model_copy(update={"by_language": {}}) for one in found.comparisons]
+    assert list(describe_losses(found.model_copy(update={"comparisons": tuple(bare)}))) == [
+        "worse than the reference in ko (-0.100)"
+    ]
 
 
 def test_without_test_sentences_the_comparison_is_on_the_validation() -> None:

@@ -71,10 +71,14 @@ def test_accuracy_is_set_against_the_tokens_of_a_sentence() -> None:
     run = ReportedRun("run", Outcomes(events), {"en": 8.0, "gu": 38.0, "de": 12.0, "ko": 20.0})
     section = next(s for s in load_sections(run) if s.title == "Accuracy against tokens a sentence")
     assert section.columns == ["language", "tokens", "the reference", "trial 1, the best"]
+    said = " ".join(section.sentences)
+    assert "fewest tokens a sentence (de): 0.800 before, 0.700 after." in said
+    assert "most tokens a sentence (gu): 0.200 before, 0.900 after." in said
+    assert "search.floors" in said
     assert section.rows == [
         ["de", 12.0, 0.8, 0.7], ["ko", 20.0, 0.5, 0.8], ["gu", 38.0, 0.2, 0.9]
     ]  # fmt: skip
-    assert section.sentences[1:] == [
+    assert section.sentences[1:3] == [
         "Rank correlation of the reference: -1.00.",
         "Rank correlation of trial 1, the best: +1.00.",
     ]

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from components.other_model import OtherModel
-from search.settings.trial import TrialConfig, flatten
+from search.settings.trial import TrialConfig, changed_settings, flatten, varied_settings
 
 BASE = {"model": "builtin:tiny"}
 
@@ -107,3 +107,29 @@ def test_a_config_cannot_be_changed() -> None:
 def test_flatten_joins_keys_and_keeps_lists() -> None:
     nested = {"a": 1, "b": {"c": [1, {"d": 2}], "e": {"f": None}}, "g": {}}
     assert flatten(nested) == {"a": 1, "b.c": [1, {"d": 2}], "b.e.f": None}
+
+
+def test_what_is_varied_is_told_at_its_default_too() -> None:
+    base = {"base": {"model": "m"}}
+    reference = TrialConfig.model_validate(base).plain()
+    first, second = (
+        TrialConfig.model_validate({**base, "adapter": {"kind": "lora", "rank": rank}}).plain()
+        for rank in (16, 4)
+    )
+    assert changed_settings(first, reference) == [("adapter.kind", "lora", "none")]
+    varied = varied_settings([reference, first, second])
+    assert varied == {"adapter.kind", "adapter.rank"}
+    assert changed_settings(first, reference, varied) == [
+        ("adapter.kind", "lora", "none"),
+        ("adapter.rank", 16, None),
+    ]
+
+
+def test_where_nothing_trains_what_training_reads_changes_nothing() -> None:
+    base = {"base": {"model": "m"}, "head": {"kind": "identity"}}
+    reference = TrialConfig.model_validate(base).plain()
+    other = TrialConfig.model_validate(
+        {**base, "pooling": {"kind": "max"}, "optimizer": {"lr": 0.5}, "training": {"seed": 3}}
+    )
+    assert not other.trains
+    assert changed_settings(other.plain(), reference) == [("pooling.kind", "max", "mean")]
