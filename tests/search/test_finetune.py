@@ -256,8 +256,6 @@ def test_a_default_batch_is_smaller_for_few_pairs_and_says_so(
     assert german["places"]["train"] + german["places"]["validation"] == rows
     warnings = record["data"]["health"]["warnings"]
     assert any("validation pairs, fewer than 100" in warning for warning in warnings)
-        "validation pairs, fewer than 100" in w for w in record["data"]["health"]["warnings"]
-    )
     given = CliRunner().invoke(
         app, ["--train", rows_of(tmp_path, rows), "--output", str(tmp_path), "--batch-size", "64"]
     )
