@@ -86,6 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--pairs-per-epoch", type=int, default=1280)
     parser.add_argument("--batch-size", type=int, default=32, help="as the space has it")
     parser.add_argument("--max-length", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0, help="of the recipes and of the search")
     parser.add_argument("--threads", type=int, default=1, help="of each process on a CPU")
     parser.add_argument(
         "--systems", nargs="+", help="those to run, as the table names them; all by default"
@@ -169,6 +170,8 @@ def search_command(options: argparse.Namespace, name: str, work: Path) -> list[s
         "data.languages": json.dumps(options.languages and options.languages.split(",")),
         "search.scheduler.max_epochs": options.epochs,
         "training.pairs_per_epoch": options.pairs_per_epoch,
+        "training.seed": options.seed,
+        "search.sampler.seed": options.seed,
     }
     command = [sys.executable, "-m", "search.run", space, "--output", str(work)]
     command += ["--name", RUN]
@@ -200,8 +203,9 @@ def run_one(options: argparse.Namespace) -> None:
         for rate in RATES[options.one]:
             pairs = options.epochs * options.pairs_per_epoch
             recipe = Recipe(
-                options.one, rate, options.base, options.max_length, options.batch_size, pairs
-            )
+                options.one, rate, options.base, options.max_length, options.batch_size, pairs,
+                options.seed,
+            )  # fmt: skip
             model = train(recipe, training, options.pivot, folder / "trainer")
             tried[rate] = model, find(model, validation, options.pivot)
             noted[f"rate/{rate:g}"] = accuracy(tried[rate][1])
