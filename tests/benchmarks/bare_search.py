@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,51 @@ from search.settings.trial import TrialConfig
 from search.training.checkpoint import Checkpoint
 from search.training.loop import TrialError
 from search.training.session import Session
+
+# What makes a space small, and leaves its starting points out.
+SMALL = (
+    "search.start=[]",
+    "search.finalists=null",
+    "data.languages=[en, ko, de, gu]",
+    "data.train_rows=1200",
+    "data.validation_rows=150",
+    "data.test_rows=600",
+    "training.batch_size=32",
+    "training.pairs_per_epoch=128",
+)
+
+
+def measure_missing(
+    file: Path,
+    settings: dict[str, Any],
+    ways: Iterable[str],
+    seeds: int,
+    measure: Callable[[str, int], dict[str, Any]],
+) -> dict[str, Any]:
+    """Measure each way with each seed, unless the file has it, and write each down as it ends.
+
+    Args:
+        settings: that all runs of the file share.
+
+    Returns:
+        Way and seed, as ``"WAY, seed N"`` -> what was measured.
+
+    Raises:
+        SystemExit: the file holds runs of other settings.
+    """
+    found: dict[str, Any] = settings | {"runs": {}}
+    if file.exists():
+        earlier = json.loads(file.read_text())
+        if earlier | {"runs": {}} != found:
+            raise SystemExit(f"{file} holds runs of other settings")
+        found = earlier
+    runs: dict[str, Any] = found["runs"]
+    for seed in range(seeds):
+        for way in ways:
+            if f"{way}, seed {seed}" not in runs:
+                runs[f"{way}, seed {seed}"] = measure(way, seed)
+                file.write_text(json.dumps(found, indent=1) + "\n")
+    return runs
 
 
 @dataclass

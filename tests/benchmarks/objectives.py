@@ -19,7 +19,6 @@ on where the file ends.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,7 @@ from typing import Any
 import torch
 
 from search.scoring.interface import by_family
-from tests.benchmarks.bare_search import BareSearch
-from tests.benchmarks.samplers import SMALL
+from tests.benchmarks.bare_search import SMALL, BareSearch, measure_missing
 
 WAYS = {
     "mean": (),
@@ -48,25 +46,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, Any] = {"seconds": options.seconds, "settings": options.settings, "runs": {}}
-    if options.json.exists():
-        earlier = json.loads(options.json.read_text())
-        if earlier | {"runs": {}} != found:
-            raise SystemExit(f"{options.json} holds runs of other settings")
-        found = earlier
-    for seed in range(options.seeds):
-        for way, described in WAYS.items():
-            if f"{way}, seed {seed}" not in found["runs"]:
-                settings = [
-                    *SMALL,
-                    LANGUAGES,
-                    f"search.sampler={{kind: tpe, seed: {seed}}}",
-                    *described,
-                    *options.settings,
-                ]
-                found["runs"][f"{way}, seed {seed}"] = measure(options.space, settings, options)
-                options.json.write_text(json.dumps(found, indent=1) + "\n")
-    print_table(found, options.seeds)
+
+    def measure_one(way: str, seed: int) -> dict[str, Any]:
+        sampler = f"search.sampler={{kind: tpe, seed: {seed}}}"
+        settings = [*SMALL, LANGUAGES, sampler, *WAYS[way], *options.settings]
+        return measure(options.space, settings, options)
+
+    shared = {"seconds": options.seconds, "settings": options.settings}
+    runs = measure_missing(options.json, shared, WAYS, options.seeds, measure_one)
+    print_table(runs, options.seeds)
 
 
 def measure(space: Path, settings: list[str], options: argparse.Namespace) -> dict[str, Any]:
@@ -89,13 +77,13 @@ def measure(space: Path, settings: list[str], options: argparse.Namespace) -> di
     }
 
 
-def print_table(found: dict[str, Any], seeds: int) -> None:
+def print_table(runs: dict[str, Any], seeds: int) -> None:
     """Print a row a seed and a search, as Markdown."""
     print("| seed | search | trials | mean | worst family | least gain on the reference | kept |")
     print("|---|---|---|---|---|---|---|")
     for seed in range(seeds):
         for way in WAYS:
-            run = found["runs"][f"{way}, seed {seed}"]
+            run = runs[f"{way}, seed {seed}"]
             (family, worst), (language, gain) = run["worst family"], run["worst gain"]
             print(
                 f"| {seed} | {way} | {run['trials']} | {run['mean']:.3f} | {worst:.3f} ({family}) "

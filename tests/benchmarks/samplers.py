@@ -17,7 +17,6 @@ of the sampler. A run that was ended goes on where the file ends.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import tempfile
 from pathlib import Path
@@ -26,23 +25,13 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks.bare_search import BareSearch
+from tests.benchmarks.bare_search import SMALL, BareSearch, measure_missing
 
 WAYS = {
     "TPE with ASHA": ("tpe", "asha"),
     "random with ASHA": ("random", "asha"),
     "random alone": ("random", "none"),
 }
-SMALL = (
-    "search.start=[]",
-    "search.finalists=null",
-    "data.languages=[en, ko, de, gu]",
-    "data.train_rows=1200",
-    "data.validation_rows=150",
-    "data.test_rows=600",
-    "training.batch_size=32",
-    "training.pairs_per_epoch=128",
-)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 
 
@@ -55,42 +44,38 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, Any] = {"seconds": options.seconds, "runs": {}}
-    if options.json.exists():
-        found = json.loads(options.json.read_text())
-        if found["seconds"] != options.seconds:
-            raise SystemExit(f"{options.json} holds runs of {found['seconds']} s")
-    for seed in range(options.seeds):
-        for way, (sampler, scheduler) in WAYS.items():
-            if f"{way}, seed {seed}" in found["runs"]:
-                continue
-            with tempfile.TemporaryDirectory() as folder:
-                described = [*SMALL, f"search.sampler={{kind: {sampler}, seed: {seed}}}"]
-                if scheduler == "none":
-                    described.append("search.scheduler={kind: none, max_epochs: 9}")
-                search = BareSearch(options.space, described, Path(folder))
-                course = search.run(options.seconds)
-            points = [(spent, test.accuracy) for spent, test in course.points]
-            found["runs"][f"{way}, seed {seed}"] = {"trials": course.trials, "points": points}
-            options.json.write_text(json.dumps(found, indent=1) + "\n")
-    print_table(found)
+
+    def measure(way: str, seed: int) -> dict[str, Any]:
+        sampler, scheduler = WAYS[way]
+        described = [*SMALL, f"search.sampler={{kind: {sampler}, seed: {seed}}}"]
+        if scheduler == "none":
+            described.append("search.scheduler={kind: none, max_epochs: 9}")
+        with tempfile.TemporaryDirectory() as folder:
+            course = BareSearch(options.space, described, Path(folder)).run(options.seconds)
+        points = [(spent, test.accuracy) for spent, test in course.points]
+        return {"trials": course.trials, "points": points}
+
+    shared = {"seconds": options.seconds}
+    print_table(
+        measure_missing(options.json, shared, WAYS, options.seeds, measure), options.seconds
+    )
 
 
-def print_table(found: dict[str, Any]) -> None:
+def print_table(runs: dict[str, Any], seconds: float) -> None:
     """Print the mean, least and most test accuracy after shares of the time, as Markdown."""
-    times = [share * found["seconds"] for share in SHARES]
-    print("| way | trials | " + " | ".join(f"{seconds:.0f} s" for seconds in times) + " |")
+    times = [share * seconds for share in SHARES]
+    print("| way | trials | " + " | ".join(f"{time:.0f} s" for time in times) + " |")
     print("|---|---|" + "---|" * len(times))
     for way in WAYS:
-        runs = [one for name, one in found["runs"].items() if name.startswith(f"{way}, ")]
+        of_way = [one for name, one in runs.items() if name.startswith(f"{way}, ")]
         cells = []
-        for seconds in times:
-            tests = [_after(one["points"], seconds) for one in runs]
+        for time in times:
+            tests = [_after(one["points"], time) for one in of_way]
             known = not any(map(math.isnan, tests))
             cells.append(
                 f"{mean(tests):.3f} ({min(tests):.3f} to {max(tests):.3f})" if known else ""
             )
-        trials = mean(one["trials"] for one in runs)
+        trials = mean(one["trials"] for one in of_way)
         print(f"| {way} | {trials:.0f} | {' | '.join(cells)} |")
 
 
