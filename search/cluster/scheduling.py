@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ray.tune.experiment import Trial
@@ -23,7 +23,7 @@ def is_unscheduled(config: Mapping[str, object]) -> bool:
     return is_final or config.get("parent") is not None
 
 
-def make_scheduler(settings: SchedulerConfig) -> TrialScheduler:
+def make_scheduler(settings: SchedulerConfig) -> KeepingNewLanes:
     """Make the Ray Tune scheduler that the settings describe."""
     if not settings.rungs():
         return KeepingNewLanes()
@@ -84,10 +84,35 @@ class KeepingNewLanes(FIFOScheduler):
     free, and start another lane from the beginning: where trials are shorter than the start of a
     lane, a machine that joins would never get one. Without an answer, Tune takes the newest, and
     turns to those that wait for a lane once there are no others.
+
+    It also keeps lanes that come free before the finals, which Tune would end but for one, and
+    which would have to be started, and load the base, once more.
+
+    Attributes:
+        wanted: how many lanes that stand idle are to be kept.
     """
+
+    wanted: Callable[[], int] = staticmethod(lambda: 0)
+    _kept = 0
 
     def choose_trial_to_run(self, tune_controller: object) -> None:
         """Name none."""
+
+    def on_trial_complete(
+        self, tune_controller: object, trial: Trial | Numbered, result: Mapping[str, object]
+    ) -> None:
+        """Record the last result of a trial."""
+        self._keep_lanes(tune_controller, trial)
+        super().on_trial_complete(tune_controller, trial, result)
+
+    def _keep_lanes(self, tune_controller: object, trial: Trial | Numbered) -> None:
+        """Say how many idle lanes are kept, before Tune decides about that of an ended trial."""
+        # It is not part of Ray's interface. Where it is missing, lanes are started anew.
+        cache = getattr(tune_controller, "_actor_cache", None)
+        if cache is not None and isinstance(trial, Trial):
+            wanted = self.wanted()
+            cache.increase_max(trial.placement_group_factory, wanted - self._kept)
+            self._kept = wanted
 
 
 class ReferenceKeepingASHA(KeepingNewLanes, ASHAScheduler):
@@ -129,9 +154,10 @@ class ReferenceKeepingASHA(KeepingNewLanes, ASHAScheduler):
         return going_on  # its worker ends it after the last epoch
 
     def on_trial_complete(
-        self, tune_controller: object, trial: Trial | Numbered, result: dict[str, object]
+        self, tune_controller: object, trial: Trial | Numbered, result: Mapping[str, object]
     ) -> None:
         """Record the last result of a trial."""
+        self._keep_lanes(tune_controller, trial)
         if is_unscheduled(trial.config):
             return
         if trial.config["trial"] != REFERENCE_TRIAL or not self._reference_dropped:

@@ -83,6 +83,12 @@ class StudySearcher(Searcher):
         self._reference = reference
         self._given: set[str] = set()
         self._room = room
+        self._finished = False
+
+    @property
+    def awaits_finals(self) -> bool:
+        """Whether no trial is left to draw, and tasks of the finals may follow."""
+        return self._left <= 0 and not self._lost and not self._finished
 
     @property
     def study(self) -> optuna.Study:
@@ -112,6 +118,7 @@ class StudySearcher(Searcher):
             tasks = [task.model_dump() for task in self._finals()]
             self._lost = [_Drawn(None, t) for t in tasks if describe_task(t) not in self._given]
             if not self._lost:
+                self._finished = True
                 finished: str = Searcher.FINISHED
                 return finished
             drawn = self._lost.pop(0)

@@ -94,6 +94,8 @@ def run_trials(
         finals=lambda: next_tasks(outcomes, settings),
         room=lambda: room.lanes,
     )
+    runs = settings.finals.count * settings.finals.seeds
+    scheduler.wanted = lambda: min(runs, room.lanes) if searcher.awaits_finals else 0
     recorder = Recorder(
         run.journal,
         view,

@@ -256,6 +256,10 @@ def test_every_shipped_space_runs_to_its_end(tmp_path: Path, space: Path) -> Non
     assert len(leaderboard(tmp_path / "r")) == 3
     best = SentenceTransformer(str(tmp_path / "r" / "best"), trust_remote_code=True)
     assert np.isfinite(best.encode(["A cat.", "Eine Katze."])).all()
+    epochs = [e for e in read_journal(tmp_path / "r" / "journal.jsonl") if isinstance(e, EpochDone)]
+    assert {e.lane for e in epochs if e.repeat} <= {e.lane for e in epochs if not e.repeat}, (
+        "finalists are trained by the lanes that are there"
+    )
 
 
 @pytest.mark.slow

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.utils.object_cache import _ObjectCache
 
 from search.cluster.lane import OBJECTIVE
 from search.cluster.scheduling import ReferenceKeepingASHA, make_scheduler, replay
 from search.events.types import EpochDone
+from search.settings.interface import SchedulerConfig
 from search.settings.scheduler.asha import Asha
 from search.settings.scheduler.none import NoScheduler
 
@@ -106,6 +110,26 @@ def test_settings_make_the_scheduler() -> None:
     assert [milestone for milestone, _ in made._brackets[0]._rungs] == [8, 4, 2]
     made = make_scheduler(NoScheduler())
     assert isinstance(made, FIFOScheduler) and not isinstance(made, ASHAScheduler)
+
+
+@pytest.mark.parametrize("settings", [Asha(max_epochs=9), NoScheduler()])
+def test_lanes_that_come_free_before_the_finals_are_kept(settings: SchedulerConfig) -> None:
+    scheduler = make_scheduler(settings)
+    controller = SimpleNamespace(_actor_cache=_ObjectCache())
+    cache = controller._actor_cache
+    result = {"epoch": 9, OBJECTIVE: 0.5}
+    trials = [Trial("none", config={"trial": n, "task": "score"}, stub=True) for n in range(3)]
+    key = trials[0].placement_group_factory
+    scheduler.on_trial_complete(controller, trials[0], result)
+    assert cache.cache_object(key, "first") and not cache.cache_object(key, "second")
+    scheduler.wanted = lambda: 2
+    for trial in trials[1:]:  # it is said once, not at each end
+        scheduler.on_trial_complete(controller, trial, result)
+    assert cache.cache_object(key, "second") and not cache.cache_object(key, "third")
+    assert list(cache.flush_cached_objects()) == []
+    scheduler.wanted = lambda: 0
+    scheduler.on_trial_complete(controller, trials[0], result)
+    assert list(cache.flush_cached_objects()) == ["first", "second"]
 
 
 def rungs_of(scheduler: ASHAScheduler) -> list[tuple[int, dict[str, float]]]:

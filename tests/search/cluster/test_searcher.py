@@ -532,6 +532,7 @@ def test_tasks_of_the_finals_come_when_no_trial_runs_and_are_no_part_of_the_stud
     study = StudySearcher(searcher()._study, max_epochs=EPOCHS, trials=1, finals=finals)
     assert isinstance(study.suggest("a"), dict)
     assert study.suggest("b") is None and not asked
+    assert study.awaits_finals
     study.on_trial_complete("a", {"epoch": EPOCHS, OBJECTIVE: 0.5})
     first, second = study.suggest("b"), study.suggest("c")
     assert isinstance(first, dict) and isinstance(second, dict)
@@ -546,5 +547,7 @@ def test_tasks_of_the_finals_come_when_no_trial_runs_and_are_no_part_of_the_stud
     scoring = study.suggest("e")
     assert isinstance(scoring, dict) and scoring["task"] == "score"
     study.on_trial_complete("e", {"epoch": 0, OBJECTIVE: math.nan})
+    assert study.awaits_finals
     assert study.suggest("f") == Searcher.FINISHED
+    assert not study.awaits_finals
     assert len(study.study.trials) == 1
