@@ -175,12 +175,13 @@ class Workload:
         }
 
     def space(self) -> dict[str, Any]:
-        """The space file of the whole list."""
+        """The space file of the whole list, on the sentences that the others evaluate with."""
         return self._shared() | {
             "search": {
                 "concurrency": 1,
                 "sampler": {"kind": "grid"},
                 "scheduler": {"kind": "none", "max_epochs": self.size.epochs},
+                "finalists": None,  # the others train each trial once
             },
             "lane": {"cpus": 1},
             "data": {
@@ -188,6 +189,7 @@ class Workload:
                 "validation": str(self.folder / "validation.parquet"),
                 "languages": list(LANGUAGES),
                 "pivot": PIVOT,
+                "test_share": 0,  # of those to validate with, the others put none aside
             },
             "cases": [trial.case(self.size.width) for trial in self.trials],
         }
