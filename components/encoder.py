@@ -99,3 +99,12 @@ def assemble(
 def trainable_parameters(module: nn.Module) -> int:
     """Exact number of parameters that train."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def added_parameters(encoder: Encoder, adapter: AdapterConfig) -> int:
+    """Count the parameters of an encoder beside its base's, where its adapter merges into these.
+
+    An adapter that routes families cannot be merged.
+    """
+    parts = (encoder.pooling, encoder.head, *([encoder.adapter] if adapter.routes else []))
+    return sum(trainable_parameters(part) for part in parts)

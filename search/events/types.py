@@ -87,6 +87,8 @@ class EpochDone(Message):
         metric: language -> metric of the search, where that is not the accuracy.
         seconds: of training and evaluation since the trial began.
         trainable_parameters: of encoder and loss.
+        added_parameters: what the model has beside the base: those of pooling and head, and of an
+            adapter that cannot be merged; None in a journal of an earlier version.
         start: what the encoder started from (see `search.training.loop.EpochReport`).
         lane: process id of the lane; 0 without lanes.
         began, ended: Unix time in seconds at which a worker took the trial, and of this report.
@@ -103,6 +105,7 @@ class EpochDone(Message):
     metric: dict[str, float] = {}
     seconds: float
     trainable_parameters: int
+    added_parameters: int | None = None
     start: str
     lane: int = 0
     began: float
@@ -199,6 +202,7 @@ class FinalRow(Message):
             ``FinalsDecided.split``.
         by_language: likewise of each language's accuracy.
         trainable_parameters: 0 for the base.
+        added_parameters: as of `EpochDone`; 0 for the base.
         violations: the constraints of the search that a candidate does not keep, by the means of
             the validation sentences.
     """
@@ -211,6 +215,7 @@ class FinalRow(Message):
     measured: Interval
     by_language: dict[str, float]
     trainable_parameters: int
+    added_parameters: int | None = None
     violations: tuple[str, ...] = ()
 
 
@@ -246,7 +251,7 @@ class FinalsDecided(Message):
         rows: the candidates, best first on the validation sentences, then the reference and the
             base.
         tied: trials that the validation sentences cannot tell from the first of ``rows``; the one
-            that trains the fewest parameters is chosen among these and the first.
+            that adds the fewest parameters to the base is chosen among these and the first.
         violations: the constraints of the search that the chosen model, which is one run of its
             trial, does not keep on the validation sentences.
     """

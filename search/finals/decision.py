@@ -56,9 +56,9 @@ def decide(
     """Choose the best model by the validation sentences, and compare it by the test sentences.
 
     The candidate with the best mean over its runs is chosen or, of those that the validation
-    sentences cannot tell from it (a paired bootstrap at 95 %), the one that trains the fewest
-    parameters; of its runs, the best. Candidates, and runs, that keep the constraints go before all
-    others. Then, and only then, the test sentences are read.
+    sentences cannot tell from it (a paired bootstrap at 95 %), the one that adds the fewest
+    parameters to the base; of its runs, the best. Candidates, and runs, that keep the constraints
+    go before all others. Then, and only then, the test sentences are read.
 
     Args:
         families: language -> name of its family.
@@ -134,7 +134,7 @@ class _Finals:
                 for trial in others
                 if interval(by[first].resampled_N - by[trial].resampled_N)[0] <= 0
             ]
-        winner = min([first, *tied], key=lambda trial: (self._size(trial), ranked.index(trial)))
+        winner = min([first, *tied], key=lambda trial: (self._added(trial), ranked.index(trial)))
         return _Choice(ranked, tied, winner)
 
     def compare(self, choice: _Choice) -> FinalsDecided:
@@ -192,6 +192,11 @@ class _Finals:
             return 0
         return self._outcomes.by_trial[trial].trainable_parameters or 0
 
+    def _added(self, trial: int | None) -> int:
+        """Parameters beside the base's; those that train, in a journal of an earlier version."""
+        added = 0 if trial is None else self._outcomes.by_trial[trial].added_parameters
+        return self._size(trial) if added is None else added
+
     def _violations(self, trial: int, runs: Sequence[Run] = ()) -> dict[str, float]:
         """How far a candidate's runs, all of them by default, are from the constraints.
 
@@ -220,6 +225,7 @@ class _Finals:
             measured=_interval(measured.value, measured.resampled_N),
             by_language=dict(measured.by_language),
             trainable_parameters=self._size(trial),
+            added_parameters=self._added(trial),
             violations=tuple(describe(self._violations(trial)) if trial in self.models else ()),
         )
 

@@ -55,9 +55,14 @@ def _describe_score(decided: FinalsDecided, chosen: FinalRow) -> str:
         return f"{reached}; it is the best finalist"
     return (
         f"{reached}; trial {first.trial} reaches {first.validation:.3f}, but there is "
-        f"{NO_DIFFERENCE}, and trial {decided.trial} trains fewer parameters "
-        f"({chosen.trainable_parameters:,} instead of {first.trainable_parameters:,})"
+        f"{NO_DIFFERENCE}, and trial {decided.trial} adds fewer parameters to the base "
+        f"({_added(chosen):,} instead of {_added(first):,})"
     )
+
+
+def _added(row: FinalRow) -> int:
+    """Parameters beside the base's; those that train, in a journal of an earlier version."""
+    return row.trainable_parameters if row.added_parameters is None else row.added_parameters
 
 
 def describe_comparisons(decided: FinalsDecided) -> Iterator[str]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from components.base import Base
-from components.encoder import assemble, trainable_parameters
+from components.encoder import added_parameters, assemble, trainable_parameters
 from search.data.negatives import mine
 from search.data.pairs import Pairs
 from search.data.teachers import Teachers
@@ -50,6 +50,7 @@ class EpochReport:
         scores: on the validation sentences.
         seconds: time of training and evaluation since the trial began.
         trainable_parameters: of encoder and loss.
+        added_parameters: what the model has beside the base, once its adapter is merged.
         start: what the encoder started from: the sentences' tokens, their states at a layer, the
             last states, or statistics of these.
         checkpoint: from which the trial goes on; as long as it has not gone on.
@@ -60,6 +61,7 @@ class EpochReport:
     scores: Scores
     seconds: float
     trainable_parameters: int
+    added_parameters: int
     start: str
     checkpoint: Checkpoint
 
@@ -81,6 +83,7 @@ class EpochReport:
             metric=self.scores.metric,
             seconds=self.seconds,
             trainable_parameters=self.trainable_parameters,
+            added_parameters=self.added_parameters,
             start=self.start,
             began=began,
             ended=time.time(),
@@ -185,7 +188,8 @@ def train(
         def report(loss: float, scores: Scores) -> EpochReport:
             state = capture(objective, optimizer, done, seconds, mined, since)
             size = trainable_parameters(objective)
-            return EpochReport(done, loss, scores, seconds, size, begin, state)
+            added = added_parameters(encoder, config.adapter)
+            return EpochReport(done, loss, scores, seconds, size, added, begin, state)
 
         if done >= max_epochs:
             # Its lane was lost between the last checkpoint and the word of it: say it again. The

@@ -7,10 +7,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from components.adapter.family_lora import FamilyLora
 from components.adapter.lora import Lora
 from components.adapter.none import NoAdapterConfig
+from components.adapter.unfrozen import Unfrozen
 from components.base.model import Base
-from components.encoder import assemble, trainable_parameters
+from components.encoder import added_parameters, assemble, trainable_parameters
+from components.head.identity import Identity
 from components.head.linear import Linear, LinearHead
 from components.head.mlp import Mlp
 from components.pooling.attention import Attention, AttentionPooling
@@ -129,3 +132,20 @@ def test_a_seed_gives_the_same_encoder_and_close_gives_the_base_back(
     assert drawn[0].keys() == drawn[1].keys()
     for name, value in drawn[0].items():
         assert torch.equal(value, drawn[1][name]), name
+
+
+def test_what_is_added_to_the_base_is_what_cannot_be_merged(model: PreTrainedModel) -> None:
+    before = sum(parameter.numel() for parameter in model.parameters())
+    for adapter in (NoAdapterConfig(), Lora(rank=2), Unfrozen(last_layers=1)):
+        encoder = assemble(base_of(model), adapter, Attention(heads=2), Mlp(width=8, hidden=12))
+        encoder.adapter.merge()
+        after = sum(parameter.numel() for parameter in model.parameters())
+        parts = sum(
+            p.numel() for part in (encoder.pooling, encoder.head) for p in part.parameters()
+        )
+        assert added_parameters(encoder, adapter) == parts + after - before
+    families = ["latin", "cjk"]
+    routed = FamilyLora(rank=2)
+    encoder = assemble(base_of(model), routed, Mean(), Identity(), families)
+    size = sum(parameter.numel() for parameter in encoder.adapter.parameters())
+    assert added_parameters(encoder, routed) == size > 0

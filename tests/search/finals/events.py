@@ -20,7 +20,13 @@ VALUES: dict[str, Any] = {"training": {"seed": 7}}
 
 
 def trained(
-    trial: int, accuracy: float, *, repeat: int = 0, parameters: int = 100, state: str = "finished"
+    trial: int,
+    accuracy: float,
+    *,
+    repeat: int = 0,
+    parameters: int = 100,
+    added: int | None = None,
+    state: str = "finished",
 ) -> list[Event]:
     """A trial, or a run of it with another seed, from its start to its end."""
     return [
@@ -28,7 +34,8 @@ def trained(
         EpochDone(
             trial=trial, repeat=repeat, epoch=1, loss=1.0, accuracy=accuracy,
             by_language={"de": accuracy, "ko": accuracy}, seconds=1.0,
-            trainable_parameters=parameters, start="tokens", began=0.0, ended=1.0,
+            trainable_parameters=parameters, added_parameters=added, start="tokens", began=0.0,
+            ended=1.0,
         ),
         TrialEnded(trial=trial, repeat=repeat, state=state),
     ]  # fmt: skip

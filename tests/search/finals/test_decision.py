@@ -25,10 +25,17 @@ SETTINGS = {"finalists": {"count": 2, "seeds": 2}}
 FAMILIES = {"de": "latin", "ko": "cjk"}
 
 
-def search(*, parameters: tuple[int, int] = (100, 100)) -> list[Event]:
+def search(
+    *, parameters: tuple[int, int] = (100, 100), added: tuple[int | None, int | None] = (None, None)
+) -> list[Event]:
     """A reference, and two finalists with two runs each."""
     runs = [trained(trial, 0.5, repeat=repeat) for trial in (1, 2) for repeat in (1, 2)]
-    ahead = [trained(1, 0.7, parameters=parameters[0]), trained(2, 0.6, parameters=parameters[1])]
+    ahead = [
+        trained(trial, accuracy, parameters=trained_ones, added=added_ones)
+        for trial, accuracy, trained_ones, added_ones in zip(
+            (1, 2), (0.7, 0.6), parameters, added, strict=True
+        )
+    ]
     return flat(trained(0, 0.2), *ahead, *runs)
 
 
@@ -73,7 +80,7 @@ def test_the_test_sentences_choose_nothing() -> None:
     assert "significantly worse" in next(iter(describe_comparisons(with_test(0.1, 0.9))))
 
 
-def test_a_tie_goes_to_the_model_that_trains_fewer_parameters() -> None:
+def test_a_tie_goes_to_the_model_that_adds_fewer_parameters_to_the_base() -> None:
     finals = [
         scored(1, 0.60, 0.60, repeat=1, seed=1), scored(1, 0.61, 0.60, repeat=2, seed=2),
         scored(2, 0.59, 0.60, repeat=1, seed=3), scored(2, 0.60, 0.60, repeat=2, seed=4),
@@ -89,6 +96,14 @@ def test_a_tie_goes_to_the_model_that_trains_fewer_parameters() -> None:
     ]
     dear = decided([*search(parameters=(100, 900)), *finals, *beside()])
     assert (dear.trial, dear.tied) == (1, (2,))
+    # What is merged into the base costs nothing when the model is used, however much of it trains.
+    merged = decided([*search(parameters=(900, 100), added=(0, 100)), *finals, *beside()])
+    assert (merged.trial, merged.tied) == (1, (2,))
+    lean = decided([*search(parameters=(100, 900), added=(100, 0)), *finals, *beside()])
+    assert lean.trial == 2
+    assert "adds fewer parameters to the base (0 instead of 100)" in describe_choice(lean)
+    equal = decided([*search(parameters=(900, 100), added=(0, 0)), *finals, *beside()])
+    assert equal.trial == 1, "the leader, where both cost the same"
 
 
 def test_where_the_sentences_tell_two_apart_the_larger_model_wins() -> None:
