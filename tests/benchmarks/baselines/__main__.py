@@ -119,7 +119,7 @@ def corpora(options: argparse.Namespace) -> tuple[Corpus, Corpus, Corpus]:
     """Sentences to train on, to choose by and to report on."""
     languages = options.languages and options.languages.split(",")
     common: dict[str, Any] = {"train": options.train, "languages": languages,
-                              "pivot": options.pivot}  # fmt: skip
+                              "pivot": options.pivot, "test_share": 0}  # fmt: skip
     training, validation = load_corpora(
         DataSettings(**common, validation_rows=options.validation_rows)
     )
@@ -167,6 +167,7 @@ def search_command(options: argparse.Namespace, name: str, work: Path) -> list[s
         "data.train": options.train,
         "data.pivot": options.pivot,
         "data.validation_rows": options.validation_rows,
+        "data.test_share": 0,  # every system chooses by the same rows
         "data.languages": json.dumps(options.languages and options.languages.split(",")),
         "search.scheduler.max_epochs": options.epochs,
         "training.pairs_per_epoch": options.pairs_per_epoch,
