@@ -118,6 +118,7 @@ def space_text(file: Path, model: str, data: dict[str, object], base: Base, heal
     languages = [one.language for one in health.languages]
     tokens = ", ".join(f"{one.language} {one.tokens:.0f}" for one in health.languages)
     plain = data | {"languages": languages}
+    compared = "test sentences" if health.test_rows else "the validation sentences"
     unfrozen = base_rate = ""
     if sum(parameter.numel() for parameter in base.model.parameters()) <= MOST_UNFROZEN:
         unfrozen = "    - {kind: unfrozen, last_layers: all}  # all of the base's own weights\n"
@@ -137,7 +138,7 @@ search:
   sampler: {{kind: tpe, seed: 0, startup_trials: 8}}
   # ASHA: of the trials that reach epoch 1 and 3, one in three goes on.
   scheduler: {{kind: asha, max_epochs: 9, reduction: 3, grace_epochs: 1}}
-  # The best two are trained anew with another seed, and compared on test sentences.
+  # The best two are trained anew with another seed, and compared on {compared}.
   finalists: {{count: 2, seeds: 1}}
   # objective: worst_language      # in place of the mean over languages
 

@@ -103,12 +103,15 @@ def _list_losses(decided: FinalsDecided, beside: FinalComparison, name: str) -> 
     after, before = (
         find_row(decided, trial).by_language for trial in (decided.trial, beside.trial)
     )
-    lost = []
+    sure: list[str] = []
+    unsure: list[str] = []
     for language, loss in losses(after, before):
         found = beside.by_language.get(language)  # a journal of an earlier version has none
         ends = "" if found is None else f", {found.low:+.3f} to {found.high:+.3f}"
-        lost.append(f"{language} ({loss:+.3f}{ends})")
-    return f"worse than {name} in {', '.join(lost) if lost else 'no language'}"
+        may_be_chance = found is not None and found.high >= 0
+        (unsure if may_be_chance else sure).append(f"{language} ({loss:+.3f}{ends})")
+    told = f"worse than {name} in {', '.join(sure) if sure else 'no language'}"
+    return f"{told}; lower, which may be chance, in {', '.join(unsure)}" if unsure else told
 
 
 def verdict_of(comparison: FinalComparison) -> str:

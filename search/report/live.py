@@ -120,6 +120,8 @@ class Live:
         left = f"{duration(min(known))} left" if known else "time left: not known yet"
         if self.left is None and known:
             left = f"at most {left}"
+        if self.stopping:
+            left = "stopping"
         words = [f"{ended}/{self.trials}", f"{duration(self.elapsed)} so far,", left]
         size = max(LEAST_BAR, width - sum(map(len, words)) - 3)
         row = Table.grid(padding=(0, 1))

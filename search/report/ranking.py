@@ -66,7 +66,7 @@ def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> Non
         console.print(last if breaking < len(scored) else none, style="dim")
     if outcomes.reference() is not None:
         console.print("gain: over the reference after as many epochs", style="dim")
-    if any(trains_base(outcome) for outcome in scored):
+    if any(trains_base(outcome) for outcome in outcomes.ranked()):
         line = "lr: optimizer.base_lr of trials that train the base's own weights"
         console.print(line, style="dim")
     best = outcomes.best()
@@ -77,7 +77,10 @@ def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> Non
         console.print(_languages(console, outcomes, best))
     leader = outcomes.leader()
     if outcomes.decided is None and leader is not None and leader is not best:
-        line = f"trial {leader.trial} is ahead of trial {best.trial}, but has not ended"
+        line = (
+            f"trial {leader.trial} is ahead of trial {best.trial}, but has not ended: --resume "
+            f"goes on with it, isogloss export --trial {leader.trial} makes a model of it as it is"
+        )
         console.print(line, style="yellow")
     if best.reference:
         console.print(reference_is_best(outcomes))

@@ -11,6 +11,7 @@ from statistics import median
 from search.events.outcomes import Outcome, Outcomes
 from search.settings.interface import SchedulerConfig
 
+LEAST_LEFT_S = 1.0  # while something runs
 LEAST_ENDED = 2  # trials, beside the reference, before anything is said
 PRIOR = 2.0  # trials that the scheduler's own share of survivors counts as
 
@@ -114,7 +115,7 @@ def _finals_seconds(
 
 def _left_of(usual: float, spent: float) -> float:
     """Estimate what is left of something; what has taken too long takes as long once more."""
-    return abs(usual - spent)
+    return max(LEAST_LEFT_S, abs(usual - spent))
 
 
 def _until(outcome: Outcome, epochs: float, each: float, now: float, seen: float | None) -> float:

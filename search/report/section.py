@@ -56,7 +56,19 @@ class Section:
 
 
 def compared_scores(outcomes: Outcomes) -> dict[str, Mapping[str, float]]:
-    """Accuracy by language before and after: of the base, the reference and the best trial."""
+    """Accuracy by language before and after: of the base, the reference and the best trial.
+
+    Where the final comparison has been made, it is what that has measured: of the best trial, the
+    mean over its runs with other seeds, all of which are trained to the last epoch.
+    """
+    if (decided := outcomes.decided) is not None:
+        rows = {row.trial: row.by_language for row in decided.rows}
+        found = outcomes.reference_trial()
+        names: dict[int | None, str] = {None: "the untouched base"}
+        if found is not None:
+            names[found.trial] = "the reference"
+        names.setdefault(decided.trial, f"trial {decided.trial}, the best")
+        return {name: rows[trial] for trial, name in names.items() if trial in rows}
     best, reference, untouched = outcomes.best(), outcomes.reference(), outcomes.untouched
     series: dict[str, Mapping[str, float]] = {}
     if untouched is not None:
@@ -66,6 +78,11 @@ def compared_scores(outcomes: Outcomes) -> dict[str, Mapping[str, float]]:
     if best is not None and not best.reference:
         series[f"trial {best.trial}, the best"] = best.by_language
     return series
+
+
+def compared_on(outcomes: Outcomes) -> str:
+    """Which sentences `compared_scores` is of."""
+    return "validation" if outcomes.decided is None else outcomes.decided.split
 
 
 def format_gain(gain: float) -> str:

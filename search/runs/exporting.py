@@ -117,7 +117,7 @@ def _held_out(split: Split, outcomes: Outcomes, outcome: Outcome) -> HeldOut | N
     """What the model card tells of the test; None where no sentences are put aside."""
     from search.events.outcomes import scores_of
     from search.export import HeldOut
-    from search.finals.words import describe_choice, describe_comparisons
+    from search.finals.words import describe_choice, describe_comparisons, find_row
     from search.settings.trial import Scores
 
     if split.test is None or split.test_text is None:
@@ -136,6 +136,10 @@ def _held_out(split: Split, outcomes: Outcomes, outcome: Outcome) -> HeldOut | N
     sentences: list[str] = []
     if decided is not None and (decided.trial, decided.repeat) == (outcome.trial, outcome.repeat):
         sentences = [describe_choice(decided), *describe_comparisons(decided)]
+        runs = len(find_row(decided, decided.trial).repeats)
+        if runs > 1:
+            told = f"the comparisons are of the mean of {runs} runs, of which this model is one"
+            sentences.insert(1, told)
     elif outcome.state is None:
         epochs = f"{outcome.epochs} epoch{'s' * (outcome.epochs != 1)}"
         sentences = [f"trial {outcome.trial}, which has not ended: the model after {epochs}"]

@@ -73,9 +73,11 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
         console.print(f"report: {folder / REPORT}", markup=False, soft_wrap=True)
     if stop:
         unfinished = outcomes.count(None)
+        left = f"{unfinished} trial{'s' * (unfinished != 1)} unfinished"
+        if not unfinished and outcomes.repeats and outcomes.decided is None:
+            left = "the final comparison is unfinished"
         console.print(
-            f"{stop.reason}: {unfinished} trial{'s' * (unfinished != 1)} unfinished; to go on: "
-            f"{resume_command(folder)}",
+            f"{stop.reason}: {left}; to go on: {resume_command(folder)}",
             markup=False,
             soft_wrap=True,
         )
@@ -111,9 +113,14 @@ def _print_finals(console: Console, outcomes: Outcomes, prepared: Prepared) -> N
             console.print(line, markup=False, soft_wrap=True)
         return
     search = prepared.config.search
-    wanted = len(finalists(outcomes, search)) * search.finals.seeds
+    runs = [
+        outcomes.repeats.get((finalist.trial, repeat))
+        for finalist in finalists(outcomes, search)
+        for repeat in range(1, search.finals.seeds + 1)
+    ]
+    wanted = len(runs)
     if wanted and search.trials != 1:
-        done = sum(outcome.state is not None for outcome in outcomes.repeats.values())
+        done = sum(run is not None and run.state is not None for run in runs)
         console.print(
             f"the finalists have not been compared ({done} of {wanted} runs with other seeds): "
             f"best/ is the best of the trials that ended, which is partly luck",

@@ -232,14 +232,25 @@ def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]
 
 
 def varied_settings(trials: Iterable[Mapping[str, object]]) -> frozenset[str]:
-    """Names of the settings of which trials that have them have different values."""
+    """Names of the settings of which trials with the same kind of component have different values.
+
+    The name of such a kind stands before it, as ``lora adapter.rank``.
+    """
     found: dict[str, object] = {}
     varied = set()
     for values in trials:
-        for name, value in flatten(values).items():
-            if found.setdefault(name, value) != value:
-                varied.add(name)
+        flat = flatten(values)
+        for name, value in flat.items():
+            known = _of_kind(name, flat)
+            if found.setdefault(known, value) != value:
+                varied.add(known)
     return frozenset(varied)
+
+
+def _of_kind(name: str, flat: Mapping[str, object]) -> str:
+    """A setting, with the kind of component that it is of, where it is of one."""
+    kind = flat.get(f"{name.partition('.')[0]}.kind")
+    return f"{kind} {name}" if isinstance(kind, str) and not name.endswith(".kind") else name
 
 
 def changed_settings(
@@ -253,19 +264,24 @@ def changed_settings(
     settings that have no effect in the trial.
 
     Args:
-        varied: names that are told at their default too.
+        varied: as of `varied_settings`; they are told at their default too.
     """
-    before = flatten(reference)
+    before, own = flatten(reference), flatten(values)
     try:
         config = TrialConfig.of(values)
         idle = config.idle
         given = flatten(config.model_dump(exclude_defaults=True))
     except ValidationError:  # of another version
-        idle, given = frozenset(), flatten(values)
+        idle, given = frozenset(), own
     return [
         (name, value, before.get(name))
-        for name, value in flatten(values).items()
+        for name, value in own.items()
         if name not in idle
         and before.get(name) != value
-        and (name in before or name in given or name in varied or name.endswith(".kind"))
+        and (
+            name in before
+            or name in given
+            or _of_kind(name, own) in varied
+            or name.endswith(".kind")
+        )
     ]

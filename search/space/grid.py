@@ -124,6 +124,8 @@ def identity(trial: TrialConfig) -> str:
     """
     if not trial.trains:
         return trial.model_dump_json(exclude={"case", *READ_BY_TRAINING})
+    training = trial.training.model_copy(update={"pairs_seed": trial.training.seed_of_pairs})
+    trial = trial.model_copy(update={"training": training})
     idle: dict[str, set[str]] = {}
     for key in trial.idle:
         section, _, name = key.partition(".")

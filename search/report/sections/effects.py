@@ -30,10 +30,11 @@ def describe(run: ReportedRun) -> Section:
         f"option is compared among the trials with that option. The sampler draws more of what "
         f"does well, and other parameters differ too: an effect of few trials may be chance.",
     ]
-    top = measured[0]
+    top = next((effect for effect in measured if effect.is_repeated), measured[0])
     best, worst = top.options[0], top.options[-1]
+    seen = "seen in several trials" if top.is_repeated else "of single trials, which may be chance"
     sentences.append(
-        f"The largest effect seen in several trials: {top.name}, {best.name} ({best.mean:.3f}, "
+        f"The largest effect {seen}: {top.name}, {best.name} ({best.mean:.3f}, "
         f"{_count(len(best.values))}) against {worst.name} ({worst.mean:.3f}, "
         f"{_count(len(worst.values))}): {format_gain(top.size)}."
     )

@@ -27,7 +27,7 @@ def describe(run: ReportedRun) -> Section:
         "start of cluster and workers": max(0.0, began - run.started) * lanes if run.started else 0,
         "training and evaluation": trained,
         "setting up trials, checkpoints": max(0.0, held - trained),
-        "lanes without a trial": max(0.0, lanes * (ended - began) - held),
+        "no trial, or an epoch that was cut short": max(0.0, lanes * (ended - began) - held),
     }
     stopped = sum(
         o.seconds / o.epochs * (run.max_epochs - o.epochs)

@@ -7,10 +7,11 @@ from statistics import fmean
 
 from scipy.stats import spearmanr
 
-from search.report.section import Cell, ReportedRun, Section, compared_scores
+from search.report.section import Cell, ReportedRun, Section, compared_on, compared_scores
 
 ORDER = 15
 SIDES = ("top center", "bottom center")
+LEAST_LOSS = 0.01  # of a mean accuracy, before reasons are given
 
 
 def describe(run: ReportedRun) -> Section:
@@ -24,9 +25,9 @@ def describe(run: ReportedRun) -> Section:
         return Section(title, ["No trial has a score, or the run did not record tokens."])
     tokens = [shown[name] for name in languages]
     sentences = [
-        "Each point is a language. The rank correlation is -1 where every language with more "
-        "tokens a sentence is found less often, and near 0 where the number of tokens does not "
-        "matter."
+        f"Each point is a language, by the {compared_on(outcomes)} sentences. The rank correlation "
+        "is -1 where every language with more tokens a sentence is found less often, and near 0 "
+        "where the number of tokens does not matter."
     ]
     for name, by_language in series.items():
         correlation = rank_correlation(tokens, [by_language.get(one) for one in languages])
@@ -75,13 +76,18 @@ def _compare_halves(
     few, many = scored[:half], scored[len(scored) - half :]
     if not half:
         return
-    for which, part in (("fewest", few), ("most", many)):
-        first, last = (fmean(scores[name] for name in part) for scores in (before, after))
+    means = [[fmean(scores[n] for n in part) for scores in (before, after)] for part in (few, many)]
+    for which, part, (first, last) in zip(("fewest", "most"), (few, many), means, strict=True):
         yield (
             f"Mean accuracy of the languages with the {which} tokens a sentence "
             f"({', '.join(part)}): {first:.3f} before, {last:.3f} after."
         )
-    if sum(after[name] - before[name] for name in few) < 0:
+    (of_few, few_now), (of_many, many_now) = means
+    if of_many < of_few:
+        left = few_now - many_now
+        now = f"are {left:.3f} behind now" if left > 0 else "no longer are"
+        yield f"Those with many tokens were {of_few - of_many:.3f} behind before, and {now}."
+    if few_now - of_few <= -LEAST_LOSS:
         yield (
             "Those with the fewest tokens lose. A likely reason is that the base aligns them "
             "already, and that training for the others moves weights which all share. "

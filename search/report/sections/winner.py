@@ -40,7 +40,7 @@ def describe(run: ReportedRun) -> Section:
         sentences.append(as_sentence(reference_is_best(outcomes)))
     sentences.append(
         f"It trains {best.trainable_parameters or 0:,} parameters, and took {best.seconds:.1f} s "
-        f"for {best.epochs} epochs."
+        f"for {best.epochs} epoch{'s' * (best.epochs != 1)}."
     )
     if decided is not None:
         sentences += map(as_sentence, describe_losses(decided))

@@ -101,6 +101,6 @@ def test_time_is_shared_out_and_savings_are_estimated() -> None:
     # Trials of one epoch train for 2 of the 4 s that they hold their lane, of two for 6 of 8.
     assert seconds["training and evaluation"] == 2 * 6 + 3 * 2
     assert seconds["setting up trials, checkpoints"] == (2 * 8 + 3 * 4) - (2 * 6 + 3 * 2)
-    assert seconds["lanes without a trial"] == 0
+    assert seconds["no trial, or an epoch that was cut short"] == 0
     assert seconds["saved by early stopping (estimate)"] == 3 * 2
     assert seconds["saved by stored states (estimate)"] == 0

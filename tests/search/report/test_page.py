@@ -11,10 +11,13 @@ from typer.testing import CliRunner
 from search.events.journal import Journal
 from search.events.outcomes import Outcomes
 from search.events.types import EpochDone, Event, TrialEnded, TrialStarted
+from search.finals.decision import decide
 from search.report.__main__ import app
 from search.report.page import load_sections, write_page
-from search.report.section import ReportedRun
+from search.report.section import ReportedRun, compared_on, compared_scores
 from search.report.sections.tokens import rank_correlation
+from search.settings.sections import SearchSettings
+from tests.search.finals.events import flat, scored, trained
 
 
 def epoch(trial: int, number: int, **scores: float) -> EpochDone:
@@ -112,3 +115,21 @@ def test_page_of_a_run_without_scores_is_written(tmp_path: Path) -> None:
 def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(tmp_path)])
     assert result.exit_code == 2
+
+
+def test_before_and_after_are_what_the_final_comparison_has_measured() -> None:
+    runs = [scored(1, 0.5, 0.7, repeat=1), scored(0, 0.4, 0.5), scored(None, 0.3, 0.2)]
+    events = [*flat(trained(0, 0.4), trained(1, 0.6, state="stopped"), trained(1, 0.5, repeat=1))]
+    outcomes = Outcomes([*events, *runs])
+    settings = SearchSettings.model_validate({"finalists": {"count": 1, "seeds": 1}})
+    assert compared_on(outcomes) == "validation"
+    before = compared_scores(outcomes)
+    assert before["trial 1, the best"]["de"] == 0.6, "as the search trained it"
+    decided = decide(outcomes, settings, {"de": "latin", "ko": "cjk"})
+    assert decided is not None
+    outcomes.follow(decided)
+    assert compared_on(outcomes) == "test"
+    found = compared_scores(outcomes)
+    assert [(name, scores["de"]) for name, scores in found.items()] == [
+        ("the untouched base", 0.2), ("the reference", 0.5), ("trial 1, the best", 0.7)
+    ]  # fmt: skip

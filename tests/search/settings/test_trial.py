@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from components.other_model import OtherModel
 from search.settings.trial import TrialConfig, changed_settings, flatten, varied_settings
+from search.space.grid import identity
 
 BASE = {"model": "builtin:tiny"}
 
@@ -118,11 +119,15 @@ def test_what_is_varied_is_told_at_its_default_too() -> None:
     )
     assert changed_settings(first, reference) == [("adapter.kind", "lora", "none")]
     varied = varied_settings([reference, first, second])
-    assert varied == {"adapter.kind", "adapter.rank"}
+    assert varied == {"adapter.kind", "lora adapter.rank"}
     assert changed_settings(first, reference, varied) == [
         ("adapter.kind", "lora", "none"),
         ("adapter.rank", 16, None),
     ]
+    # What another kind calls the same is another setting.
+    unfrozen = {"kind": "unfrozen", "last_layers": 2}
+    other = TrialConfig.model_validate({**base, "adapter": unfrozen}).plain()
+    assert varied_settings([reference, first, other]) == {"adapter.kind"}
 
 
 def test_where_nothing_trains_what_training_reads_changes_nothing() -> None:
@@ -133,3 +138,12 @@ def test_where_nothing_trains_what_training_reads_changes_nothing() -> None:
     )
     assert not other.trains
     assert changed_settings(other.plain(), reference) == [("pooling.kind", "max", "mean")]
+
+
+def test_pairs_are_drawn_by_their_own_seed_or_that_of_the_trial() -> None:
+    def identity_of(**seeds: int | None) -> str:
+        return identity(TrialConfig.model_validate({"base": {"model": "m"}, "training": seeds}))
+
+    assert identity_of(seed=3) == identity_of(seed=3, pairs_seed=3)
+    assert identity_of(seed=3) != identity_of(seed=3, pairs_seed=4)
+    assert identity_of(seed=3) != identity_of(seed=4)
