@@ -20,6 +20,7 @@ from search.events.types import (
     TrialEnded,
     TrialStarted,
     UntouchedScored,
+    added_by,
 )
 from search.scoring.constraints import Constraints, preference
 from search.settings.trial import Scores
@@ -56,7 +57,7 @@ class Outcome:
     seconds: float = 0.0
     scores: Scores = field(default_factory=lambda: Scores(math.nan, {}))
     trainable_parameters: int | None = None
-    added_parameters: int | None = None
+    added_parameters: int = 0
     error: str = ""
     drawn: Mapping[str, JsonValue] = field(default_factory=dict)
     parent: int | None = None
@@ -159,7 +160,7 @@ class Outcomes:
                 if outcome.reference and not event.repeat:
                     self._of_reference[event.epoch] = outcome.scores
                 outcome.trainable_parameters = event.trainable_parameters
-                outcome.added_parameters = event.added_parameters
+                outcome.added_parameters = added_by(event)
                 outcome.note_time(event)
             case TrialEnded():
                 outcome = self.run(event.trial, event.repeat)

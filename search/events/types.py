@@ -219,6 +219,12 @@ class FinalRow(Message):
     violations: tuple[str, ...] = ()
 
 
+def added_by(model: EpochDone | FinalRow) -> int:
+    """Parameters beside the base's; those that train, in a journal of an earlier version."""
+    added = model.added_parameters
+    return model.trainable_parameters if added is None else added
+
+
 class FinalComparison(Message):
     """The winner against another model, on the same sentences.
 

@@ -193,9 +193,7 @@ class _Finals:
         return self._outcomes.by_trial[trial].trainable_parameters or 0
 
     def _added(self, trial: int | None) -> int:
-        """Parameters beside the base's; those that train, in a journal of an earlier version."""
-        added = 0 if trial is None else self._outcomes.by_trial[trial].added_parameters
-        return self._size(trial) if added is None else added
+        return 0 if trial is None else self._outcomes.by_trial[trial].added_parameters
 
     def _violations(self, trial: int, runs: Sequence[Run] = ()) -> dict[str, float]:
         """How far a candidate's runs, all of them by default, are from the constraints.

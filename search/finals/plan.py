@@ -17,6 +17,13 @@ def finalists(outcomes: Outcomes, search: SearchSettings) -> list[Outcome]:
     return outcomes.ended()[: search.finals.count]
 
 
+def runs_wanted(outcomes: Outcomes, search: SearchSettings) -> list[tuple[Outcome, int]]:
+    """Each finalist with each of its other seeds, in the order in which they are trained."""
+    there = finalists(outcomes, search)
+    repeats = range(1, search.finals.seeds + 1)
+    return [(finalist, repeat) for repeat in repeats for finalist in there]
+
+
 def candidates(
     outcomes: Outcomes, search: SearchSettings
 ) -> dict[int, tuple[tuple[int, int], ...]]:
@@ -50,11 +57,7 @@ def next_tasks(outcomes: Outcomes, search: SearchSettings) -> list[TrialSpec]:
     """
     if not outcomes.count("finished"):
         return []
-    found = (
-        _to_train(outcomes, finalist, repeat)
-        for repeat in range(1, search.finals.seeds + 1)
-        for finalist in finalists(outcomes, search)
-    )
+    found = (_to_train(outcomes, *run) for run in runs_wanted(outcomes, search))
     # Two finalists may go on from the same trial.
     training = {(task.trial, task.repeat): task for task in found if task is not None}
     return list(training.values()) or _scoring(outcomes, search)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from search.events.types import FinalComparison, FinalRow, FinalsDecided, Interval
+from search.events.types import FinalComparison, FinalRow, FinalsDecided, Interval, added_by
 
 LEAST_GAIN = 0.0005  # what is less is 0.000
 NO_DIFFERENCE = "no significant difference"
@@ -56,13 +56,8 @@ def _describe_score(decided: FinalsDecided, chosen: FinalRow) -> str:
     return (
         f"{reached}; trial {first.trial} reaches {first.validation:.3f}, but there is "
         f"{NO_DIFFERENCE}, and trial {decided.trial} adds fewer parameters to the base "
-        f"({_added(chosen):,} instead of {_added(first):,})"
+        f"({added_by(chosen):,} instead of {added_by(first):,})"
     )
-
-
-def _added(row: FinalRow) -> int:
-    """Parameters beside the base's; those that train, in a journal of an earlier version."""
-    return row.trainable_parameters if row.added_parameters is None else row.added_parameters
 
 
 def describe_comparisons(decided: FinalsDecided) -> Iterator[str]:

@@ -60,12 +60,14 @@ def remaining(
     ends: dict[int, float] = {}
     free = []
     for outcome in running:
-        seen = since.get((outcome.trial, outcome.repeat))
+        run = (outcome.trial, outcome.repeat)
         if outcome.ended is None:
-            free.append(_left_of(usual, now - (now if seen is None else seen)))
+            free.append(_left_of(usual, now - since.get(run, now)))
         else:
             further = _expected_epochs(outcome, scheduler, survival)
-            ends[outcome.trial] = _until(outcome, further, outcome.epoch_seconds, now, seen)
+            ends[outcome.trial] = _until(
+                outcome, further, outcome.epoch_seconds, now, since.get(run, 0.0)
+            )
             free.append(ends[outcome.trial])
     ended = sum(outcome.state is not None for outcome in drawn)
     if (waiting or len(ends) < len(running)) and ended < LEAST_ENDED:
@@ -97,16 +99,17 @@ def _finals_seconds(
     for trial in outcomes.ended()[:count]:
         each = max(_lane_seconds(trial) / trial.epochs, trial.epoch_seconds)
         for repeat in range(1, seeds + 1):
-            run = outcomes.repeats.get((trial.trial, repeat))
-            seen = since.get((trial.trial, repeat))
+            key = (trial.trial, repeat)
+            run = outcomes.repeats.get(key)
             whole = scheduler.max_epochs * each
             if run is None:
                 lefts.append(whole)
             elif run.state is None and run.ended is None:
-                lefts.append(_left_of(whole, now - (now if seen is None else seen)))
+                lefts.append(_left_of(whole, now - since.get(key, now)))
             elif run.state is None:
                 own = run.epoch_seconds if run.epochs > 1 else min(run.epoch_seconds, each)
-                lefts.append(_until(run, scheduler.max_epochs - run.epochs, own, now, seen))
+                further = scheduler.max_epochs - run.epochs
+                lefts.append(_until(run, further, own, now, since.get(key, 0.0)))
     ends = [0.0] * max(1, lanes)
     for left in sorted(lefts, reverse=True):
         heapq.heapreplace(ends, ends[0] + left)
@@ -118,17 +121,17 @@ def _left_of(usual: float, spent: float) -> float:
     return max(LEAST_LEFT_S, abs(usual - spent))
 
 
-def _until(outcome: Outcome, epochs: float, each: float, now: float, seen: float | None) -> float:
+def _until(outcome: Outcome, epochs: float, each: float, now: float, seen: float) -> float:
     """Estimate when a run that has reported ends.
 
     Args:
         epochs: that it is expected to train further.
         each: seconds an epoch.
-        seen: Unix time at which it was first seen.
+        seen: Unix time at which it was first seen; 0 where that is not known.
     """
     assert outcome.ended is not None
     # A trial that a command goes on with has stood still until then.
-    reported = max(outcome.ended, seen or 0.0)
+    reported = max(outcome.ended, seen)
     if epochs <= 0:
         return 0.0
     return max(0.0, epochs - 1) * each + _left_of(min(1.0, epochs) * each, now - reported)

@@ -100,7 +100,7 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
 
 def _print_finals(console: Console, outcomes: Outcomes, prepared: Prepared) -> None:
     """Print the final comparison, or why there is none."""
-    from search.finals.plan import finalists
+    from search.finals.plan import runs_wanted
     from search.finals.words import MEASURED_ON, describe_choice, describe_comparisons
     from search.report.finals import finals_table
 
@@ -115,8 +115,7 @@ def _print_finals(console: Console, outcomes: Outcomes, prepared: Prepared) -> N
     search = prepared.config.search
     runs = [
         outcomes.repeats.get((finalist.trial, repeat))
-        for finalist in finalists(outcomes, search)
-        for repeat in range(1, search.finals.seeds + 1)
+        for finalist, repeat in runs_wanted(outcomes, search)
     ]
     wanted = len(runs)
     if wanted and search.trials != 1:

@@ -124,13 +124,12 @@ def identity(trial: TrialConfig) -> str:
     """
     if not trial.trains:
         return trial.model_dump_json(exclude={"case", *READ_BY_TRAINING})
-    training = trial.training.model_copy(update={"pairs_seed": trial.training.seed_of_pairs})
-    trial = trial.model_copy(update={"training": training})
-    idle: dict[str, set[str]] = {}
+    idle = {"training": {"pairs_seed"}}  # None stands for another setting's value
     for key in trial.idle:
         section, _, name = key.partition(".")
         idle.setdefault(section, set()).add(name)
-    return trial.model_dump_json(exclude={"case": True, **idle})
+    read = trial.model_dump_json(exclude={"case": True, **idle})
+    return f"{read} {trial.training.seed_of_pairs}"
 
 
 def size(space: Space) -> float:
