@@ -46,6 +46,8 @@ def probe_problems(
         if fault["type"] == "extra_forbidden":
             legal = legal_keys(probe.values, path[:-1], origin)
             suggestion = suggest_key(path, legal)
+            if path in source.places:  # the key is at fault, whatever is written below it
+                origin = path
         message = fault_sentence(fault, legal, suggestion) + _choice_cure(fault, path)
         cause = fault.get("ctx", {}).get("error")
         if isinstance(cause, SettingError):  # it may be of a section, and names the key to change

@@ -79,6 +79,7 @@ LINES: list[tuple[str, int, str]] = [
     ("2020-01-01: 3", 3, "has the key"),
     ("3: 4", 3, "3: is no known key"),
     ("pooing: {kind: mean}", 3, "did you mean 'pooling'?"),
+    ("haed:\n  choice:\n    - {kind: identity}\n    - {kind: linear}", 3, "did you mean 'head'?"),
     ("\"a\\e[31mb\": 3", 3, "a\\x1b[31mb: is no known key"),
     ("\"a\\u202eb\": 3", 3, "a\\u202eb: is no known key"),
     ("'[/x]': 3", 3, "[/x]: is no known key"),
