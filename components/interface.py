@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from components.averaging import mean_of
 from components.config import Config
 from components.embedded import Embedded
 from components.errors import SettingError
@@ -253,6 +254,15 @@ class AdapterConfig(Config, ABC):
         Raises:
             ValueError: the settings do not fit this model or these families.
         """
+
+    def average(
+        self, runs: Sequence[Mapping[str, Tensor]]
+    ) -> tuple[AdapterConfig, dict[str, Tensor]]:
+        """Settings and parameters that change the base by the mean of what those of ``runs`` do.
+
+        It is the mean of the parameters (of each run by name) unless the adapter multiplies them.
+        """
+        return self, {name: mean_of([run[name] for run in runs]) for name in runs[0]}
 
 
 class LossConfig(Config, ABC):

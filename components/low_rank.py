@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import torch
@@ -13,7 +14,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from pydantic import Field
+from torch import Tensor
 
+from components.averaging import mean_of
 from components.base.structure import first_of_last, layers_of, linear_names
 from components.errors import SettingError
 from components.interface import Adapter, AdapterConfig
@@ -94,12 +97,40 @@ class LowRankConfig(AdapterConfig, ABC):
             )
         return LoraConfig(
             r=self.rank,
-            lora_alpha=2 * self.rank if self.alpha is None else self.alpha,
+            lora_alpha=self._alpha,
             lora_dropout=self.dropout,
             target_modules=names,
             use_rslora=self.rslora,
             use_dora=dora,
         )
+
+    @property
+    def _alpha(self) -> float:
+        return 2 * self.rank if self.alpha is None else self.alpha
+
+    def average(
+        self, runs: Sequence[Mapping[str, Tensor]]
+    ) -> tuple[AdapterConfig, dict[str, Tensor]]:
+        """Average the updates that runs with these settings have trained, not their factors.
+
+        Of N runs of rank R, the mean of the products ``B A`` is one product of rank N R: that of
+        ``[B_1 .. B_N] / N`` and of the ``A`` one above the other. What DoRA keeps beside them is
+        averaged as it is.
+        """
+        count = len(runs)
+        # The scale of the updates stays: alpha / rank, or alpha / sqrt(rank).
+        alpha = self._alpha * (math.sqrt(count) if self.rslora else count)
+        averaged = {}
+        for name in runs[0]:
+            parts = [run[name] for run in runs]
+            if "/lora_A/" in name:
+                averaged[name] = torch.cat(parts)
+            elif "/lora_B/" in name:
+                averaged[name] = torch.cat(parts, dim=1) / count
+            else:
+                averaged[name] = mean_of(parts)
+        wide = {"rank": count * self.rank, "alpha": alpha}
+        return self.model_copy(update=wide), averaged
 
 
 def select(model: PreTrainedModel, targets: str | list[str]) -> list[str]:

@@ -107,10 +107,12 @@ def _export(
         refuse_unreachable_repo(repo)
     record = read_record(folder)
     outcomes = Outcomes(read_journal(folder / JOURNAL))
-    outcome, checkpoint = choose_trial(checkpoints_of(folder, record.checkpoints), outcomes, trial)
+    outcome, trained = choose_trial(checkpoints_of(folder, record.checkpoints), outcomes, trial)
     form = Form(adapters, None if dtype == "auto" else getattr(torch, dtype), truncate_dim)
     state = outcome.state or "unfinished"
     seed = " trained anew with another seed" if outcome.repeat else ""
+    if outcome.averaged:
+        seed = f", the average of {len(outcome.averaged)} runs with other seeds"
     console.print(
         f"trial {outcome.trial}{seed}, {state} at epoch {outcome.epochs}, accuracy "
         f"{outcome.accuracy:.3f}: {label(outcome)}",
@@ -129,7 +131,7 @@ def _export(
         if problems := list(data_differences(record, split)):
             raise InputError(problems)
         try:
-            scores = export_trial(split, config.data, outcomes, outcome, checkpoint, to, form)
+            scores = export_trial(split, config.data, outcomes, outcome, trained, to, form)
         except (ValueError, SafetensorError) as error:
             raise InputError(str(error)) from error
         except ExportError as error:

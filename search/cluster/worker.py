@@ -23,6 +23,7 @@ from search.events.types import EpochDone, ModelScored
 from search.runs.console import explain_os_error
 from search.runtime.progress import Progress, shown_by
 from search.settings.trial import TrialConfig
+from search.training.averaging import average
 from search.training.checkpoint import Checkpoint
 from search.training.loop import EpochReport, TrialError, TrialMemoryError
 from search.training.session import Session, SessionSettings
@@ -121,15 +122,16 @@ def _score(
         if order.trial is None:
             scores = session.score(None, None)
         else:
-            with checkpoints.opened(order.trial, order.repeat) as file:
-                if file is None:
-                    raise ValueError("it has no checkpoint")
-                state = Checkpoint.read(file)
-            scores = session.score(TrialConfig.model_validate(order.values), state)
+            config = TrialConfig.model_validate(order.values)
+            runs = order.averaged or (order.repeat,)
+            states = [_read(checkpoints, order.trial, repeat) for repeat in runs]
+            model = average(config, states) if order.averaged else (config, states[0])
+            scores = session.score(*model)
         validation, test = scores
         scored = ModelScored(
-            trial=order.trial, repeat=order.repeat, validation=validation, test=test
-        )
+            trial=order.trial, repeat=order.repeat, averaged=order.averaged,
+            validation=validation, test=test,
+        )  # fmt: skip
         reply = ScoredReply(scored=scored)
     except ray.exceptions.RayActorError:
         raise
@@ -140,6 +142,13 @@ def _score(
         reply = TrialFailed(message=str(error))
     if session.ranks.rank == 0:
         mailbox.ask(Mailbox.report, sequence, reply)
+
+
+def _read(checkpoints: Reached, trial: int, repeat: int) -> Checkpoint:
+    with checkpoints.opened(trial, repeat) as file:
+        if file is None:
+            raise ValueError("it has no checkpoint")
+        return Checkpoint.read(file)
 
 
 def _find_start(checkpoints: Reached, order: TrialSpec) -> Checkpoint | None:

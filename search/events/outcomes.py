@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pydantic import JsonValue
 
 from search.events.types import (
+    AVERAGED,
     EpochDone,
     Event,
     FinalsDecided,
@@ -31,7 +32,9 @@ class Outcome:
     """What is known of one trial.
 
     Attributes:
-        repeat: 0, or the number of its run with another seed.
+        repeat: 0, or the number of its run with another seed; `AVERAGED` for the mean of the
+            weights of several.
+        averaged: the numbers of these.
         state: None while it runs.
         epochs: done so far.
         seconds: of training and evaluation.
@@ -70,6 +73,7 @@ class Outcome:
     epoch_seconds: float = 0.0
     lane: int = 0
     repeat: int = 0
+    averaged: tuple[int, ...] = ()
 
     def note_time(self, done: EpochDone) -> None:
         """Take in when an epoch ended. The first one may hold what later ones are spared."""
@@ -102,7 +106,7 @@ class Outcomes:
         by_trial: number -> trial, as it was drawn and trained in the search.
         repeats: number and repeat -> run of a finalist with another seed.
         scored: number and repeat -> scores for the final comparison; of the base without training,
-            under None and 0.
+            under None and 0, of averages under `AVERAGED`.
         decided: what came of that comparison; None where it has not been made.
         untouched: scores of the base without training; None until they are known.
     """
@@ -169,17 +173,29 @@ class Outcomes:
             case UntouchedScored():
                 self.untouched = scores_of(event)
             case ModelScored():
+                self.decided = None
                 self.scored[event.trial, event.repeat] = event
             case FinalsDecided():
                 self.decided = event
 
     def run(self, trial: int, repeat: int = 0) -> Outcome:
-        """Find a trial, or its run with another seed.
+        """Find a trial, its run with another seed or, of a number `AVERAGED`, these as one model.
 
         Raises:
-            KeyError: it has not been started.
+            KeyError: it has not been started, or the average not been scored.
         """
+        if repeat == AVERAGED:
+            return self._average(trial)
         return self.repeats[trial, repeat] if repeat else self.by_trial[trial]
+
+    def _average(self, trial: int) -> Outcome:
+        scored = self.scored[trial, AVERAGED]
+        runs = [self.repeats[trial, repeat] for repeat in scored.averaged]
+        return replace(
+            runs[0], values=self.by_trial[trial].values, repeat=AVERAGED, averaged=scored.averaged,
+            scores=scores_of(scored.validation), seconds=sum(run.seconds for run in runs),
+            curve={}, times={},
+        )  # fmt: skip
 
     def has_run(self, trial: int, repeat: int = 0) -> bool:
         """Whether a trial, or its run with another seed, has been started."""

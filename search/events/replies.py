@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from search.events.types import EpochDone, Message, ModelScored, UntouchedScored
+from search.events.types import AVERAGED, EpochDone, Message, ModelScored, UntouchedScored
 
 
 class TrialSpec(Message):
@@ -19,7 +19,9 @@ class TrialSpec(Message):
     Attributes:
         task: what to do.
         trial: its number, from 0; None for the base without training.
-        repeat: 0, or the number of its run with another seed.
+        repeat: 0, or the number of its run with another seed; `AVERAGED` for the mean of the
+            weights of several.
+        averaged: the numbers of these.
         values: its config.
         parent, epochs: as of `TrialStarted`.
     """
@@ -27,6 +29,7 @@ class TrialSpec(Message):
     task: Literal["train", "score"] = "train"
     trial: int | None
     repeat: int = 0
+    averaged: tuple[int, ...] = ()
     values: dict[str, JsonValue]
     parent: int | None = None
     epochs: int | None = None
@@ -35,7 +38,10 @@ class TrialSpec(Message):
 def describe_task(config: Mapping[str, object]) -> str:
     """Name what Tune is given."""
     trial = "the untouched base" if config["trial"] is None else f"trial {config['trial']}"
-    seed = f" with seed {config['repeat']} of the finals" if config.get("repeat") else ""
+    repeat = config.get("repeat")
+    seed = f" with seed {repeat} of the finals" if repeat else ""
+    if repeat == AVERAGED:
+        seed = ", the average of its runs"
     return f"{trial}{seed}{', scored' if config.get('task') == 'score' else ''}"
 
 

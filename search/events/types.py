@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 from search.scoring.constraints import Constraints
 
 FORMAT = 1  # of a journal
+AVERAGED = -1  # in place of a run's number: the mean of the weights of several
 
 # How a trial ended.
 State = Literal["finished", "stopped", "failed"]
@@ -171,6 +172,7 @@ class ModelScored(Message):
 
     Attributes:
         trial, repeat: which model; None for the base without training.
+        averaged: the runs whose weights were averaged, where ``repeat`` is `AVERAGED`.
         validation: on the sentences by which the search has chosen.
         test: on the sentences that chose nothing; None where there are none.
     """
@@ -178,6 +180,7 @@ class ModelScored(Message):
     event: Literal["scored"] = "scored"
     trial: int | None
     repeat: int = 0
+    averaged: tuple[int, ...] = ()
     validation: SplitScores
     test: SplitScores | None
 
@@ -196,11 +199,12 @@ class FinalRow(Message):
     Attributes:
         trial: None for the base without training.
         repeats: the runs of it; ``[0]`` for the trial as it was drawn.
-        validation: mean over the runs of what is maximised, on the validation sentences.
-        lowest, highest: of these runs.
-        measured: mean over the runs of what is compared, on the sentences of
-            ``FinalsDecided.split``.
-        by_language: likewise of each language's accuracy.
+        average: ``validation`` of the model whose weights are the mean of the runs'; None if none.
+        averaged: whether the row is of that model, not of the mean of the runs' scores.
+        validation: what is maximised, on the validation sentences.
+        lowest, highest: likewise of the runs.
+        measured: what is compared, on the sentences of ``FinalsDecided.split``.
+        by_language: likewise each language's accuracy.
         trainable_parameters: 0 for the base.
         added_parameters: as of `EpochDone`; 0 for the base.
         violations: the constraints of the search that a candidate does not keep, by the means of
@@ -209,6 +213,8 @@ class FinalRow(Message):
 
     trial: int | None
     repeats: tuple[int, ...]
+    average: float | None = None
+    averaged: bool = False
     validation: float
     lowest: float
     highest: float
@@ -250,7 +256,7 @@ class FinalsDecided(Message):
     """The best model is chosen, and compared with the others.
 
     Attributes:
-        trial, repeat: the model that becomes ``best/``.
+        trial, repeat: the model that becomes ``best/``; ``repeat`` may be `AVERAGED`.
         split: the sentences that ``rows`` and ``comparisons`` are measured on; ``validation`` where
             none are put aside for a test.
         compared: the mean accuracy, or the search's objective, made of the languages' accuracies.
@@ -258,8 +264,7 @@ class FinalsDecided(Message):
             base.
         tied: trials that the validation sentences cannot tell from the first of ``rows``; the one
             that adds the fewest parameters to the base is chosen among these and the first.
-        violations: the constraints of the search that the chosen model, which is one run of its
-            trial, does not keep on the validation sentences.
+        violations: the constraints that the chosen model does not keep on the validation sentences.
     """
 
     event: Literal["decided"] = "decided"

@@ -7,44 +7,24 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-import numpy as np
-
 from search.events.outcomes import Outcomes
 from search.events.types import (
+    AVERAGED,
     FinalComparison,
     FinalRow,
     FinalsDecided,
-    Interval,
     SplitScores,
 )
-from search.finals.plan import candidates
-from search.scoring.bootstrap import Floats, interval, resampled_means, stack_found
+from search.finals.measuring import Measured, compares_objective, measure, with_interval
+from search.finals.plan import averaged_runs, candidates
+from search.scoring.bootstrap import interval
 from search.scoring.constraints import describe, preference, total
-from search.scoring.interface import mean
-from search.scoring.settings import Scoring
 from search.settings.sections import SearchSettings
 
 Split = Literal["validation", "test"]
 Other = Literal["runner-up", "candidate", "reference", "untouched"]
 Run = tuple[int | None, int]
 UNTOUCHED: tuple[Run, ...] = ((None, 0),)
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """A model on one split.
-
-    Attributes:
-        value: what is compared.
-        resampled_N: likewise in each resample, the same ones for every model.
-        by_language: accuracy.
-        resampled_NL: likewise in each resample, in the order of ``by_language``.
-    """
-
-    value: float
-    resampled_N: Floats
-    by_language: Mapping[str, float]
-    resampled_NL: Floats
 
 
 def decide(
@@ -55,10 +35,12 @@ def decide(
 ) -> FinalsDecided | None:
     """Choose the best model by the validation sentences, and compare it by the test sentences.
 
-    The candidate with the best mean over its runs is chosen or, of those that the validation
+    A candidate counts as the mean over its runs or, where that is better, as the model whose
+    weights are the mean of theirs. The best candidate is chosen or, of those that the validation
     sentences cannot tell from it (a paired bootstrap at 95 %), the one that adds the fewest
-    parameters to the base; of its runs, the best. Candidates, and runs, that keep the constraints
-    go before all others. Then, and only then, the test sentences are read.
+    parameters to the base; where it is not an average, the best of its runs. Candidates, and runs,
+    that keep the constraints go before all others. Then, and only then, the test sentences are
+    read.
 
     Args:
         families: language -> name of its family.
@@ -93,17 +75,21 @@ class _Finals:
         self, outcomes: Outcomes, search: SearchSettings, families: Mapping[str, str], seed: int
     ) -> None:
         self._outcomes = outcomes
+        self._finals = search.finals
         self._constraints = search.constraints
         self._scoring = search.scoring
         self._families = families
         self._seed = seed
-        self.models: dict[int, tuple[Run, ...]] = {}  # candidates, and their runs that count
-        for trial, runs in candidates(outcomes, search).items():
-            if scored := tuple(run for run in runs if run in outcomes.scored):
-                self.models[trial] = scored
         found = outcomes.reference_trial()
         self._reference = None if found is None else found.trial
+        self._runs: dict[int, tuple[Run, ...]] = {}  # candidates, and their runs that count
+        for trial, runs in candidates(outcomes, search).items():
+            if scored := tuple(run for run in runs if run in outcomes.scored):
+                self._runs[trial] = scored
+        self.models = dict(self._runs)  # what stands for a candidate: its runs, or their average
         self._beside = dict(self._models_beside())
+        for trial in filter(self._is_average_better, self._runs):
+            self.models[trial] = self._beside[trial] = ((trial, AVERAGED),)
 
     def _models_beside(self) -> Iterator[tuple[int | None, tuple[Run, ...]]]:
         """The candidates, the reference and the base without training, as far as scored."""
@@ -114,12 +100,29 @@ class _Finals:
         if UNTOUCHED[0] in self._outcomes.scored:
             yield None, UNTOUCHED
 
+    def _average(self, trial: int | None) -> SplitScores | None:
+        """The validation scores of the average of a candidate's runs, if there is one of them."""
+        scored = self._outcomes.scored.get((trial, AVERAGED))
+        runs = () if trial is None else self._runs.get(trial, ())
+        wanted = averaged_runs(self._finals, runs)
+        return scored.validation if scored and wanted and scored.averaged == wanted else None
+
+    def _is_average_better(self, trial: int) -> bool:
+        """Whether the average of a candidate's runs goes before what they are by themselves."""
+        average = self._average(trial)
+        if average is None:
+            return False
+        runs = self._runs[trial]
+        of_runs = fmean(self._validation(runs))
+        after = preference(self._violations(trial, [(trial, AVERAGED)]), average.value, 0, 0)
+        return after < preference(self._violations(trial, runs), of_runs, 0, 0)
+
     def choose(self) -> _Choice:
         """Choose by the validation sentences."""
         violations = {trial: self._violations(trial) for trial in self.models}
 
         def key(trial: int) -> tuple[float, float, int, int]:
-            value = fmean(self._validation(trial))
+            value = fmean(self._validation(self.models[trial]))
             return preference(violations[trial], value, self._size(trial), trial)
 
         ranked = sorted(self.models, key=key)
@@ -147,10 +150,10 @@ class _Finals:
 
         def beside(other: Other, trial: int | None) -> FinalComparison:
             this, that = measured[winner], measured[trial]
-            difference = _interval(this.value - that.value, this.resampled_N - that.resampled_N)
+            difference = with_interval(this.value - that.value, this.resampled_N - that.resampled_N)
             resampled_NL = this.resampled_NL - that.resampled_NL
             by_language = {
-                name: _interval(value - that.by_language[name], resampled_NL[:, place])
+                name: with_interval(value - that.by_language[name], resampled_NL[:, place])
                 for place, (name, value) in enumerate(this.by_language.items())
             }
             return FinalComparison(
@@ -170,7 +173,7 @@ class _Finals:
             trial=winner,
             repeat=chosen[1],
             split=split,
-            compared="objective" if _is_objective(self._scoring) else "accuracy",
+            compared="objective" if compares_objective(self._scoring) else "accuracy",
             rows=tuple(self._row(trial, measured[trial]) for trial in [*choice.ranked, *rest]),
             comparisons=tuple(comparisons),
             tied=tuple(choice.tied),
@@ -183,9 +186,9 @@ class _Finals:
         assert trial is not None, "a candidate's"
         return preference(self._violations(trial, [run]), value, size, repeat)
 
-    def _validation(self, trial: int | None) -> list[float]:
+    def _validation(self, runs: Sequence[Run]) -> list[float]:
         """What is maximised, of each run."""
-        return [self._outcomes.scored[run].validation.value for run in self._beside[trial]]
+        return [self._outcomes.scored[run].validation.value for run in runs]
 
     def _size(self, trial: int | None) -> int:
         if trial is None:
@@ -206,71 +209,42 @@ class _Finals:
         means = self._means(runs or self.models[trial])
         return self._constraints.violations(means, floors or None, self._size(trial))
 
+    def _measure(
+        self, models: Mapping[int, Sequence[Run]] | Mapping[int | None, Sequence[Run]], split: Split
+    ) -> dict[int | None, Measured]:
+        scores: dict[int | None, list[SplitScores]] = {
+            trial: [self._scores_on(split, run) for run in runs] for trial, runs in models.items()
+        }
+        return measure(scores, self._scoring, self._families, self._seed)
+
+    def _scores_on(self, split: Split, run: Run) -> SplitScores:
+        scored = self._outcomes.scored[run]
+        scores = scored.validation if split == "validation" else scored.test
+        assert scores is not None, "every model has been scored on it"
+        return scores
+
     def _means(self, runs: Sequence[Run]) -> dict[str, float]:
         """Mean accuracy of runs by language on the validation sentences."""
         of_runs = [self._outcomes.scored[run].validation.by_language for run in runs]
         names = of_runs[0] if of_runs else ()
         return {name: fmean(one[name] for one in of_runs) for name in names}
 
-    def _row(self, trial: int | None, measured: _Measured) -> FinalRow:
-        values = self._validation(trial)
+    def _row(self, trial: int | None, measured: Measured) -> FinalRow:
+        stands = self._beside[trial]
+        runs = stands if trial is None else self._runs.get(trial, stands)
+        values = self._validation(runs)
+        average = self._average(trial)
         return FinalRow(
             trial=trial,
-            repeats=tuple(repeat for _, repeat in self._beside[trial]),
-            validation=fmean(values),
+            repeats=tuple(repeat for _, repeat in runs),
+            average=None if average is None else average.value,
+            averaged=stands != runs,
+            validation=fmean(self._validation(stands)),
             lowest=min(values),
             highest=max(values),
-            measured=_interval(measured.value, measured.resampled_N),
+            measured=with_interval(measured.value, measured.resampled_N),
             by_language=dict(measured.by_language),
             trainable_parameters=self._size(trial),
             added_parameters=self._added(trial),
             violations=tuple(describe(self._violations(trial)) if trial in self.models else ()),
         )
-
-    def _measure(
-        self, models: Mapping[int, Sequence[Run]] | Mapping[int | None, Sequence[Run]], split: Split
-    ) -> dict[int | None, _Measured]:
-        """Measure models on a split, each as the mean of its runs, on the same resamples."""
-        scores: dict[int | None, list[SplitScores]] = {
-            trial: [_on(self._outcomes, run, split) for run in runs]
-            for trial, runs in models.items()
-        }
-        languages = list(next(iter(scores.values()))[0].found)
-        values_MLR = np.stack(
-            [stack_found([one.found for one in runs], languages) for runs in scores.values()]
-        )
-        resampled_NML = resampled_means(values_MLR, self._seed)
-
-        def combine(means_L: Floats) -> float:
-            by_language = dict(zip(languages, means_L.tolist(), strict=True))
-            if _is_objective(self._scoring):
-                return self._scoring.objective.combine(by_language, self._families)
-            return mean(by_language)
-
-        found = {}
-        for index, (trial, runs) in enumerate(scores.items()):
-            by_language = {n: fmean(one.by_language[n] for one in runs) for n in languages}
-            found[trial] = _Measured(
-                combine(np.asarray(list(by_language.values()))),
-                np.asarray([combine(means_L) for means_L in resampled_NML[:, index]]),
-                by_language,
-                resampled_NML[:, index],
-            )
-        return found
-
-
-def _is_objective(scoring: Scoring) -> bool:
-    """Whether what is maximised is compared: a number made of the languages' accuracies."""
-    return scoring.is_accuracy and not scoring.is_mean_accuracy
-
-
-def _on(outcomes: Outcomes, run: Run, split: Split) -> SplitScores:
-    scored = outcomes.scored[run]
-    scores = scored.validation if split == "validation" else scored.test
-    assert scores is not None, "every model has been scored on it"
-    return scores
-
-
-def _interval(value: float, resampled_N: Floats) -> Interval:
-    low, high = interval(resampled_N)
-    return Interval(value=value, low=low, high=high)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.events.outcomes import Outcome, Outcomes
 from search.events.replies import TrialSpec
-from search.settings.sections import SearchSettings
+from search.events.types import AVERAGED
+from search.settings.sections import FinalistSettings, SearchSettings
 
 SEEDS = 2**32  # there are so many
 
@@ -48,12 +49,19 @@ def candidates(
     return {} if best is None else {best.trial: ((best.trial, 0),)}
 
 
+def averaged_runs(
+    finals: FinalistSettings, runs: Sequence[tuple[int | None, int]]
+) -> tuple[int, ...]:
+    """The runs of a candidate whose weights are averaged; none where there are fewer than two."""
+    return tuple(repeat for _, repeat in runs) if finals.average and len(runs) > 1 else ()
+
+
 def next_tasks(outcomes: Outcomes, search: SearchSettings) -> list[TrialSpec]:
     """What to do next, all of which can be done at once; nothing when the choice can be made.
 
     First every finalist is trained with other seeds. Only then are models scored for the final
-    comparison, since that reads the test sentences: the candidates, the reference, and the base
-    without training.
+    comparison, since that reads the test sentences: the candidates, the averages of their runs, the
+    reference, and the base without training.
     """
     if not outcomes.count("finished"):
         return []
@@ -64,7 +72,8 @@ def next_tasks(outcomes: Outcomes, search: SearchSettings) -> list[TrialSpec]:
 
 
 def _scoring(outcomes: Outcomes, search: SearchSettings) -> list[TrialSpec]:
-    wanted = [run for runs in candidates(outcomes, search).values() for run in runs]
+    there = candidates(outcomes, search)
+    wanted = [run for runs in there.values() for run in runs]
     wanted += [(o.trial, 0) for o in outcomes.ended() if o.reference]
     tasks = [
         TrialSpec(
@@ -76,6 +85,16 @@ def _scoring(outcomes: Outcomes, search: SearchSettings) -> list[TrialSpec]:
         for trial, repeat in dict.fromkeys(wanted)
         if (trial, repeat) not in outcomes.scored
     ]
+    for trial, runs in there.items():
+        averaged = averaged_runs(search.finals, runs)
+        known = outcomes.scored.get((trial, AVERAGED))
+        if averaged and (known is None or known.averaged != averaged):
+            values = dict(outcomes.by_trial[trial].values)
+            tasks.append(
+                TrialSpec(
+                    task="score", trial=trial, repeat=AVERAGED, averaged=averaged, values=values
+                )
+            )
     if (None, 0) not in outcomes.scored:
         tasks.append(TrialSpec(task="score", trial=None, values={}))
     return tasks

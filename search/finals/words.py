@@ -51,6 +51,14 @@ def _describe_score(decided: FinalsDecided, chosen: FinalRow) -> str:
         f"trial {decided.trial}, trained anew with {runs} other seed{'s' * (runs > 1)}, reaches "
         f"{chosen.validation:.3f} on the validation sentences{spread}"
     )
+    if chosen.averaged:
+        reached = (
+            f"trial {decided.trial}, trained anew with {runs} other seeds, reaches "
+            f"{chosen.lowest:.3f} to {chosen.highest:.3f} on the validation sentences, and the "
+            f"average of these runs' weights {chosen.validation:.3f}"
+        )
+    elif chosen.average is not None:
+        reached += f" (the average of their weights {chosen.average:.3f})"
     if first.trial == decided.trial:
         return f"{reached}; it is the best finalist"
     return (

@@ -42,7 +42,8 @@ def _name(row: FinalRow, decided: FinalsDecided) -> str:
 def _spread(row: FinalRow) -> str:
     if len(row.repeats) == 1:
         return f"{row.validation:.3f}"
-    return f"{row.validation:.3f} ({row.lowest:.3f} to {row.highest:.3f})"
+    averaged = "averaged; " if row.averaged else ""
+    return f"{row.validation:.3f} ({averaged}{row.lowest:.3f} to {row.highest:.3f})"
 
 
 def _interval(row: FinalRow) -> str:

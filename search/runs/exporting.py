@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from search.runs.record import program
 from search.settings.problems import InputError
@@ -18,26 +18,44 @@ if TYPE_CHECKING:
     from search.events.outcomes import Outcome, Outcomes
     from search.export import Form, HeldOut
     from search.runtime.checkpoints import Checkpoints
-    from search.settings.trial import Scores
+    from search.settings.trial import Scores, TrialConfig
     from search.training.checkpoint import Checkpoint
 
 
-def read_checkpoint(checkpoints: Checkpoints, trial: int, repeat: int = 0) -> Checkpoint:
-    """Read the checkpoint of a trial of a run, or of its run with another seed.
+class Trained(NamedTuple):
+    """What a trial of a run, or its runs with other seeds, have come to."""
+
+    config: TrialConfig
+    checkpoint: Checkpoint
+
+
+def read_trained(checkpoints: Checkpoints, outcome: Outcome) -> Trained:
+    """Read the checkpoint of a trial, of its run with another seed, or of the average of several.
 
     Raises:
         ValueError: there is none, or it is damaged.
         OSError: it cannot be read.
     """
+    from search.settings.trial import TrialConfig
+    from search.training.averaging import average
+
+    config = TrialConfig.model_validate(outcome.values)
+    runs = outcome.averaged or (outcome.repeat,)
+    found = [_read_checkpoint(checkpoints, outcome.trial, repeat) for repeat in runs]
+    return Trained(*average(config, found)) if outcome.averaged else Trained(config, found[0])
+
+
+def _read_checkpoint(checkpoints: Checkpoints, trial: int, repeat: int) -> Checkpoint:
     from search.training.checkpoint import Checkpoint
 
+    name = f"trial {trial}" + f" with seed {repeat} of the finals" * bool(repeat)
     try:
         with checkpoints.opened(trial, repeat) as file:
             found = None if file is None else Checkpoint.read(file)
     except ValueError as error:
-        raise ValueError(f"the checkpoint of trial {trial} cannot be used: {error}") from error
+        raise ValueError(f"the checkpoint of {name} cannot be used: {error}") from error
     if found is None:
-        raise ValueError(f"trial {trial} has no checkpoint in {checkpoints.location}")
+        raise ValueError(f"{name} has no checkpoint in {checkpoints.location}")
     return found
 
 
@@ -65,7 +83,7 @@ def refuse_unknown_trial(outcomes: Outcomes, trial: int) -> None:
 
 def choose_trial(
     checkpoints: Checkpoints, outcomes: Outcomes, trial: int | None = None
-) -> tuple[Outcome, Checkpoint]:
+) -> tuple[Outcome, Trained]:
     """Find the trial to make a model of, and its checkpoint, which may be newer than its score.
 
     Args:
@@ -88,18 +106,18 @@ def choose_trial(
             )
         trial = ranked[0].trial
     refuse_unknown_trial(outcomes, trial)
+    outcome = outcomes.run(trial, repeat)
     try:
-        checkpoint = read_checkpoint(checkpoints, trial, repeat)
+        trained = read_trained(checkpoints, outcome)
     except ValueError as error:
         others = ", ".join(str(number) for number in kept if number != trial) or "none"
         raise InputError(
             f"{error}; a search keeps those of its best trials (search.keep), here also: {others}"
         ) from error
-    outcome = outcomes.run(trial, repeat)
-    scores = reported_scores(checkpoint)
+    scores = reported_scores(trained.checkpoint)
     if scores is None:
-        return outcome, checkpoint
-    return replace(outcome, scores=scores, epochs=checkpoint.epoch), checkpoint
+        return outcome, trained
+    return replace(outcome, scores=scores, epochs=trained.checkpoint.epoch), trained
 
 
 def reported_scores(checkpoint: Checkpoint) -> Scores | None:
@@ -127,7 +145,7 @@ def _held_out(split: Split, outcomes: Outcomes, outcome: Outcome) -> HeldOut | N
     rows = () if decided is None or decided.split != "test" else decided.rows
 
     def scores(trial: int | None) -> Scores | None:
-        for row in rows:  # of a finalist, the mean of its runs, as in the sentences
+        for row in rows:  # of a finalist, what stands for it, as in the sentences
             if row.trial == trial and row.repeats != (0,):
                 return Scores(fmean(row.by_language.values()), row.by_language)
         scored = outcomes.scored.get((trial, 0))
@@ -136,8 +154,11 @@ def _held_out(split: Split, outcomes: Outcomes, outcome: Outcome) -> HeldOut | N
     sentences: list[str] = []
     if decided is not None and (decided.trial, decided.repeat) == (outcome.trial, outcome.repeat):
         sentences = [describe_choice(decided), *describe_comparisons(decided)]
-        runs = len(find_row(decided, decided.trial).repeats)
-        if runs > 1:
+        row = find_row(decided, decided.trial)
+        runs = len(row.repeats)
+        if row.averaged:
+            sentences.insert(1, f"this model has the mean of the weights of these {runs} runs")
+        elif runs > 1:
             told = f"the comparisons are of the mean of {runs} runs, of which this model is one"
             sentences.insert(1, told)
     elif outcome.state is None:
@@ -158,7 +179,7 @@ def export_trial(
     data: DataSettings,
     outcomes: Outcomes,
     outcome: Outcome,
-    checkpoint: Checkpoint,
+    trained: Trained,
     to: Path,
     form: Form | None = None,
 ) -> Scores:
@@ -177,12 +198,11 @@ def export_trial(
     """
     from components.languages import FamilyTable
     from search.export import ExportError, export
-    from search.settings.trial import TrialConfig
 
     try:
         return export(
-            TrialConfig.model_validate(outcome.values),
-            checkpoint,
+            trained.config,
+            trained.checkpoint,
             to,
             validation=split.validation_text,
             tokenised=split.validation,

@@ -15,7 +15,7 @@ from search.runs.console import (
     explain_os_error,
     redirect_library_output,
 )
-from search.runs.exporting import export_command, export_trial, kept_trials, read_checkpoint
+from search.runs.exporting import export_command, export_trial, kept_trials, read_trained
 from search.runs.lock import hold
 from search.runs.results import LEADERBOARD
 from search.runs.resume import JOURNAL, resume_command
@@ -155,7 +155,7 @@ def _make_best(
     others = (one for one in outcomes.ended() if one is not first)
     for best in filter(None, [first, *others]):
         try:
-            checkpoint = read_checkpoint(checkpoints, best.trial, best.repeat)
+            trained = read_trained(checkpoints, best)
             break
         except (ValueError, OSError) as error:
             why = explain_os_error(error) if isinstance(error, OSError) else shown(error, 1000)
@@ -184,7 +184,7 @@ def _make_best(
         status = console.status("writing and checking best/")
         with status if console.is_terminal else nullcontext(), redirect_library_output(folder):
             data = prepared.config.data
-            export_trial(prepared.split, data, outcomes, best, checkpoint, folder / "best")
+            export_trial(prepared.split, data, outcomes, best, trained, folder / "best")
     except (ExportError, ValueError, OSError, SafetensorError) as error:
         why = explain_os_error(error) if isinstance(error, OSError) else shown(error, 1000)
         console.print(f"best/ could not be made: {why}", markup=False, style="red", soft_wrap=True)

@@ -26,10 +26,14 @@ class FinalistSettings(Config):
     Attributes:
         count: of trials; 0 makes the best trial the best model as it is.
         seeds: runs of each of them.
+        average: try the mean of the weights of a finalist's runs too (Wortsman et al., 2022, Model
+            soups), which stands for the finalist where it is better than they are; it takes two
+            seeds at least.
     """
 
     count: int = Field(default=3, ge=0)
     seeds: Count = 3
+    average: bool = True
 
 
 class SearchSettings(Scoring, Constraints):

@@ -110,7 +110,8 @@ def test_the_model_that_the_finals_chose(run: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0 and "trial 1, finished at epoch 2" in result.output
     shutil.rmtree(decided / "trials" / "1-seed1")
     result = export(decided, "--to", str(tmp_path / "gone"))
-    assert result.exit_code == 2 and "trial 1 has no checkpoint" in result.output
+    assert result.exit_code == 2
+    assert "trial 1 with seed 1 of the finals has no checkpoint" in result.output
     assert "here also: 0" in result.output
 
 

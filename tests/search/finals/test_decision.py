@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search.events.outcomes import Outcomes
-from search.events.types import Event, FinalsDecided, ModelScored
+from search.events.types import AVERAGED, Event, FinalsDecided, ModelScored
 from search.finals.decision import decide
 from search.finals.words import (
     NO_DIFFERENCE,
@@ -143,6 +143,63 @@ def test_a_language_that_loses_is_told_with_its_interval() -> None:
     assert list(describe_losses(found.model_copy(update={"comparisons": tuple(bare)}))) == [
         "worse than the reference in ko (-0.100)"
     ]
+
+
+def averaged(
+    trial: int, validation: float, test: float, *, runs: tuple[int, ...] = (1, 2)
+) -> ModelScored:
+    """The average of a candidate's runs."""
+    model = scored(trial, validation, test, repeat=AVERAGED)
+    return model.model_copy(update={"averaged": runs})
+
+
+def two_runs() -> list[ModelScored]:
+    return [
+        scored(1, 0.60, 0.5, repeat=1), scored(1, 0.64, 0.5, repeat=2),
+        scored(2, 0.66, 0.6, repeat=1), scored(2, 0.70, 0.6, repeat=2),
+    ]  # fmt: skip
+
+
+def test_the_average_of_the_runs_stands_for_a_candidate_where_it_is_better() -> None:
+    finals = [*two_runs(), averaged(1, 0.80, 0.7), averaged(2, 0.675, 0.9)]
+    found = decided([*search(), *finals, *beside()])
+    assert (found.trial, found.repeat) == (1, AVERAGED)
+    best, behind = found.rows[:2]
+    assert best.averaged and best.repeats == (1, 2)
+    assert best.average == pytest.approx(0.80)
+    assert (best.validation, best.lowest, best.highest) == pytest.approx((0.80, 0.60, 0.64))
+    assert best.measured.value == pytest.approx(0.7)
+    # The average of the other one is behind the mean of its runs, though not behind each.
+    assert not behind.averaged
+    assert behind.average == pytest.approx(0.675)
+    assert behind.validation == pytest.approx(0.68)
+    assert behind.measured.value == pytest.approx(0.6)
+    assert "reaches 0.600 to 0.640 on the validation sentences, and the average of" in (
+        describe_choice(found)
+    )
+    worse = decided([*search(), *two_runs(), averaged(2, 0.5, 0.9), *beside()])
+    assert (worse.trial, worse.repeat) == (2, 2)
+    assert "(the average of their weights 0.500)" in describe_choice(worse)
+
+
+def test_an_average_of_other_runs_or_one_that_is_not_wanted_counts_for_nothing() -> None:
+    stale = [*search(), *two_runs(), averaged(1, 0.9, 0.9, runs=(1, 2, 3)), *beside()]
+    assert decided(stale).trial == 2
+    off = [*search(), *two_runs(), averaged(1, 0.9, 0.9), *beside()]
+    assert decided(off).trial == 1
+    assert decided(off, finalists={"count": 2, "seeds": 2, "average": False}).trial == 2
+
+
+def test_an_average_that_breaks_a_floor_does_not_replace_runs_that_keep_it() -> None:
+    average = ModelScored(
+        trial=1, repeat=AVERAGED, averaged=(1, 2),
+        validation=split_scores({"de": 0.9, "ko": 0.1}), test=split_scores({"de": 0.9, "ko": 0.1}),
+    )  # fmt: skip
+    runs = [unlike(1, 1, 0.4, 0.3), unlike(1, 2, 0.45, 0.3)]
+    finals = [*runs, average, unlike(2, 1, 0.3, 0.25), unlike(0, 0, 0.2, 0.2)]
+    assert decided([*search(), *finals]).repeat == AVERAGED
+    found = decided([*search(), *finals], floors={"ko": 0.0})
+    assert (found.trial, found.repeat, found.violations) == (1, 2, ())
 
 
 def test_without_test_sentences_the_comparison_is_on_the_validation() -> None:

@@ -22,7 +22,7 @@ from rich.console import Console
 from search.events.journal import read_journal
 from search.events.outcomes import Outcomes
 from search.events.replies import TrialSpec
-from search.events.types import ModelScored, TrialEnded, TrialStarted
+from search.events.types import AVERAGED, ModelScored, TrialEnded, TrialStarted
 from search.finals.plan import next_tasks
 from search.report.ranking import print_ranking
 from search.runs.finish import choose_best, finish_run
@@ -30,6 +30,7 @@ from search.runs.folder import Run, open_run
 from search.runs.prepare import Prepared, prepare
 from search.runtime.checkpoints import Checkpoints
 from search.settings.trial import TrialConfig
+from search.training.averaging import average
 from search.training.checkpoint import Checkpoint
 from search.training.session import Session
 
@@ -85,14 +86,21 @@ def score(run: Run, folder: Path, session: Session, spec: TrialSpec) -> None:
     """What a lane does for a model of the final comparison."""
     trial, checkpoint = None, None
     if spec.trial is not None:
-        with Checkpoints(folder / "trials").opened(spec.trial, spec.repeat) as file:
-            assert file is not None
-            checkpoint = Checkpoint.read(file)
-        trial = TrialConfig.model_validate(spec.values)
+        states = []
+        for repeat in spec.averaged or (spec.repeat,):
+            with Checkpoints(folder / "trials").opened(spec.trial, repeat) as file:
+                assert file is not None
+                states.append(Checkpoint.read(file))
+        trial, checkpoint = TrialConfig.model_validate(spec.values), states[0]
+        if spec.averaged:
+            trial, checkpoint = average(trial, states)
     validation, test = session.score(trial, checkpoint)
     run.journal.append(
-        ModelScored(trial=spec.trial, repeat=spec.repeat, validation=validation, test=test)
-    )
+        ModelScored(
+            trial=spec.trial, repeat=spec.repeat, averaged=spec.averaged, validation=validation,
+            test=test,
+        )
+    )  # fmt: skip
 
 
 def play(prepared: Prepared, folder: Path) -> str:
@@ -183,7 +191,8 @@ def test_a_model_whose_checkpoint_is_gone_is_not_written_over(
     assert finish_run(console, folder, with_finalists.prepared) == 0
     assert (folder / "best" / "model.safetensors").read_bytes() == weights
     said = printed.getvalue()
-    assert said.count(f"trial {decided.trial} has no checkpoint") == 1
+    run = f"trial {decided.trial} with seed {decided.repeat} of the finals"
+    assert said.count(f"{run} has no checkpoint") == 1
     assert "best/ stays as it was written before" in said
 
 
@@ -234,3 +243,43 @@ def test_without_finalists_it_is_taken_but_its_card_shows_what_it_is_worth(
     card = (run.folder / "best" / "README.md").read_text(encoding="utf-8")
     headline = re.search(r"against the pivot: (0\.\d+)\*\*", card)
     assert headline and float(headline[1]) < leader.accuracy - 0.1
+
+
+@pytest.fixture(scope="module")
+def with_average(finished: Callable[..., Finished]) -> Finished:
+    return finished("average", "search.finalists.seeds=3", "optimizer.lr=1e-2")
+
+
+def test_the_average_of_its_runs_is_the_model_where_it_is_better(with_average: Finished) -> None:
+    outcomes, decided = with_average.outcomes, with_average.outcomes.decided
+    assert decided is not None and (decided.trial, decided.repeat) == (HONEST, AVERAGED)
+    row, planted = decided.rows[:2]
+    runs = [outcomes.scored[HONEST, repeat].validation.accuracy for repeat in (1, 2, 3)]
+    average = outcomes.scored[HONEST, AVERAGED]
+    assert average.test is not None
+    assert row.averaged and row.repeats == (1, 2, 3)
+    assert (row.validation, row.lowest, row.highest) == pytest.approx(
+        (average.validation.accuracy, min(runs), max(runs))
+    )
+    assert row.validation > sum(runs) / 3
+    assert row.measured.value == pytest.approx(average.test.accuracy)
+    assert planted.trial == PLANTED and planted.repeats == (1, 2, 3)
+    card = (with_average.folder / "best" / "README.md").read_text(encoding="utf-8")
+    headline = re.search(r"\*\*Top-1 retrieval accuracy against the pivot: (0\.\d+)\*\*", card)
+    assert headline and float(headline[1]) == pytest.approx(average.test.accuracy, abs=0.0011)
+    assert "this model has the mean of the weights of these 3 runs" in card
+    assert '"rank": 24' in card
+    assert f"the average of these runs' weights {row.validation:.3f}" in with_average.printed
+
+
+def test_an_average_of_which_a_run_is_gone_is_not_made_of_the_others(
+    with_average: Finished, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(with_average.folder, tmp_path / "run"))
+    Checkpoints(folder / "trials").remove(HONEST, 2)
+    weights = (folder / "best" / "model.safetensors").read_bytes()
+    printed = io.StringIO()
+    console = Console(file=printed, width=160)
+    assert finish_run(console, folder, with_average.prepared) == 0
+    assert (folder / "best" / "model.safetensors").read_bytes() == weights
+    assert f"trial {HONEST} with seed 2 of the finals has no checkpoint" in printed.getvalue()

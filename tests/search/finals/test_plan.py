@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from search.events.outcomes import Outcomes
-from search.events.types import JournalStarted, TrialStarted
+from search.events.types import AVERAGED, JournalStarted, TrialStarted
 from search.finals.plan import candidates, next_tasks
 from search.scoring.constraints import Constraints
 from search.settings.sections import FinalistSettings, SearchSettings
 from tests.search.finals.events import VALUES, flat, scored, trained
 
 SETTINGS = SearchSettings(finalists=FinalistSettings(count=2, seeds=2))
+RUNS = [trained(trial, 0.5, repeat=repeat) for trial in (1, 2) for repeat in (1, 2)]
 SEARCH = flat(trained(0, 0.2), trained(1, 0.5), trained(2, 0.6, state="stopped"), trained(3, 0.4))
 
 
@@ -35,16 +36,39 @@ def test_the_best_trials_are_trained_with_other_seeds_before_anything_is_scored(
 
 
 def test_then_the_runs_the_reference_and_the_base_are_scored_once() -> None:
-    runs = [trained(trial, 0.5, repeat=repeat) for trial in (1, 2) for repeat in (1, 2)]
-    outcomes = Outcomes(flat(SEARCH, *runs))
+    outcomes = Outcomes(flat(SEARCH, *RUNS))
     first = shown(outcomes, SETTINGS)
     assert first == [
         ("score", 2, 1), ("score", 2, 2), ("score", 1, 1), ("score", 1, 2), ("score", 0, 0),
-        ("score", None, 0),
+        ("score", 2, AVERAGED), ("score", 1, AVERAGED), ("score", None, 0),
     ]  # fmt: skip
-    for _, trial, repeat in first:
-        outcomes.follow(scored(trial, 0.5, 0.5, repeat=repeat))
+    for task in next_tasks(outcomes, SETTINGS):
+        model = scored(task.trial, 0.5, 0.5, repeat=task.repeat)
+        outcomes.follow(model.model_copy(update={"averaged": task.averaged}))
     assert next_tasks(outcomes, SETTINGS) == []
+
+
+def test_an_average_is_scored_again_once_there_are_more_runs() -> None:
+    outcomes = Outcomes(flat(SEARCH, *RUNS))
+    tasks = next_tasks(outcomes, SETTINGS)
+    averages = [(task.trial, task.averaged) for task in tasks if task.repeat == AVERAGED]
+    assert averages == [(2, (1, 2)), (1, (1, 2))]
+    for task in tasks:
+        model = scored(task.trial, 0.5, 0.5, repeat=task.repeat)
+        outcomes.follow(model.model_copy(update={"averaged": task.averaged}))
+    more = SearchSettings(finalists=FinalistSettings(count=2, seeds=3))
+    for event in flat(trained(2, 0.5, repeat=3), trained(1, 0.5, repeat=3, state="failed")):
+        outcomes.follow(event)
+    assert shown(outcomes, more) == [("score", 2, 3), ("score", 2, AVERAGED)]
+    assert next_tasks(outcomes, more)[1].averaged == (1, 2, 3)
+
+
+def test_nothing_is_averaged_of_one_run_or_where_it_is_not_wanted() -> None:
+    off = SearchSettings(finalists=FinalistSettings(count=2, seeds=2, average=False))
+    one = SearchSettings(finalists=FinalistSettings(count=2, seeds=1))
+    outcomes = Outcomes(flat(SEARCH, *RUNS))
+    for settings in (off, one):
+        assert AVERAGED not in [task.repeat for task in next_tasks(outcomes, settings)]
 
 
 def test_runs_that_failed_are_not_trained_again_and_do_not_count() -> None:
