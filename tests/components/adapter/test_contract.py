@@ -102,6 +102,24 @@ def test_merged_it_computes_the_same_with_plain_layers(
 
 
 @torch.no_grad()
+def test_the_average_of_equal_runs_is_that_run(
+    config: AdapterConfig, model: PreTrainedModel
+) -> None:
+    adapter = build(config, model)
+    for parameter in adapter.parameters():
+        parameter.normal_(std=0.1)
+    weights = {name: parameter.clone() for name, parameter in adapter.named_parameters()}
+    expected = run(model)
+    adapter.remove()
+    averaged, mean = config.average([weights] * 3)
+    adapter = build(averaged, model)
+    assert [name for name, _ in adapter.named_parameters()] == list(mean)
+    for name, parameter in adapter.named_parameters():
+        parameter.copy_(mean[name])
+    torch.testing.assert_close(run(model), expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
 def test_routes_says_whether_the_family_matters(
     config: AdapterConfig, model: PreTrainedModel
 ) -> None:
