@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from search.events.types import FinalRow
 from search.finals.words import (
     MEASURED_ON,
     against_best,
@@ -12,6 +13,15 @@ from search.report.section import Cell, ReportedRun, Section
 from search.report.words import as_sentence
 
 ORDER = 12
+
+
+def _name(row: FinalRow) -> str:
+    if row.trial is None:
+        return "untouched base"
+    runs = len(row.repeats)
+    if runs == 1:
+        return f"trial {row.trial}"
+    return f"trial {row.trial}, {'average' if row.averaged else 'mean'} of {runs} runs"
 
 
 def describe(run: ReportedRun) -> Section:
@@ -30,7 +40,7 @@ def describe(run: ReportedRun) -> Section:
     languages = list(decided.rows[0].by_language)
     rows: list[list[Cell]] = [
         [
-            "untouched base" if row.trial is None else f"trial {row.trial}",
+            _name(row),
             row.validation,
             row.measured.value,
             row.measured.low,

@@ -270,6 +270,8 @@ def test_the_average_of_its_runs_is_the_model_where_it_is_better(with_average: F
     assert "this model has the mean of the weights of these 3 runs" in card
     assert '"rank": 24' in card
     assert f"the average of these runs' weights {row.validation:.3f}" in with_average.printed
+    page = (with_average.folder / "report.html").read_text(encoding="utf-8")
+    assert f"trial {HONEST}, average of 3 runs" in page
 
 
 def test_an_average_of_which_a_run_is_gone_is_not_made_of_the_others(
