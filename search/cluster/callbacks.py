@@ -169,7 +169,7 @@ class Recorder(Unpickled, Callback):
         trial.metric_n_steps.clear()
         if _is_scoring(trial):
             if error:
-                self._view.tell(f"{describe_task(trial.config)}: {error}; it is left out")
+                self.tell(f"{describe_task(trial.config)}: {error}; it is left out")
             return
         outcome = self._meet(trial)
         if self.fatal or outcome.state is not None:
@@ -194,7 +194,7 @@ class Recorder(Unpickled, Callback):
         self._note(TrialEnded(trial=number, repeat=repeat, state=state, error=error))
         if repeat:
             score = self.outcomes.run(number, repeat).scores.value
-            self._view.status(f"finalist: trial {number} with another seed {state} at {score:.3f}")
+            self._view.status(f"finalist: trial {number} with seed {repeat} {state} at {score:.3f}")
         self._retention.apply(self.outcomes)
         if fault := self._results.write(self.outcomes):
             self._view.status(fault)

@@ -146,9 +146,13 @@ def _score(
 
 def _read(checkpoints: Reached, trial: int, repeat: int) -> Checkpoint:
     with checkpoints.opened(trial, repeat) as file:
+        run = f"the run with seed {repeat}" if repeat else "it"
         if file is None:
-            raise ValueError("it has no checkpoint")
-        return Checkpoint.read(file)
+            raise ValueError(f"{run} has no checkpoint")
+        try:
+            return Checkpoint.read(file)
+        except ValueError as error:
+            raise ValueError(f"of {run}, {error}") from error
 
 
 def _find_start(checkpoints: Reached, order: TrialSpec) -> Checkpoint | None:

@@ -88,8 +88,10 @@ class _Finals:
                 self._runs[trial] = scored
         self.models = dict(self._runs)  # what stands for a candidate: its runs, or their average
         self._beside = dict(self._models_beside())
-        for trial in filter(self._is_average_better, self._runs):
-            self.models[trial] = self._beside[trial] = ((trial, AVERAGED),)
+        # The reference first: the floors of all others are of what stands for it.
+        for trial in sorted(self._runs, key=lambda trial: trial != self._reference):
+            if self._is_average_better(trial):
+                self.models[trial] = self._beside[trial] = ((trial, AVERAGED),)
 
     def _models_beside(self) -> Iterator[tuple[int | None, tuple[Run, ...]]]:
         """The candidates, the reference and the base without training, as far as scored."""

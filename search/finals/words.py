@@ -58,7 +58,10 @@ def _describe_score(decided: FinalsDecided, chosen: FinalRow) -> str:
             f"average of these runs' weights {chosen.validation:.3f}"
         )
     elif chosen.average is not None:
-        reached += f" (the average of their weights {chosen.average:.3f})"
+        reached += (
+            f", and the average of these runs' weights no more than they do by themselves "
+            f"({chosen.average:.3f}), so the best of them is taken"
+        )
     if first.trial == decided.trial:
         return f"{reached}; it is the best finalist"
     return (

@@ -110,10 +110,11 @@ def choose_trial(
     try:
         trained = read_trained(checkpoints, outcome)
     except ValueError as error:
-        others = ", ".join(str(number) for number in kept if number != trial) or "none"
-        raise InputError(
-            f"{error}; a search keeps those of its best trials (search.keep), here also: {others}"
-        ) from error
+        others = ", ".join(str(number) for number in kept if repeat or number != trial) or "none"
+        cure = "a search keeps those of its best trials (search.keep), here also"
+        if repeat:
+            cure = "a trial as the search trained it is written with --trial, here one of"
+        raise InputError(f"{error}; {cure}: {others}") from error
     scores = reported_scores(trained.checkpoint)
     if scores is None:
         return outcome, trained
@@ -157,7 +158,11 @@ def _held_out(split: Split, outcomes: Outcomes, outcome: Outcome) -> HeldOut | N
         row = find_row(decided, decided.trial)
         runs = len(row.repeats)
         if row.averaged:
-            sentences.insert(1, f"this model has the mean of the weights of these {runs} runs")
+            told = f"this model has the mean of the weights of these {runs} runs"
+            adapter = outcome.values.get("adapter")
+            if isinstance(adapter, dict) and "rank" in adapter:
+                told += "; the rank below is the sum of theirs"
+            sentences.insert(1, told)
         elif runs > 1:
             told = f"the comparisons are of the mean of {runs} runs, of which this model is one"
             sentences.insert(1, told)

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 
 def choose_best(folder: Path, prepared: Prepared, run: Run) -> None:
-    """Choose the best model of a search that has gone to its end, and note it in the journal."""
+    """Choose the best model of a search that has gone to its end, and note it in the journal.
+
+    Where it goes on with other finalists, or without averages, what was chosen may be another one.
+    """
     from search.events.journal import read_journal
     from search.events.outcomes import Outcomes
     from search.finals.decision import decide
@@ -39,10 +42,9 @@ def choose_best(folder: Path, prepared: Prepared, run: Run) -> None:
     outcomes = Outcomes(read_journal(folder / JOURNAL))
     corpus = prepared.split.train
     families = corpus.family_by_language
-    if outcomes.decided is None:
-        decided = decide(outcomes, prepared.config.search, families)
-        if decided is not None:
-            run.journal.append(decided)
+    decided = decide(outcomes, prepared.config.search, families)
+    if decided is not None and decided != outcomes.decided:
+        run.journal.append(decided)
 
 
 def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | None = None) -> int:

@@ -21,6 +21,8 @@ def describe(run: ReportedRun) -> Section:
     if decided is not None and decided.split == "test":
         measured = format_interval(find_row(decided, best.trial).measured)
         sentences.append(f"On the test sentences, trial {best.trial} reaches {measured}.")
+    if decided is not None:
+        sentences += map(as_sentence, describe_losses(decided))
     where = "" if decided is None else " on the validation sentences"
     if decided is None or find_row(decided, best.trial).repeats == (0,):
         sentences.append(
@@ -42,9 +44,7 @@ def describe(run: ReportedRun) -> Section:
         f"It trains {best.trainable_parameters or 0:,} parameters, and took {best.seconds:.1f} s "
         f"for {best.epochs} epoch{'s' * (best.epochs != 1)}."
     )
-    if decided is not None:
-        sentences += map(as_sentence, describe_losses(decided))
-    elif reference is not None:
+    if decided is None and reference is not None:
         worse = [f"{name} ({format_gain(loss)})" for name, loss in worse_languages(outcomes, best)]
         losses = ", ".join(worse) if worse else "none"
         sentences.append(f"Languages worse than the reference: {losses}.")

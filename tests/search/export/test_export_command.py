@@ -112,7 +112,7 @@ def test_the_model_that_the_finals_chose(run: Path, tmp_path: Path) -> None:
     result = export(decided, "--to", str(tmp_path / "gone"))
     assert result.exit_code == 2
     assert "trial 1 with seed 1 of the finals has no checkpoint" in result.output
-    assert "here also: 0" in result.output
+    assert "with --trial, here one of: 0, 1" in result.output
 
 
 def test_a_run_that_was_interrupted(run: Path, tmp_path: Path) -> None:

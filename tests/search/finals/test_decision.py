@@ -179,7 +179,7 @@ def test_the_average_of_the_runs_stands_for_a_candidate_where_it_is_better() -> 
     )
     worse = decided([*search(), *two_runs(), averaged(2, 0.5, 0.9), *beside()])
     assert (worse.trial, worse.repeat) == (2, 2)
-    assert "(the average of their weights 0.500)" in describe_choice(worse)
+    assert "no more than they do by themselves (0.500), so the best" in describe_choice(worse)
 
 
 def test_an_average_of_other_runs_or_one_that_is_not_wanted_counts_for_nothing() -> None:
@@ -188,6 +188,21 @@ def test_an_average_of_other_runs_or_one_that_is_not_wanted_counts_for_nothing()
     off = [*search(), *two_runs(), averaged(1, 0.9, 0.9), *beside()]
     assert decided(off).trial == 1
     assert decided(off, finalists={"count": 2, "seeds": 2, "average": False}).trial == 2
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_floors_are_of_what_stands_for_the_reference_whatever_the_order(ahead: int) -> None:
+    # The average of the reference raises its floors, which the average of trial 1 does not keep.
+    both = [trained(0, 0.5 + 0.1 * (ahead == 0)), trained(1, 0.5 + 0.1 * (ahead == 1))]
+    runs = [trained(trial, 0.5, repeat=repeat) for trial in (0, 1) for repeat in (1, 2)]
+    finals = [unlike(0, repeat, 0.5, 0.5) for repeat in (1, 2)]
+    finals += [unlike(1, repeat, 0.62, 0.62) for repeat in (1, 2)]
+    for trial, de, ko in ((0, 0.6, 0.6), (1, 0.9, 0.55)):
+        average = unlike(trial, AVERAGED, de, ko).model_copy(update={"averaged": (1, 2)})
+        finals.append(average)
+    found = decided([*flat(*both, *runs), *finals], no_language_below="reference")
+    assert found.trial == 1 and found.repeat in (1, 2) and not found.violations
+    assert {row.trial: row.averaged for row in found.rows} == {0: True, 1: False}
 
 
 def test_an_average_that_breaks_a_floor_does_not_replace_runs_that_keep_it() -> None:

@@ -28,6 +28,7 @@ from search.report.ranking import print_ranking
 from search.runs.finish import choose_best, finish_run
 from search.runs.folder import Run, open_run
 from search.runs.prepare import Prepared, prepare
+from search.runs.record import read_record
 from search.runtime.checkpoints import Checkpoints
 from search.settings.trial import TrialConfig
 from search.training.averaging import average
@@ -272,6 +273,32 @@ def test_the_average_of_its_runs_is_the_model_where_it_is_better(with_average: F
     assert f"the average of these runs' weights {row.validation:.3f}" in with_average.printed
     page = (with_average.folder / "report.html").read_text(encoding="utf-8")
     assert f"trial {HONEST}, average of 3 runs" in page
+
+
+def test_other_settings_of_a_finished_run_decide_anew(
+    with_average: Finished, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(with_average.folder, tmp_path / "run"))
+    file = folder / "journal.jsonl"
+    lines = len(file.read_text(encoding="utf-8").splitlines())
+
+    def chosen(**changes: object) -> tuple[int, int]:
+        """The model, and how many lines the journal has after it was chosen."""
+        finals = with_average.prepared.config.search.finals.model_copy(update=changes)
+        search = with_average.prepared.config.search.model_copy(update={"finalists": finals})
+        config = with_average.prepared.config.model_copy(update={"search": search})
+        prepared = replace(with_average.prepared, config=config)
+        with open_run(Console(file=io.StringIO()), folder, prepared, read_record(folder)) as run:
+            assert run.is_complete(3, search)
+            choose_best(folder, prepared, run)
+        decided = Outcomes(read_journal(file)).decided
+        assert decided is not None
+        return decided.repeat, len(file.read_text(encoding="utf-8").splitlines())
+
+    assert chosen() == (AVERAGED, lines), "the same settings choose the same, and add nothing"
+    repeat, after = chosen(average=False)
+    assert repeat in (1, 2, 3) and after == lines + 1
+    assert chosen() == (AVERAGED, lines + 2)
 
 
 def test_an_average_of_which_a_run_is_gone_is_not_made_of_the_others(
