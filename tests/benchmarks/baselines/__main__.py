@@ -183,11 +183,12 @@ def search_command(options: argparse.Namespace, name: str, work: Path) -> list[s
 
 
 def winner(folder: Path) -> dict[str, Any]:
-    """What the leaderboard says of the first row."""
+    """What the leaderboard says of the best model's trial, which may not be its first row."""
     with (folder / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     # The settings that all systems share name the base.
-    told = {key: value for key, value in rows[0].items() if value and key != "base.model"}
+    best = next((row for row in rows if row.get("against_best") == "best"), rows[0])
+    told = {key: value for key, value in best.items() if value and key != "base.model"}
     trials = sum(row["state"] != "untouched" for row in rows)
     return {"winner": told, "trials": trials}
 
