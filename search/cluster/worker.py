@@ -125,8 +125,7 @@ def _score(
             config = TrialConfig.model_validate(order.values)
             runs = order.averaged or (order.repeat,)
             states = [_read(checkpoints, order.trial, repeat) for repeat in runs]
-            model = average(config, states) if order.averaged else (config, states[0])
-            scores = session.score(*model)
+            scores = session.score(*average(config, states))
         validation, test = scores
         scored = ModelScored(
             trial=order.trial, repeat=order.repeat, averaged=order.averaged,

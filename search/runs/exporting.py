@@ -42,7 +42,7 @@ def read_trained(checkpoints: Checkpoints, outcome: Outcome) -> Trained:
     config = TrialConfig.model_validate(outcome.values)
     runs = outcome.averaged or (outcome.repeat,)
     found = [_read_checkpoint(checkpoints, outcome.trial, repeat) for repeat in runs]
-    return Trained(*average(config, found)) if outcome.averaged else Trained(config, found[0])
+    return Trained(*average(config, found))
 
 
 def _read_checkpoint(checkpoints: Checkpoints, trial: int, repeat: int) -> Checkpoint:

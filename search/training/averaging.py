@@ -31,12 +31,14 @@ def average(config: TrialConfig, runs: Sequence[Checkpoint]) -> tuple[TrialConfi
 
     Returns:
         Its config, in which an adapter may have another rank, and its weights, without those of the
-        loss.
+        loss; of one run, that run as it is.
 
     Raises:
         ValueError: the runs are of different models.
     """
-    first = runs[0]
+    first, *others = runs
+    if not others:
+        return config, first
     encoders = [run.part(_ENCODER).weights for run in runs]
     for weights in encoders[1:]:
         if _shapes(weights) != _shapes(encoders[0]):
@@ -50,9 +52,7 @@ def average(config: TrialConfig, runs: Sequence[Checkpoint]) -> tuple[TrialConfi
     }
     averaged |= {f"{_ADAPTER}{name}": weight for name, weight in adapted.items()}
     seconds = sum(run.seconds for run in runs)
-    checkpoint = replace(
-        first, weights=averaged, optimizer={}, random=[], mined=None, report="", seconds=seconds
-    )
+    checkpoint = replace(first.begin_anew(), weights=averaged, seconds=seconds)
     return config.model_copy(update={"adapter": adapter}), checkpoint
 
 

@@ -47,6 +47,15 @@ def build(config: AdapterConfig, model: PreTrainedModel) -> Adapter:
     return config.build(model, FAMILIES)
 
 
+@torch.no_grad()
+def build_trained(config: AdapterConfig, model: PreTrainedModel) -> Adapter:
+    """The adapter, away from its start, where it changes nothing."""
+    adapter = build(config, model)
+    for parameter in adapter.parameters():
+        parameter.normal_(std=0.1)
+    return adapter
+
+
 def run(model: PreTrainedModel) -> torch.Tensor:
     # Tokens of every family but one, and one of none: an adapter's weights all have to take part.
     with routed(torch.tensor([0, 2, 1, 3, 0])):
@@ -88,9 +97,7 @@ def test_merged_it_computes_the_same_with_plain_layers(
     config: AdapterConfig, model: PreTrainedModel, tmp_path: Path
 ) -> None:
     before, kinds = run(model), [(name, type(module)) for name, module in model.named_modules()]
-    adapter = build(config, model)
-    for parameter in adapter.parameters():
-        parameter.normal_(std=0.1)
+    adapter = build_trained(config, model)
     adapter.folders(tmp_path)
     # What has weights for each family cannot be merged: it leaves the base as it was, and folders.
     assert bool(list(tmp_path.iterdir())) == config.routes
@@ -105,9 +112,7 @@ def test_merged_it_computes_the_same_with_plain_layers(
 def test_the_average_of_equal_runs_is_that_run(
     config: AdapterConfig, model: PreTrainedModel
 ) -> None:
-    adapter = build(config, model)
-    for parameter in adapter.parameters():
-        parameter.normal_(std=0.1)
+    adapter = build_trained(config, model)
     weights = {name: parameter.clone() for name, parameter in adapter.named_parameters()}
     expected = run(model)
     adapter.remove()
@@ -123,9 +128,7 @@ def test_the_average_of_equal_runs_is_that_run(
 def test_routes_says_whether_the_family_matters(
     config: AdapterConfig, model: PreTrainedModel
 ) -> None:
-    adapter = build(config, model)
-    for parameter in adapter.parameters():
-        parameter.normal_(std=0.1)
+    build_trained(config, model)
     outs = []
     for family in range(len(FAMILIES) + 1):
         with routed(torch.full_like(IDS[0], family)):

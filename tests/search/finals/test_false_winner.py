@@ -92,9 +92,7 @@ def score(run: Run, folder: Path, session: Session, spec: TrialSpec) -> None:
             with Checkpoints(folder / "trials").opened(spec.trial, repeat) as file:
                 assert file is not None
                 states.append(Checkpoint.read(file))
-        trial, checkpoint = TrialConfig.model_validate(spec.values), states[0]
-        if spec.averaged:
-            trial, checkpoint = average(trial, states)
+        trial, checkpoint = average(TrialConfig.model_validate(spec.values), states)
     validation, test = session.score(trial, checkpoint)
     run.journal.append(
         ModelScored(
