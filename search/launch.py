@@ -117,7 +117,7 @@ def run_search(
     from search.runs.folder import open_run
     from search.runs.resume import JOURNAL, refuse_other_data, resume_command
 
-    with showing_phases(console):
+    with showing_phases(console, "reading the space and the base"):
         prepared, plan = check_search(source, folder, address)
     if record is not None:
         refuse_other_data(record, prepared)

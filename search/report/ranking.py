@@ -64,8 +64,11 @@ def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> Non
         last = f"trials that do not keep the constraints of the search stand last: {breaking}"
         none = "no trial keeps the constraints of the search; those nearest to it stand first"
         console.print(last if breaking < len(scored) else none, style="dim")
-    if outcomes.reference() is not None:
-        console.print("gain: over the reference after as many epochs", style="dim")
+    if scored:
+        meant = ["accuracy: on the validation sentences"]
+        if outcomes.reference() is not None:
+            meant.append("gain: over the reference after as many epochs")
+        console.print("; ".join(meant), style="dim")
     if any(trains_base(outcome) for outcome in outcomes.ranked()):
         line = "lr: optimizer.base_lr of trials that train the base's own weights"
         console.print(line, style="dim")

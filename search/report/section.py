@@ -20,6 +20,7 @@ class ReportedRun:
         max_epochs, rungs: epochs of a finished trial, and those after which trials may be stopped.
         started: Unix time at which the command began; None where this was not recorded.
         facts: what it takes to repeat the run: name -> value, as text.
+        warnings: what of the sentences may make results worthless.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ReportedRun:
     rungs: Sequence[int] = ()
     started: float | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
 Json = Mapping[str, object]  # a part of a Plotly figure, as it stands in its JSON

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from rich.console import Console, RenderableType
 from rich.live import Live as Screen
+from rich.markup import escape
 
 from search.events.outcomes import Outcomes
 from search.report.live import Live
@@ -188,15 +189,31 @@ def _finals(outcomes: Outcomes) -> list[str]:
 
 
 @contextmanager
-def showing_phases(console: Console) -> Iterator[None]:
-    """Show on a terminal what is read and tokenised before a search begins."""
+def showing_phases(
+    console: Console, first: str, seconds_between: float = PULSE_S
+) -> Iterator[None]:
+    """Show what is told of the work inside: as it goes on a terminal, elsewhere now and then.
+
+    Args:
+        first: what is done before anything is told.
+        seconds_between: of lines, where there is no terminal.
+    """
     if not console.is_terminal:
-        yield
+        printed = time.monotonic()
+
+        def print_line(progress: Progress) -> None:
+            nonlocal printed
+            if time.monotonic() - printed >= seconds_between:
+                printed = time.monotonic()
+                console.print(str(progress), markup=False, highlight=False, soft_wrap=True)
+
+        with shown_by(print_line):
+            yield
         return
-    with console.status("reading the space and the base") as status:
+    with console.status(escape(first)) as status:
 
         def show(progress: Progress) -> None:
-            status.update(str(progress))
+            status.update(escape(str(progress)))
 
         with shown_by(show):
             yield

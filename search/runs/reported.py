@@ -26,8 +26,8 @@ def reported_run(folder: Path, outcomes: Outcomes) -> ReportedRun:
         record = read_record(folder)
         config = record.plain["config"]
         scheduler = SearchSettings.model_validate(config["search"]).scheduler
-        languages = record.plain["data"]["health"]["languages"]
-        tokens = {str(one["language"]): float(one["tokens"]) for one in languages}
+        health = record.plain["data"]["health"]
+        tokens = {str(one["language"]): float(one["tokens"]) for one in health["languages"]}
         table = FamilyTable(config["data"]["families"])
         return ReportedRun(
             name,
@@ -38,6 +38,7 @@ def reported_run(folder: Path, outcomes: Outcomes) -> ReportedRun:
             rungs=scheduler.rungs(),
             started=datetime.fromisoformat(record.plain["started"]).timestamp(),
             facts=_facts(record),
+            warnings=tuple(map(str, health["warnings"])),
         )
     except (InputError, LookupError, TypeError, ValueError):
         return ReportedRun(name, outcomes)

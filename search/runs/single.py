@@ -35,6 +35,7 @@ def train_one(console: Console, source: Source, folder: Path, verbose: bool) -> 
         InputError: a setting is a domain, or the model, the sentences or the folder are at fault.
     """
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
+    from search.report.terminal import showing_phases
     from search.runs.finish import finish_run
     from search.runs.folder import open_run
     from search.runs.prepare import check_space, load_parts
@@ -51,7 +52,8 @@ def train_one(console: Console, source: Source, folder: Path, verbose: bool) -> 
                 for name in domains
             ]
         )
-    skeleton, split = load_parts(space, config)
+    with showing_phases(console, "reading the base and the sentences"):
+        skeleton, split = load_parts(space, config)
     if "batch_size" not in source.tree.get("training", {}):
         size = _fitting(config.training.batch_size, split.health.train_pairs)
         if size < config.training.batch_size:
@@ -64,7 +66,11 @@ def train_one(console: Console, source: Source, folder: Path, verbose: bool) -> 
     prepared = check_space(space, config, skeleton, split)
     request = StopRequest()
     with request.on_signals():
-        with open_run(console, folder, prepared) as run, suppress(StopError):
+        with (
+            open_run(console, folder, prepared) as run,
+            suppress(StopError),
+            showing_phases(console, "loading the base"),
+        ):
             _train(console, folder, prepared, run.journal, verbose)
         return finish_run(console, folder, prepared, request.stop)
 

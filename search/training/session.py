@@ -19,6 +19,7 @@ from search.evaluation.untouched import score_untouched, untouched_encoder
 from search.events.types import SplitScores, UntouchedScored
 from search.features import FeaturePlan, open_features, performance_notes
 from search.runtime.precision import use_tensor_cores
+from search.runtime.progress import tell
 from search.runtime.ranks import Ranks
 from search.scoring.settings import Scoring
 from search.settings.sections import CacheSettings
@@ -28,6 +29,7 @@ from search.training.loop import EpochReport, train
 
 # Of the validation and of the test; None where no sentences are put aside for that.
 FinalScores = tuple[SplitScores, SplitScores | None]
+SCORING_UNTOUCHED = "scoring the base without training"
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ class Session:
 
     def score_untouched(self) -> UntouchedScored:
         """Score the base without training."""
+        tell(SCORING_UNTOUCHED)
         scores = score_untouched(
             self._base, self._validation, self._features, self.ranks, scoring=self.settings.scoring
         )
@@ -156,8 +159,10 @@ class Session:
             ValueError: the checkpoint is of another model, or a setting does not fit the base.
         """
         if trial is None or checkpoint is None:
+            tell(SCORING_UNTOUCHED)
             with untouched_encoder(self._base) as encoder:
                 return self._score(encoder)
+        tell("scoring for the final comparison")
         encoder = assemble(
             self._base, trial.adapter, trial.pooling, trial.head, self._corpus.families
         )

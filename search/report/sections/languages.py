@@ -41,9 +41,10 @@ def describe(run: ReportedRun) -> Section:
         "yaxis": {"autorange": "reversed", "type": "category", "automargin": True},
         "xaxis": {"type": "category"},
     }
+    of_what = f"its {what} on the validation sentences, after the epochs that it trained"
     return Section(
         "Languages by trial",
-        [f"Best trial on top; each cell is its {what}, after the epochs that it trained."],
+        [f"Best trial on top; each cell is {of_what}."],
         [trace],
         layout,
         ["trial", *languages],

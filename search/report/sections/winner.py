@@ -14,8 +14,10 @@ def describe(run: ReportedRun) -> Section:
     """Compare the best trial with the reference and with the untouched base."""
     outcomes = run.outcomes
     best, decided = outcomes.best(), outcomes.decided
+    is_alone = len(outcomes.by_trial) == 1  # as of `isogloss finetune`
+    title = "The model" if is_alone else "The winner"
     if best is None:
-        return Section("The winner", ["No trial has a score."])
+        return Section(title, ["No trial has a score."])
     reference, untouched = outcomes.reference(), outcomes.untouched
     sentences = []
     if decided is not None and decided.split == "test":
@@ -23,11 +25,10 @@ def describe(run: ReportedRun) -> Section:
         sentences.append(f"On the test sentences, trial {best.trial} reaches {measured}.")
     if decided is not None:
         sentences += map(as_sentence, describe_losses(decided))
-    where = "" if decided is None else " on the validation sentences"
+    where = " on the validation sentences"
     if decided is None or find_row(decided, best.trial).repeats == (0,):
-        sentences.append(
-            f"Trial {best.trial} is the best, with accuracy {best.accuracy:.3f}{where}."
-        )
+        stands = "reaches" if is_alone else "is the best, with"
+        sentences.append(f"Trial {best.trial} {stands} accuracy {best.accuracy:.3f}{where}.")
     else:
         rank = outcomes.ranked().index(best) + 1
         sentences.append(
@@ -37,7 +38,8 @@ def describe(run: ReportedRun) -> Section:
     for name, other in (("the reference", reference), ("the untouched base", untouched)):
         if other is not None and not (best.reference and other is reference):
             gain = format_gain(best.accuracy - other.accuracy)
-            sentences.append(f"Against {name}{where} ({other.accuracy:.3f}): {gain}.")
+            also = "" if decided is None else where  # beside sentences about the test
+            sentences.append(f"Against {name}{also} ({other.accuracy:.3f}): {gain}.")
     if best.reference:
         sentences.append(as_sentence(reference_is_best(outcomes)))
     sentences.append(
@@ -48,8 +50,9 @@ def describe(run: ReportedRun) -> Section:
         worse = [f"{name} ({format_gain(loss)})" for name, loss in worse_languages(outcomes, best)]
         losses = ", ".join(worse) if worse else "none"
         sentences.append(f"Languages worse than the reference: {losses}.")
+    sentences += [f"Warning: {warning}." for warning in run.warnings]
     rows: list[list[Cell]] = [
         [name, setting_text(value), "not there" if other is None else setting_text(other)]
         for name, value, other in differing_settings(outcomes, best)
     ]
-    return Section("The winner", sentences, columns=["setting", "winner", "reference"], rows=rows)
+    return Section(title, sentences, columns=["setting", "winner", "reference"], rows=rows)

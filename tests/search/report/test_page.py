@@ -53,7 +53,7 @@ def test_sections_give_gains_over_the_reference() -> None:
     languages, curves = described["Languages by trial"], described["Learning curves"]
     failures = described["Failures"]
     said = " ".join(winner.sentences)
-    assert "Trial 1 is the best, with accuracy 0.600." in said
+    assert "Trial 1 is the best, with accuracy 0.600 on the validation sentences." in said
     assert "Against the reference (0.500): +0.100." in said
     assert "Languages worse than the reference: de (-0.100)." in said
     assert "No models have been compared" in described["The final comparison"].sentences[0]
@@ -66,6 +66,18 @@ def test_sections_give_gains_over_the_reference() -> None:
     assert curves.rows == [[1, "stopped", 1, 0.6], [0, "finished", 1, 0.5]]
     assert "did not record tokens" in tokens.sentences[0]
     assert failures.rows == [[2, 0, "</script><script>alert(1)</script>"]]
+
+
+def test_one_model_that_was_trained_alone_has_beaten_no_other() -> None:
+    (first, *_) = load_sections(ReportedRun("run", Outcomes([EVENTS[1], epoch(1, 1, de=0.5)])))
+    assert first.title == "The model"
+    assert first.sentences[0] == "Trial 1 reaches accuracy 0.500 on the validation sentences."
+
+
+def test_warnings_of_the_sentences_stand_with_the_winner() -> None:
+    run = ReportedRun("run", Outcomes(EVENTS), warnings=["60% of the tokens of gu are unknown"])
+    winner = next(one for one in load_sections(run) if one.title == "The winner")
+    assert winner.sentences[-1] == "Warning: 60% of the tokens of gu are unknown."
 
 
 def test_accuracy_is_set_against_the_tokens_of_a_sentence() -> None:

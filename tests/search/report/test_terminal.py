@@ -13,9 +13,9 @@ from search.events.outcomes import Outcomes
 from search.events.types import EpochDone, Event, State, TrialEnded, TrialStarted, UntouchedScored
 from search.report.live import Live
 from search.report.ranking import print_ranking
-from search.report.terminal import View
+from search.report.terminal import View, showing_phases
 from search.report.words import duration, label, sparkline
-from search.runtime.progress import Progress
+from search.runtime.progress import Progress, tell
 from search.settings.scheduler.asha import Asha
 
 VALUES = {
@@ -421,3 +421,22 @@ def test_finalists_stand_among_the_trials_that_run() -> None:
     shown = out.getvalue()
     assert "finalists: 1 running, 1 ended" in shown
     assert "trial 3, seed 1  epoch 3: starting" in shown and "1 min 05 s left" in shown
+
+
+@pytest.mark.parametrize(("terminal", "seconds", "told"), [
+    (True, 60.0, ["loading [it]", "epoch [1/2] step 3/8"]),
+    (False, 0.0, ["epoch [1/2] step 3/8"]),
+    (False, 60.0, []),
+])  # fmt: skip
+def test_phases_without_a_live_view(terminal: bool, seconds: float, told: list[str]) -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=80)
+    with showing_phases(console, "loading [it]", seconds):
+        if terminal:
+            console.print("a line")  # the status is drawn again below it
+        tell("epoch [1/2]", 3, 8, "step")
+    printed = file.getvalue()
+    for text in ("loading [it]", "epoch [1/2] step 3/8"):
+        assert (text in printed) == (text in told)
+    tell("later")
+    assert "later" not in file.getvalue()
