@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -19,6 +20,9 @@ SIGNALS = {
     signal.SIGTERM: "ended by SIGTERM",
     signal.SIGHUP: "ended by SIGHUP",
 }
+# A second SIGTERM within this time is the first one's twin: `timeout` sends one to the command and
+# one to its process group.
+TOGETHER_S = 1.0
 # Of the time given by --timeout, the share in which the best model is made, and its limits.
 RESERVE = 0.1
 LEAST_RESERVE_S, MOST_RESERVE_S = 10.0, 60.0
@@ -51,7 +55,8 @@ class StopRequest:
     """Asked between steps whether to end: after SIGINT, SIGTERM or SIGHUP, or when time is over.
 
     While something asks (`polled`), the first signal is only noted. At any other time, and when a
-    second one comes, a signal ends at once what the command is doing; not so a second SIGHUP.
+    second one comes, a signal ends at once what the command is doing; not so a second SIGHUP, nor
+    two SIGTERM within a second.
 
     Args:
         timeout: seconds that the command may take from now on; None for as long as it needs.
@@ -63,6 +68,7 @@ class StopRequest:
     def __init__(self, timeout: float | None = None) -> None:
         self.stop: Stop | None = None
         self._polled = False
+        self._terminated = -math.inf  # when the last SIGTERM came
         self._deadline = None
         if timeout is not None:
             reserve = min(max(timeout * RESERVE, LEAST_RESERVE_S), MOST_RESERVE_S, timeout / 2)
@@ -106,6 +112,10 @@ class StopRequest:
         is_first = self.stop is None or self.stop.status is None
         if heard == signal.SIGHUP and not is_first:
             return  # the system and the shell both tell of a terminal that closes
+        if heard == signal.SIGTERM:
+            before, self._terminated = self._terminated, time.monotonic()
+            if self._terminated - before < TOGETHER_S:
+                return
         if is_first:
             self.stop = Stop(SIGNALS[heard], 128 + number)
         if not is_first or not self._polled:

@@ -42,9 +42,28 @@ def test_the_first_signal_is_noted_and_the_second_ends_at_once(number: signal.Si
         os.kill(os.getpid(), number)
         assert request.asked()
         with pytest.raises(StopError):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
     assert request.stop is not None
     assert request.stop.status == STATUSES[number]  # of the first
+
+
+def test_two_sigterm_that_come_together_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("search.runs.stopping.time.monotonic", lambda: now[0])
+    request = StopRequest()
+    with request.on_signals(), request.polled():
+        os.kill(os.getpid(), signal.SIGTERM)
+        now[0] += 0.9  # a process group is told after the command
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert request.asked()
+        now[0] += 1.1
+        with pytest.raises(StopError):
+            os.kill(os.getpid(), signal.SIGTERM)
+    at_once = StopRequest()
+    with at_once.on_signals():
+        with pytest.raises(StopError):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # while what was begun is taken away
 
 
 def test_a_terminal_that_closes_may_be_told_of_twice() -> None:
