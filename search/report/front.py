@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 from search.events.outcomes import Outcome, Outcomes
 from search.report.section import Cell, Json, Section
 from search.report.words import label
+from search.settings.trial import Scores
 
 COLOURS = {"finished": "#2166ac", "stopped": "#d98200", "unfinished": "#888888"}
 SYMBOLS = {"finished": "circle", "stopped": "diamond", "unfinished": "square"}
 
 
-def pareto_front(trials: Iterable[Outcome], cost: Callable[[Outcome], float]) -> list[Outcome]:
-    """Trials that are better than every cheaper or equally cheap one, the cheapest first."""
+def pareto_front(
+    trials: Iterable[Outcome], cost: Callable[[Outcome], float], untouched: Scores | None = None
+) -> list[Outcome]:
+    """Trials that are better than every cheaper or equally cheap one, the cheapest first.
+
+    Args:
+        untouched: of the base without training, which costs nothing; None where it is not known.
+    """
     front: list[Outcome] = []
+    highest = -math.inf if untouched is None else untouched.value
     for outcome in sorted(trials, key=lambda o: (cost(o), -o.scores.value)):
-        if not front or outcome.scores.value > front[-1].scores.value:
+        if outcome.scores.value > highest:
             front.append(outcome)
+            highest = outcome.scores.value
     return front
 
 
@@ -39,12 +49,14 @@ def describe_front(
     if not scored:
         return Section(title, ["No trial has a score."])
     ended = [o for o in scored if o.state == "finished"]
-    front = pareto_front(ended, cost)
-
+    untouched = outcomes.untouched
+    front = pareto_front(ended, cost, untouched)
     least = min((cost(o) for o in scored if cost(o) > 0), default=1.0)
 
+    nothing = least / 2 if log else 0.0  # where a cost of 0 is drawn
+
     def place(outcome: Outcome) -> float:
-        return (cost(outcome) or least / 2) if log else cost(outcome)
+        return cost(outcome) or nothing
 
     traces: list[Json] = []
     for state, colour in COLOURS.items():
@@ -62,6 +74,18 @@ def describe_front(
                     "hovertemplate": "%{text}<br>%{x}: %{y:.3f}<extra></extra>",
                 }
             )
+    if untouched is not None:
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "untouched base",
+                "x": [nothing],
+                "y": [untouched.value],
+                "marker": {"size": 11, "color": COLOURS["unfinished"], "symbol": "x"},
+                "hovertemplate": "the base without training: %{y:.3f}<extra></extra>",
+            }
+        )
     if len(front) > 1:
         line = {"color": COLOURS["finished"], "shape": "hv", "dash": "dot"}
         x, y = [place(o) for o in front], [o.scores.value for o in front]
@@ -76,12 +100,16 @@ def describe_front(
         "legend": {"orientation": "h", "y": 1.12},
     }
     on = ", ".join(f"{o.trial} ({o.scores.value:.3f}, {_amount(cost(o))})" for o in front)
-    sentences = [
-        "The dotted line is the Pareto front: the finished trials that are better than every "
-        f"cheaper one. On it, with score and {what}: trials {on}."
-        if front
-        else "No trial finished."
-    ]
+    sentence = "No trial finished."
+    if ended and untouched is not None:
+        sentence = f"No finished trial is better than the untouched base ({untouched.value:.3f})."
+    if front:
+        also = "" if untouched is None else f" and than the untouched base ({untouched.value:.3f})"
+        sentence = (
+            f"The dotted line is the Pareto front: the finished trials that are better than every "
+            f"cheaper one{also}. On it, with score and {what}: trials {on}."
+        )
+    sentences = [sentence]
     kept = {o.trial for o in front}
     rows: list[list[Cell]] = [
         [o.trial, label(o), o.state or "unfinished", o.epochs, _amount(cost(o)), o.scores.value,

@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 from search.events.outcomes import Outcomes
-from search.events.types import EpochDone, Event, TrialEnded, TrialStarted
+from search.events.types import EpochDone, Event, TrialEnded, TrialStarted, UntouchedScored
 from search.report.effects import effects
 from search.report.front import pareto_front
-from search.report.section import ReportedRun
+from search.report.section import ReportedRun, Section
 from search.report.sections import effects as section
-from search.report.sections import families, time
+from search.report.sections import families, parameters, time
 
 DRAWN: dict[int, dict[str, Any]] = {
     0: {"adapter": "none", "lr": 0.1},
@@ -86,6 +86,22 @@ def test_a_front_holds_what_no_cheaper_trial_equals() -> None:
     assert [outcome.trial for outcome in front] == [0]
     front = pareto_front(trials, lambda outcome: -float(outcome.trainable_parameters or 0))
     assert [outcome.trial for outcome in front] == [4]
+
+
+def test_a_front_is_above_the_base_without_training() -> None:
+    def described(accuracy: float) -> Section:
+        base = UntouchedScored(accuracy=accuracy, by_language={"gu": accuracy})
+        return parameters.describe(ReportedRun("run", Outcomes([*EVENTS, base])))
+
+    fronts = {value: described(value) for value in (0.5, 0.85, 0.9)}
+    on = {value: [row[0] for row in made.rows if row[-1]] for value, made in fronts.items()}
+    # Of the finished trials, 0 with 10 x 0 parameters has 0.9, and 3 has 0.8.
+    assert on == {0.5: [0], 0.85: [0], 0.9: []}
+    assert "than the untouched base (0.850)" in fronts[0.85].sentences[0]
+    none = "No finished trial is better than the untouched base (0.900)."
+    assert list(fronts[0.9].sentences) == [none]
+    marks = [trace for trace in fronts[0.9].traces if trace["name"] == "untouched base"]
+    assert [(mark["x"], mark["y"]) for mark in marks] == [([5.0], [0.9])]
 
 
 def test_families_are_means_of_their_languages() -> None:
