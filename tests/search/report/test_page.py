@@ -5,16 +5,27 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 from typer.testing import CliRunner
 
 from search.events.journal import Journal
 from search.events.outcomes import Outcomes
-from search.events.types import EpochDone, Event, TrialEnded, TrialStarted
+from search.events.types import (
+    EpochDone,
+    Event,
+    FinalComparison,
+    FinalRow,
+    FinalsDecided,
+    Interval,
+    TrialEnded,
+    TrialStarted,
+)
 from search.finals.decision import decide
 from search.report.__main__ import app
 from search.report.page import load_sections, write_page
 from search.report.section import ReportedRun, compared_on, compared_scores
+from search.report.sections import gains
 from search.report.sections.tokens import rank_correlation
 from search.settings.sections import SearchSettings
 from tests.search.finals.events import flat, scored, trained
@@ -97,6 +108,50 @@ def test_accuracy_is_set_against_the_tokens_of_a_sentence() -> None:
         "Rank correlation of the reference: -1.00.",
         "Rank correlation of trial 1, the best: +1.00.",
     ]
+
+
+def test_gains_have_intervals_and_stand_by_tokens() -> None:
+    def ends(value: float, low: float, high: float) -> Interval:
+        return Interval(value=value, low=low, high=high)
+
+    total = ends(0.1, 0.0, 0.2)
+    row = FinalRow(
+        trial=1, repeats=(0,), validation=0.6, lowest=0.6, highest=0.6, measured=total,
+        by_language={}, trainable_parameters=10,
+    )  # fmt: skip
+    over_reference = {
+        "gu": ends(0.3, 0.1, 0.5), "de": ends(-0.2, -0.3, -0.1), "ko": ends(0.1, 0.0, 0.2)
+    }  # fmt: skip
+    over_base = {name: ends(0.4, 0.2, 0.6) for name in over_reference}
+    comparisons = tuple(
+        FinalComparison(other=other, trial=trial, difference=total, by_language=by_language)
+        for other, trial, by_language in (
+            ("runner-up", 2, over_base), ("reference", 0, over_reference),
+            ("untouched", None, over_base),
+        )
+    )  # fmt: skip
+    decided = FinalsDecided(
+        trial=1, repeat=0, split="test", compared="accuracy", rows=(row,), comparisons=comparisons
+    )
+    tokens = {"en": 8.0, "gu": 38.0, "de": 12.0, "ko": 20.0}
+    made = gains.describe(ReportedRun("run", Outcomes([*EVENTS, decided]), tokens))
+    assert made.rows == [
+        ["de", 12.0, -0.2, -0.3, -0.1, 0.4, 0.2, 0.6],
+        ["ko", 20.0, 0.1, 0.0, 0.2, 0.4, 0.2, 0.6],
+        ["gu", 38.0, 0.3, 0.1, 0.5, 0.4, 0.2, 0.6],
+    ]
+    assert list(made.sentences[1:3]) == [
+        "Against the reference, ahead by more than chance in gu.",
+        "Against the reference, behind by more than chance in de.",
+    ]
+    first: Any = made.traces[0]
+    assert first["x"] == ["de", "ko", "gu"] and first["y"] == [-0.2, 0.1, 0.3]
+    for drawn, expected in (("array", [0.1, 0.1, 0.2]), ("arrayminus", [0.1, 0.1, 0.2])):
+        for value, wanted in zip(first["error_y"][drawn], expected, strict=True):
+            assert math.isclose(value, wanted)
+    plain = gains.describe(ReportedRun("run", Outcomes([*EVENTS, decided])))
+    assert [row[:2] for row in plain.rows] == [["gu", None], ["de", None], ["ko", None]]
+    assert not gains.describe(ReportedRun("run", Outcomes(EVENTS))).traces
 
 
 def test_rank_correlation_needs_three_pairs_that_differ() -> None:
