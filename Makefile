@@ -22,7 +22,7 @@ search: $(STAMP)
 	$(BIN)/python -m search.run spaces/lora_family.yaml
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m 'not slow' -n 2
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --durations 20 --durations-min 5
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
