@@ -196,7 +196,8 @@ def test_the_command_prints_the_report_alone(tmp_path: Path) -> None:
         (["nothing.tsv"], "FILE"),
         (["builtin:cldr", "--languages", "en,xx"], "must be among"),
         (["builtin:cldr", "--pivot", "eng"], "--pivot: is 'eng'"),
-        (["builtin:cldr", "--base", "no/such"], "--base"),
+        # Without a network, the hub's library tries again for 23 s.
+        pytest.param(["builtin:cldr", "--base", "no/such"], "--base", marks=pytest.mark.slow),
         (["builtin:cldr", "--set", "training.batch_size=3"], "only keys of data"),
         (["builtin:cldr", "--languages", ""], "--languages is ''"),
         (["builtin:cldr", "--set", "data.seeds=3"], "data.seeds"),
@@ -209,6 +210,14 @@ def test_a_fault_is_one_sentence_that_names_the_option(arguments: list[str], wor
     assert len(result.stderr.splitlines()) == 1
     assert words in result.stderr
     assert not result.stdout
+
+
+def test_a_model_that_is_not_here_is_refused_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    result = command("builtin:cldr", "--base", "no/such")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --base") and result.stderr.count("\n") == 1
+    assert "'no/such'" in result.stderr
 
 
 def test_all_columns_fit_a_terminal_of_80_columns_and_nothing_is_markup(tmp_path: Path) -> None:
