@@ -52,7 +52,6 @@ def describe_front(
     untouched = outcomes.untouched
     front = pareto_front(ended, cost, untouched)
     least = min((cost(o) for o in scored if cost(o) > 0), default=1.0)
-
     nothing = least / 2 if log else 0.0  # where a cost of 0 is drawn
 
     def place(outcome: Outcome) -> float:

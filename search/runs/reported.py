@@ -38,7 +38,7 @@ def reported_run(folder: Path, outcomes: Outcomes) -> ReportedRun:
             rungs=scheduler.rungs(),
             started=datetime.fromisoformat(record.plain["started"]).timestamp(),
             facts=_facts(record),
-            warnings=tuple(map(str, health["warnings"])),
+            warnings=tuple(map(str, health.get("warnings", ()))),
         )
     except (InputError, LookupError, TypeError, ValueError):
         return ReportedRun(name, outcomes)

@@ -50,7 +50,7 @@ def describe(run: ReportedRun) -> Section:
         worse = [f"{name} ({format_gain(loss)})" for name, loss in worse_languages(outcomes, best)]
         losses = ", ".join(worse) if worse else "none"
         sentences.append(f"Languages worse than the reference: {losses}.")
-    sentences += [f"Warning: {warning}." for warning in run.warnings]
+    sentences += [as_sentence(f"warning: {warning}") for warning in run.warnings]
     rows: list[list[Cell]] = [
         [name, setting_text(value), "not there" if other is None else setting_text(other)]
         for name, value, other in differing_settings(outcomes, best)
