@@ -106,7 +106,7 @@ def describe_front(
         also = "" if untouched is None else f" and than the untouched base ({untouched.value:.3f})"
         sentence = (
             f"The dotted line is the Pareto front: the finished trials that are better than every "
-            f"cheaper one{also}. On it, with score and {what}: trials {on}."
+            f"cheaper one{also}. On it, with score and {what}: trial{'s' * (len(front) > 1)} {on}."
         )
     sentences = [sentence]
     kept = {o.trial for o in front}

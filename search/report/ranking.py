@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import shorten
 
 from rich.console import Console
@@ -68,6 +68,8 @@ def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> Non
         meant = ["accuracy: on the validation sentences"]
         if outcomes.reference() is not None:
             meant.append("gain: over the reference after as many epochs")
+        elif outcomes.untouched is not None and outcomes.reference_trial() is None:
+            meant.append("gain: over the base without training")
         console.print("; ".join(meant), style="dim")
     if any(trains_base(outcome) for outcome in outcomes.ranked()):
         line = "lr: optimizer.base_lr of trials that train the base's own weights"
@@ -76,8 +78,9 @@ def print_ranking(console: Console, outcomes: Outcomes, most: int = MOST) -> Non
     if best is None:
         return
     if not wide and best.by_language:
-        console.print(f"\ntrial {best.trial} by language", style="bold")
-        console.print(_languages(console, outcomes, best))
+        before, over = _compared_with(outcomes, best)
+        console.print(f"\ntrial {best.trial} by language{over}", style="bold")
+        console.print(_languages(console, best, before))
     leader = outcomes.leader()
     if outcomes.decided is None and leader is not None and leader is not best:
         line = (
@@ -142,10 +145,18 @@ def _trials(outcomes: Outcomes, most: int, languages: Sequence[str]) -> list[lis
     return rows
 
 
-def _languages(console: Console, outcomes: Outcomes, best: Outcome) -> Table:
-    """The winner beside the reference, languages below and beside one another."""
-    reference = outcomes.reference()
-    before = {} if reference is None or best.reference else reference.by_language
+def _compared_with(outcomes: Outcomes, best: Outcome) -> tuple[Mapping[str, float], str]:
+    """What the winner's languages are compared with, and how that is said, if it must be."""
+    reference, untouched = outcomes.reference(), outcomes.untouched
+    if reference is not None and not best.reference:
+        return reference.by_language, ""
+    if untouched is None:
+        return {}, ""
+    return untouched.by_language, ", gain over the base without training"
+
+
+def _languages(console: Console, best: Outcome, before: Mapping[str, float]) -> Table:
+    """The winner beside another model, languages below and beside one another."""
     names = list(best.by_language)
     columns = max(1, console.width // BLOCK)
     rows = math.ceil(len(names) / columns)

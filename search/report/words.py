@@ -106,8 +106,13 @@ def reference_is_best(outcomes: Outcomes) -> str:
 
 
 def equal_epoch_gain(outcomes: Outcomes, outcome: Outcome) -> Text:
-    """What a trial gains over the reference after as many epochs of it, or its last one."""
+    """What a trial gains over the reference after as many epochs of it, or its last one.
+
+    Where no trial is the reference, it is the gain over the base without training.
+    """
     before = outcomes.reference_after(outcome.epochs)
+    if outcomes.reference_trial() is None:
+        before = outcomes.untouched
     if before is None or not outcome.has_score:
         return Text("")
     return gain_text(outcome.scores.value, before.value)

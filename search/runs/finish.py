@@ -183,7 +183,10 @@ def _make_best(
             style="yellow",
         )
     try:
-        status = console.status("writing and checking best/")
+        doing = "writing and checking best/"
+        status = console.status(doing)
+        if not console.is_terminal:
+            console.print(doing)
         with status if console.is_terminal else nullcontext(), redirect_library_output(folder):
             data = prepared.config.data
             export_trial(prepared.split, data, outcomes, best, trained, folder / "best")

@@ -41,7 +41,8 @@ def describe(run: ReportedRun) -> Section:
     sentences = ["Mean accuracy of the languages of each family, the weakest family first."]
     before = means.get("the reference", {}).get(families[0])
     worst = last[families[0]]
-    if len(series) > 1 and before is not None and worst is not None and outcomes.best() is not None:
+    best = outcomes.best()
+    if before is not None and worst is not None and best is not None and not best.reference:
         sentences.append(
             f"The weakest family, {families[0]} ({', '.join(members[families[0]])}), gains "
             f"{format_gain(worst - before)} over the reference."

@@ -21,7 +21,8 @@ def describe(run: ReportedRun) -> Section:
         if one.other in NAMES and one.by_language
     }  # fmt: skip
     if decided is None or not gains:
-        return Section(TITLE, ["Gains with their intervals follow with the final comparison."])
+        told = "Gains are told with their intervals once a final comparison has been made."
+        return Section(TITLE, [told])
     languages = list(next(iter(gains.values())))
     order = ""
     if all(name in run.tokens for name in languages):

@@ -440,3 +440,21 @@ def test_phases_without_a_live_view(terminal: bool, seconds: float, told: list[s
         assert (text in printed) == (text in told)
     tell("later")
     assert "later" not in file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 160])
+def test_gains_are_over_the_base_where_no_trial_is_the_reference(width: int) -> None:
+    started = TrialStarted(trial=0, reference=False, values=VALUES)
+    base = UntouchedScored(accuracy=0.25, by_language={"de": 0.375, "ko": 0.25})
+    outcomes = Outcomes([started, base, report(0, 1, 0.5), end(0, "finished")])
+    console = Console(file=io.StringIO(), width=width)
+    print_ranking(console, outcomes)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert any(line.split()[:6] == ["1", "0", "finished", "1", "0.500", "+0.250"] for line in lines)
+    meant = "accuracy: on the validation sentences; gain: over the base without training"
+    assert meant in " ".join(line.strip() for line in lines)
+    if width == 60:
+        at = lines.index("trial 0 by language, gain over the base without training")
+        assert lines[at + 2].split() == ["de", "0.500", "+0.125"]
+        assert lines[at + 3].split() == ["ko", "0.250", "0.000"]
