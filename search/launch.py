@@ -113,7 +113,7 @@ def run_search(
     from search.events.outcomes import Outcomes
     from search.report.terminal import showing_phases
     from search.runs.extension import extend
-    from search.runs.finish import choose_best, finish_run
+    from search.runs.finish import choose_best, finish_in_order
     from search.runs.folder import open_run
     from search.runs.resume import JOURNAL, refuse_other_data, resume_command
 
@@ -148,7 +148,7 @@ def run_search(
         status = NONE_FINISHED if began or isinstance(fault, OSError) else AT_FAULT
         stop = Stop("the search ended by this error", status)
     try:
-        return finish_run(console, folder, prepared, stop)
+        return finish_in_order(console, folder, prepared, request, stop)
     except StopError as error:
         print_fault(
             InputError(

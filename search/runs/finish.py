@@ -20,7 +20,7 @@ from search.runs.lock import hold
 from search.runs.results import LEADERBOARD
 from search.runs.resume import JOURNAL, resume_command
 from search.runs.retention import checkpoints_of
-from search.runs.stopping import Stop
+from search.runs.stopping import Stop, StopRequest
 from search.settings.problems import shown
 
 if TYPE_CHECKING:
@@ -47,6 +47,30 @@ def choose_best(folder: Path, prepared: Prepared, run: Run) -> None:
         run.journal.append(decided)
 
 
+def finish_in_order(
+    console: Console, folder: Path, prepared: Prepared, request: StopRequest, stop: Stop | None
+) -> int:
+    """Finish a run; a signal that comes meanwhile is noted, as best/ is nearly there.
+
+    Args:
+        stop: why the run ends early; None where it went to its end.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        StopError: at a second signal.
+    """
+    before = request.stop
+    with request.polled():
+        status = finish_run(console, folder, prepared, stop)
+    late = request.stop
+    if late is None or late is before or late.status is None:
+        return status
+    console.print(f"{late.reason}, when the trials had ended", markup=False)
+    return late.status
+
+
 def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | None = None) -> int:
     """Rank the trials and make the best one a model.
 
@@ -64,7 +88,7 @@ def finish_run(console: Console, folder: Path, prepared: Prepared, stop: Stop | 
     if not folder.exists():
         console.quiet = False
         reason = stop.reason if stop else "the search ended"
-        console.print(f"{reason} before any trial began", markup=False)
+        console.print(f"{reason} before any trial began; no run folder is kept", markup=False)
         return NONE_FINISHED if stop is None or stop.status is None else stop.status
     outcomes = Outcomes(read_journal(folder / JOURNAL))
     print_ranking(console, outcomes)

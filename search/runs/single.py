@@ -36,7 +36,7 @@ def train_one(console: Console, source: Source, folder: Path, verbose: bool) -> 
     """
     # Imported here: they take seconds, and --help and a misspelt option need none of them.
     from search.report.terminal import showing_phases
-    from search.runs.finish import finish_run
+    from search.runs.finish import finish_in_order
     from search.runs.folder import open_run
     from search.runs.prepare import check_space, load_parts
     from search.space.file import space_of
@@ -72,7 +72,7 @@ def train_one(console: Console, source: Source, folder: Path, verbose: bool) -> 
             showing_phases(console, "loading the base"),
         ):
             _train(console, folder, prepared, run.journal, verbose)
-        return finish_run(console, folder, prepared, request.stop)
+        return finish_in_order(console, folder, prepared, request, request.stop)
 
 
 def _fitting(size: int, pairs: int) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -216,6 +218,25 @@ def test_as_a_program_it_exits_with_the_same_sentence(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert process.stderr.startswith("error: --pooling meen: pooling: is 'meen'; it must be one of")
     assert "Traceback" not in process.stderr
+
+
+def test_signals_while_best_is_made_wait_for_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "search.finetune", "--output", str(tmp_path), "--name", "one"]
+    with subprocess.Popen(
+        [*command, *SMALL], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=Path(__file__).parents[2], start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line.strip())
+            if lines[-1] == "writing and checking best/":
+                process.send_signal(signal.SIGTERM)  # as `timeout` does, first to the command
+                os.killpg(process.pid, signal.SIGTERM)
+    assert process.returncode == 143, "\n".join(lines)
+    assert lines[-1] == "ended by SIGTERM, when the trials had ended"
+    SentenceTransformer(str(tmp_path / "one" / "best"))
+    assert not list((tmp_path / "one").glob("*.new"))
 
 
 def rows_of(tmp_path: Path, rows: int) -> str:
