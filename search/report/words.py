@@ -110,9 +110,8 @@ def equal_epoch_gain(outcomes: Outcomes, outcome: Outcome) -> Text:
 
     Where no trial is the reference, it is the gain over the base without training.
     """
-    before = outcomes.reference_after(outcome.epochs)
-    if outcomes.reference_trial() is None:
-        before = outcomes.untouched
+    has_reference = outcomes.reference_trial() is not None
+    before = outcomes.reference_after(outcome.epochs) if has_reference else outcomes.untouched
     if before is None or not outcome.has_score:
         return Text("")
     return gain_text(outcome.scores.value, before.value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,6 +165,7 @@ def _make_best(
     from safetensors import SafetensorError
 
     from search.export import ExportError, trusted
+    from search.report.terminal import showing_phases
     from search.report.words import label
 
     if not outcomes.count("finished"):
@@ -208,10 +208,9 @@ def _make_best(
         )
     try:
         doing = "writing and checking best/"
-        status = console.status(doing)
         if not console.is_terminal:
             console.print(doing)
-        with status if console.is_terminal else nullcontext(), redirect_library_output(folder):
+        with showing_phases(console, doing), redirect_library_output(folder):
             data = prepared.config.data
             export_trial(prepared.split, data, outcomes, best, trained, folder / "best")
     except (ExportError, ValueError, OSError, SafetensorError) as error:

@@ -54,9 +54,9 @@ class StopError(KeyboardInterrupt):
 class StopRequest:
     """Asked between steps whether to end: after SIGINT, SIGTERM or SIGHUP, or when time is over.
 
-    While something asks (`polled`), the first signal is only noted. At any other time, and when a
-    second one comes, a signal ends at once what the command is doing; not so a second SIGHUP, nor
-    two SIGTERM within a second.
+    While something asks, and while best/ is made (`polled`), the first signal is only noted. At any
+    other time, and when a second one comes, a signal ends at once what the command is doing; not so
+    a second SIGHUP, nor two SIGTERM within a second.
 
     Args:
         timeout: seconds that the command may take from now on; None for as long as it needs.
@@ -97,7 +97,7 @@ class StopRequest:
 
     @contextmanager
     def polled(self) -> Iterator[None]:
-        """Leave it to those who ask to end, at the first signal."""
+        """Only note the first signal: those inside ask whether to end, or are nearly done."""
         self._polled = True
         try:
             with self.on_signals():  # anew: Ray has put a handler of its own in their place
